@@ -1,0 +1,28 @@
+# rt_add_plugin(name SOURCES a.cc b.cc [AVX2 k.cc] [AVX512 k.cc] [LINK lib ...])
+#
+# Builds lib/runtime/plugins/<name>.rtp.so: hidden symbols, one exported function, no undefined
+# symbols, resolved at load. Files under AVX2/AVX512 are compiled for that instruction set; they may
+# hold intrinsics and plain functions only (see sdk.hpp). Works in this tree and, through
+# find_package(runtime_sdk), outside it.
+function(rt_add_plugin name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "OUTPUT_DIRECTORY" "SOURCES;AVX2;AVX512;LINK")
+  add_library(${name} MODULE ${arg_SOURCES} ${arg_AVX2} ${arg_AVX512})
+  set_source_files_properties(${arg_AVX2} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
+  set_source_files_properties(${arg_AVX512} PROPERTIES COMPILE_OPTIONS
+    "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mfma;-mf16c")
+  set(script ${CMAKE_CURRENT_BINARY_DIR}/${name}.exports)
+  file(WRITE ${script} "{ global: rt_plugin_entry_v1; local: *; };\n")
+  target_compile_features(${name} PRIVATE cxx_std_20)
+  target_link_libraries(${name} PRIVATE ${arg_LINK})
+  target_link_options(${name} PRIVATE -Wl,--version-script=${script} -Wl,-z,now)
+  if(NOT RUNTIME_SANITIZE)
+    # A sanitizer's runtime is in the executable, so its symbols are undefined here by design.
+    target_link_options(${name} PRIVATE -Wl,-z,defs)
+  endif()
+  if(NOT arg_OUTPUT_DIRECTORY)
+    set(arg_OUTPUT_DIRECTORY ${RUNTIME_PLUGIN_DIR})
+  endif()
+  set_target_properties(${name} PROPERTIES PREFIX "" SUFFIX ".rtp.so"
+    CXX_VISIBILITY_PRESET hidden C_VISIBILITY_PRESET hidden POSITION_INDEPENDENT_CODE ON
+    LIBRARY_OUTPUT_DIRECTORY ${arg_OUTPUT_DIRECTORY})
+endfunction()

@@ -1,0 +1,298 @@
+// The C++20 comfort over the C boundary, header-only: write an operator, planner or device as a
+// class, throw sdk::Refusal with a reason, and get the C descriptor with every exception converted.
+//
+//   struct RmsNorm {
+//     static void supports(const sdk::Node& node);         // optional; throws Refusal
+//     static void require(const sdk::Node& node, rt_requirements& need);   // optional
+//     static void pack(const sdk::Node&, uint32_t input, const rt_tensor& source, void* packed);
+//     explicit RmsNorm(const sdk::Node& node);              // create
+//     void prepare(const rt_step& step, void* meta);        // optional
+//     void execute(const sdk::Call& call);
+//   };
+//   constexpr rt_implementation kAvx2 = sdk::implementation<RmsNorm>({.op = "rms_norm", ...});
+//
+// A member that is missing becomes a NULL slot; one with a wrong signature is a compile error.
+// Nothing here may be included by a file that is compiled for one instruction set (-mavx2, ...):
+// inline functions compiled there could be the ones the linker keeps for every machine.
+#pragma once
+
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "core/sdk/plugin.h"
+
+namespace rt::sdk {
+
+// "I do not serve this": becomes status RT_UNSUPPORTED (or `status`) and the host prints `why`.
+class Refusal : public std::exception {
+ public:
+  explicit Refusal(std::string why, rt_status status = RT_UNSUPPORTED)
+      : why_(std::move(why)), status_(status) {}
+  const char* what() const noexcept override { return why_.c_str(); }
+  rt_status status() const noexcept { return status_; }
+
+ private:
+  std::string why_;
+  rt_status status_;
+};
+
+// printf into a string; for the text of refusals.
+template <class... Args>
+std::string format(const char* pattern, Args... args) {
+  char text[512];
+  std::snprintf(text, sizeof text, pattern, args...);
+  return text;
+}
+
+// Runs `body`, turning exceptions into a status. The only place where a plugin catches.
+template <class Body>
+rt_status guard(const rt_host* host, Body&& body) noexcept {
+  try {
+    body();
+    return RT_OK;
+  } catch (const Refusal& refusal) {
+    return host->fail(host, refusal.status(), refusal.what());
+  } catch (const std::bad_alloc&) {
+    return host->fail(host, RT_NO_MEMORY, "out of host memory");
+  } catch (const std::exception& failure) {
+    return host->fail(host, RT_INTERNAL, failure.what());
+  } catch (...) {
+    return host->fail(host, RT_INTERNAL, "an exception of unknown type");
+  }
+}
+
+// Attributes by name. The host has checked them against the spec and filled in defaults, so a
+// missing one is a mistake of the plugin (it reads what its schema does not declare).
+class Attributes {
+ public:
+  Attributes(const rt_attr* const* attrs, std::uint32_t count) : attrs_(attrs), count_(count) {}
+
+  const rt_attr* find(std::string_view name) const {
+    for (std::uint32_t i = 0; i < count_; ++i) {
+      if (name == attrs_[i]->name) return attrs_[i];
+    }
+    return nullptr;
+  }
+  const rt_attr& at(std::string_view name) const {
+    const rt_attr* attr = find(name);
+    if (attr == nullptr) {
+      throw Refusal("no attribute '" + std::string(name) + "' in the schema", RT_INTERNAL);
+    }
+    return *attr;
+  }
+  std::int64_t integer(std::string_view name) const { return at(name).i; }
+  double real(std::string_view name) const {
+    const rt_attr& attr = at(name);
+    return attr.type == RT_ATTR_INT ? static_cast<double>(attr.i) : attr.f;
+  }
+  bool boolean(std::string_view name) const { return at(name).i != 0; }
+  std::string_view string(std::string_view name) const {
+    const rt_attr& attr = at(name);
+    return attr.s == nullptr ? "" : attr.s;
+  }
+
+ private:
+  const rt_attr* const* attrs_;
+  std::uint32_t count_;
+};
+
+// A node at bind time.
+class Node {
+ public:
+  explicit Node(const rt_node* node) : node_(node), attrs_(node->attrs, node->attr_count) {}
+  const rt_node& c() const { return *node_; }
+  const Attributes& attrs() const { return attrs_; }
+  const rt_tensor& input(std::uint32_t i) const { return *node_->inputs[i]; }
+  const rt_tensor& output(std::uint32_t i) const { return *node_->outputs[i]; }
+  std::uint32_t input_count() const { return node_->input_count; }
+  const rt_device_desc& device() const { return *node_->device; }
+  const rt_bounds& bounds() const { return *node_->bounds; }
+
+ private:
+  const rt_node* node_;
+  Attributes attrs_;
+};
+
+// One execution. Shapes are this step's.
+class Call {
+ public:
+  explicit Call(const rt_call* call) : call_(call) {}
+  const rt_call& c() const { return *call_; }
+  const rt_step& step() const { return *call_->step; }
+  const rt_kv_layout& kv() const { return *call_->kv; }
+  const rt_tensor& input(std::uint32_t i) const { return *call_->inputs[i]; }
+  const rt_tensor& output(std::uint32_t i) const { return *call_->outputs[i]; }
+  template <class T>
+  const T* in(std::uint32_t i) const {
+    return static_cast<const T*>(call_->inputs[i]->data);
+  }
+  template <class T>
+  T* out(std::uint32_t i) const {
+    return static_cast<T*>(call_->outputs[i]->data);
+  }
+  template <class T>
+  T* workspace() const {
+    return static_cast<T*>(call_->workspace);
+  }
+
+  std::uint32_t threads() const { return call_->exec->threads; }
+
+  // body(begin, end, worker) over [0, count), on the device's pool; CPU devices only.
+  template <class Body>
+  void parallel_for(std::uint64_t count, std::uint64_t grain, Body&& body) const {
+    const rt_range_fn run = [](void* arg, std::uint64_t begin, std::uint64_t end,
+                               std::uint32_t worker) {
+      (*static_cast<std::remove_reference_t<Body>*>(arg))(begin, end, worker);
+    };
+    call_->exec->parallel_for(call_->exec->device, count, grain, run, (void*)&body);
+  }
+
+ private:
+  const rt_call* call_;
+};
+
+// What of an rt_implementation is not a function.
+struct ImplementationInfo {
+  const char* op;
+  std::uint32_t op_version = 1;
+  const char* name;
+  const char* device_kind;
+  const char* isa = "";
+  std::uint32_t step_classes = RT_STEP_DECODE | RT_STEP_PREFILL;
+  std::uint32_t traits = RT_TRAIT_EXACT | RT_TRAIT_CAPTURE_SAFE;
+  std::int32_t tier = 100;
+};
+
+template <class Op>
+constexpr rt_implementation implementation(const ImplementationInfo& info) {
+  rt_implementation out{};
+  out.struct_size = sizeof(rt_implementation);
+  out.op = info.op;
+  out.op_version = info.op_version;
+  out.name = info.name;
+  out.device_kind = info.device_kind;
+  out.isa = info.isa;
+  out.step_classes = info.step_classes;
+  out.traits = info.traits;
+  out.tier = info.tier;
+  if constexpr (requires(const Node& node) { Op::supports(node); }) {
+    out.supports = [](const rt_host* host, const rt_node* node) {
+      return guard(host, [&] { Op::supports(Node(node)); });
+    };
+  }
+  if constexpr (requires(const Node& node, rt_requirements& need) { Op::require(node, need); }) {
+    out.require = [](const rt_host* host, const rt_node* node, rt_requirements* need) {
+      return guard(host, [&] { Op::require(Node(node), *need); });
+    };
+  }
+  if constexpr (requires(const Node& node, const rt_tensor& source, void* packed) {
+                  Op::pack(node, std::uint32_t{}, source, packed);
+                }) {
+    out.pack = [](const rt_host* host, const rt_node* node, std::uint32_t input,
+                  const rt_tensor* source, void* packed) {
+      return guard(host, [&] { Op::pack(Node(node), input, *source, packed); });
+    };
+  }
+  out.create = [](const rt_host* host, const rt_node* node, void** self) {
+    return guard(host, [&] { *self = new Op(Node(node)); });
+  };
+  if constexpr (requires(Op& op, const rt_step& step, void* meta) { op.prepare(step, meta); }) {
+    out.prepare = [](const rt_host* host, void* self, const rt_step* step, void* meta) {
+      return guard(host, [&] { static_cast<Op*>(self)->prepare(*step, meta); });
+    };
+  }
+  out.execute = [](void* self, const rt_call* call) {
+    return guard(call->host, [&] { static_cast<Op*>(self)->execute(Call(call)); });
+  };
+  out.destroy = [](void* self) { delete static_cast<Op*>(self); };
+  return out;
+}
+
+// Shorthands for descriptors; each sets struct_size.
+constexpr rt_port value_port(const char* name, std::uint32_t rank, const char* shape,
+                             std::uint32_t dtypes) {
+  return {sizeof(rt_port), RT_PORT_VALUE, name, dtypes, rank, shape};
+}
+constexpr rt_port weight_port(const char* name, std::uint32_t rank, const char* shape) {
+  return {sizeof(rt_port), RT_PORT_WEIGHT, name,
+          RT_DTYPE_BIT(RT_F32) | RT_DTYPE_BIT(RT_BF16) | RT_DTYPE_BIT(RT_F16), rank, shape};
+}
+constexpr rt_attr_spec int_attr(const char* name, double minimum, double maximum, const char* doc) {
+  return {sizeof(rt_attr_spec), RT_ATTR_INT, name, 1, 0, 0, 0, nullptr, minimum, maximum, nullptr,
+          doc};
+}
+constexpr rt_attr_spec int_attr_or(const char* name, std::int64_t otherwise, double minimum,
+                                   double maximum, const char* doc) {
+  return {sizeof(rt_attr_spec), RT_ATTR_INT, name, 0, 0, otherwise, 0, nullptr, minimum, maximum,
+          nullptr, doc};
+}
+constexpr rt_attr_spec real_attr(const char* name, double minimum, double maximum,
+                                 const char* doc) {
+  return {sizeof(rt_attr_spec), RT_ATTR_FLOAT, name, 1, 0, 0, 0, nullptr, minimum, maximum,
+          nullptr, doc};
+}
+constexpr rt_attr_spec real_attr_or(const char* name, double otherwise, double minimum,
+                                    double maximum, const char* doc) {
+  return {sizeof(rt_attr_spec), RT_ATTR_FLOAT, name, 0, 0, 0, otherwise, nullptr, minimum, maximum,
+          nullptr, doc};
+}
+constexpr rt_attr_spec bool_attr_or(const char* name, bool otherwise, const char* doc) {
+  return {sizeof(rt_attr_spec), RT_ATTR_BOOL, name, 0, 0, otherwise, 0, nullptr, 0, 1, nullptr,
+          doc};
+}
+constexpr rt_attr_spec string_attr_or(const char* name, const char* otherwise, const char* choices,
+                                      const char* doc) {
+  return {sizeof(rt_attr_spec), RT_ATTR_STRING, name, 0, 0, 0, 0, otherwise, 0, 0, choices, doc};
+}
+// Lists of numbers are optional and empty by default.
+constexpr rt_attr_spec floats_attr(const char* name, const char* doc) {
+  return {sizeof(rt_attr_spec), RT_ATTR_FLOATS, name, 0, 0, 0, 0, nullptr, 0, 0, nullptr, doc};
+}
+
+// Bytes of one element. 0 for an unknown type.
+constexpr std::uint64_t dtype_bytes(rt_dtype dtype) {
+  switch (dtype) {
+    case RT_F64:
+    case RT_I64:
+      return 8;
+    case RT_F32:
+    case RT_I32:
+      return 4;
+    case RT_BF16:
+    case RT_F16:
+      return 2;
+    case RT_I8:
+    case RT_U8:
+      return 1;
+    default:
+      return 0;
+  }
+}
+
+constexpr const char* dtype_name(rt_dtype dtype) {
+  switch (dtype) {
+    case RT_F32:
+      return "f32";
+    case RT_BF16:
+      return "bf16";
+    case RT_F16:
+      return "f16";
+    case RT_F64:
+      return "f64";
+    case RT_I32:
+      return "i32";
+    case RT_I64:
+      return "i64";
+    case RT_I8:
+      return "i8";
+    case RT_U8:
+      return "u8";
+    default:
+      return "unknown";
+  }
+}
+
+}  // namespace rt::sdk
