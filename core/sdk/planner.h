@@ -64,12 +64,12 @@ typedef struct rt_plan_class {
   rt_kv_form form;
   rt_growth growth;
   uint32_t layer_count;
-  const uint32_t* layers;     /* u32[layer_count]: all of one window */
-  const uint64_t* k_offsets;  /* u64[layer_count]: bytes from the start of a stripe */
-  const uint64_t* v_offsets;
-  uint64_t stripe_tokens;     /* S. 0: a stripe is the whole capacity (plain contiguous tensors;
-                                 offsets are then per token and the host multiplies them) */
-  uint64_t stripe_bytes;      /* S = 0: bytes per token */
+  const uint32_t* layers;     /* u32[layer_count]: positions in problem.layers, of one window */
+  uint64_t stripe_tokens;     /* S. 0: one stripe of the whole capacity, plain contiguous tensors;
+                                 the host lays the sections one after another */
+  uint64_t stripe_bytes;      /* S > 0: distance of two stripes, a multiple of the alignment */
+  const uint64_t* k_offsets;  /* S > 0: u64[layer_count], bytes from the start of a stripe, */
+  const uint64_t* v_offsets;  /* multiples of the alignment; else NULL */
   uint64_t reserve_tokens;    /* RT_GROW_COMMIT: address space per sequence; else 0 */
 } rt_plan_class;
 

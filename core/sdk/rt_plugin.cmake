@@ -13,6 +13,10 @@ function(rt_add_plugin name)
   set(script ${CMAKE_CURRENT_BINARY_DIR}/${name}.exports)
   file(WRITE ${script} "{ global: rt_plugin_entry_v1; local: *; };\n")
   target_compile_features(${name} PRIVATE cxx_std_20)
+  # Outside this tree the headers come from the installed package instead.
+  if(EXISTS ${PROJECT_SOURCE_DIR}/core/sdk/abi.h)
+    target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  endif()
   target_link_libraries(${name} PRIVATE ${arg_LINK})
   target_link_options(${name} PRIVATE -Wl,--version-script=${script} -Wl,-z,now)
   if(NOT RUNTIME_SANITIZE)
@@ -21,6 +25,10 @@ function(rt_add_plugin name)
   endif()
   if(NOT arg_OUTPUT_DIRECTORY)
     set(arg_OUTPUT_DIRECTORY ${RUNTIME_PLUGIN_DIR})
+    if(TARGET runtime_plugins)  # one of the runtime's own
+      add_dependencies(runtime_plugins ${name})
+      install(TARGETS ${name} LIBRARY DESTINATION lib/runtime/plugins)
+    endif()
   endif()
   set_target_properties(${name} PROPERTIES PREFIX "" SUFFIX ".rtp.so"
     CXX_VISIBILITY_PRESET hidden C_VISIBILITY_PRESET hidden POSITION_INDEPENDENT_CODE ON

@@ -1,0 +1,105 @@
+#include "core/engine/chat.h"
+
+#include "core/base/assert.h"
+
+namespace rt {
+
+Result<std::unique_ptr<Chat>> Chat::start(Session& session, const ModelText& text,
+                                          ChatOptions options) {
+  if (!text.has_chat) {
+    return bad_input("this model has no chat format (or its tokenizer lacks the turn tokens); use "
+                     "`generate`");
+  }
+  std::unique_ptr<Chat> chat(new Chat(session, text, std::move(options)));
+  if (!chat->options_.system.empty() && !text.chat.system &&
+      text.chat.no_system == NoSystem::kRefuse) {
+    return bad_input("this model has no system role; put the instruction into the first message");
+  }
+  RT_TRY(chat->sequence_, session.start());
+  return chat;
+}
+
+// What the next answer's prompt adds to the tokens already in the sequence.
+Result<std::vector<std::int32_t>> Chat::turn_ids() const {
+  std::vector<ChatMessage> all;
+  if (!options_.system.empty()) all.push_back({Role::kSystem, options_.system});
+  all.insert(all.end(), messages_.begin(), messages_.end());
+  if (sequence_->ids().empty()) {
+    RT_TRY(const auto segments, render_chat(text_.chat, all, true));
+    return encode_chat(*text_.tokenizer, segments);
+  }
+  RT_ASSERT(all.size() >= 2);
+  RT_TRY(const auto segments, render_next(text_.chat, all, all.size() - 2, true));
+  return encode_chat(*text_.tokenizer, segments, true);
+}
+
+Result<ChatAnswer> Chat::ask(const std::string& message, const Emit& emit) {
+  RT_RETURN_IF_ERROR(session_.check_weights());
+  marks_.push_back(sequence_->ids().size());
+  messages_.push_back({Role::kUser, message});
+  auto result = answer(emit);
+  if (!result.ok()) {
+    // Nothing of a refused turn stays: neither the message nor its tokens.
+    RT_RETURN_IF_ERROR(sequence_->truncate(marks_.back()));
+    marks_.pop_back();
+    messages_.pop_back();
+    RT_RETURN_IF_ERROR(session_.trim());
+  }
+  return result;
+}
+
+Result<ChatAnswer> Chat::answer(const Emit& emit) {
+  RT_RETURN_IF_ERROR(session_.trim());
+  GenerateRequest request;
+  RT_TRY(request.prompt, turn_ids());
+  request.max_new_tokens = options_.max_new_tokens;
+  request.sampling = options_.sampling;
+  request.end_tokens = text_.end_tokens;
+  request.ignore_end = options_.ignore_end;
+  request.stop = options_.stop;
+  RT_TRY(Generation generation, Generation::begin(*sequence_, text_.tokenizer.get(),
+                                                  std::move(request), context_tokens()));
+  Generation* const one[] = {&generation};
+  while (!generation.finished()) {
+    RT_RETURN_IF_ERROR(advance(session_, one));
+    const std::string fresh = generation.take_text();
+    if (emit && !emit(fresh)) generation.cancel();
+  }
+  if (const std::string rest = generation.take_text(); emit && !rest.empty()) emit(rest);
+  messages_.push_back({Role::kAssistant, generation.text()});
+  return ChatAnswer{generation.text(), generation.finish(), generation.timings()};
+}
+
+Result<ChatAnswer> Chat::regenerate(const Emit& emit) {
+  if (messages_.empty()) return bad_input("there is no answer to draw again");
+  const std::string question = messages_[messages_.size() - 2].content;
+  RT_TRY([[maybe_unused]] const bool undone, undo());
+  ++options_.sampling.seed;
+  return ask(question, emit);
+}
+
+Result<bool> Chat::undo() {
+  if (messages_.empty()) return false;
+  RT_RETURN_IF_ERROR(sequence_->truncate(marks_.back()));
+  marks_.pop_back();
+  messages_.resize(messages_.size() - 2);
+  RT_RETURN_IF_ERROR(session_.trim());
+  return true;
+}
+
+Status Chat::clear() {
+  RT_RETURN_IF_ERROR(sequence_->truncate(0));
+  messages_.clear();
+  marks_.clear();
+  return session_.trim();
+}
+
+Status Chat::set_system(const std::string& system) {
+  if (!system.empty() && !text_.chat.system && text_.chat.no_system == NoSystem::kRefuse) {
+    return bad_input("this model has no system role");
+  }
+  options_.system = system;
+  return clear();
+}
+
+}  // namespace rt

@@ -1,0 +1,75 @@
+// A conversation that keeps its KV cache between turns.
+//
+// Each turn feeds only what is new: the rest of the last answer's turn, the user's message and the
+// opening of the next answer. Tokens the model produced stay in the cache as they were produced.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/result.h"
+#include "core/engine/generate.h"
+#include "core/engine/model.h"
+
+namespace rt {
+
+struct ChatOptions {
+  Sampling sampling;
+  std::optional<std::uint64_t> max_new_tokens;  // per answer
+  std::vector<std::string> stop;
+  bool ignore_end = false;
+  std::string system;  // empty: none
+};
+
+struct ChatAnswer {
+  std::string text;
+  Finish finish = Finish::kRunning;
+  GenerateTimings timings;
+};
+
+class Chat {
+ public:
+  // Shows pieces of text as they come; returns false to stop the answer (Ctrl-C), which keeps the
+  // text so far.
+  using Emit = std::function<bool(std::string_view)>;
+
+  // session and text outlive the chat. Refuses a system prompt where the model has none.
+  static Result<std::unique_ptr<Chat>> start(Session& session, const ModelText& text,
+                                             ChatOptions options);
+
+  // One turn. A message that does not fit in what is left of the context is refused and changes
+  // nothing; an answer that fills the context ends with Finish::kLength.
+  Result<ChatAnswer> ask(const std::string& message, const Emit& emit);
+  // Forgets the last answer and draws another one (with the next seed).
+  Result<ChatAnswer> regenerate(const Emit& emit);
+  // Forgets the last question and answer. False if there is none.
+  Result<bool> undo();
+  // Forgets everything but the system prompt and gives the memory back.
+  Status clear();
+  // Replaces the system prompt; clears the conversation.
+  Status set_system(const std::string& system);
+
+  const std::vector<ChatMessage>& messages() const { return messages_; }
+  ChatOptions& options() { return options_; }
+  const Sequence& sequence() const { return *sequence_; }
+  std::uint64_t context_tokens() const { return session_.context_tokens(); }
+
+ private:
+  Chat(Session& session, const ModelText& text, ChatOptions options)
+      : session_(session), text_(text), options_(std::move(options)) {}
+  Result<std::vector<std::int32_t>> turn_ids() const;
+  Result<ChatAnswer> answer(const Emit& emit);
+
+  Session& session_;
+  const ModelText& text_;
+  ChatOptions options_;
+  std::unique_ptr<Sequence> sequence_;
+  std::vector<ChatMessage> messages_;
+  // Tokens in the sequence before each user message of messages_, for undo and regenerate.
+  std::vector<std::uint64_t> marks_;
+};
+
+}  // namespace rt

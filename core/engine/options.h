@@ -1,0 +1,49 @@
+// What a session is prepared from: a graph, where its weights are, and the deployment (config and
+// command line, already merged and checked for spelling).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/base/options.h"
+#include "core/plugin/selection.h"
+#include "core/sdk/abi.h"
+
+namespace rt {
+
+// Where the weights come from.
+enum class WeightSource {
+  kCheckpoint,  // EngineOptions::weights, a Hugging Face folder
+  kRandom,      // seeded random weights of the graph's full size, for measuring
+  kNoWeights,   // no weights at all: only a plan can be made
+};
+
+struct EngineOptions {
+  std::string graph;    // path of the YAML graph
+  WeightSource source = WeightSource::kCheckpoint;
+  std::string weights;  // folder; for kRandom and kNoWeights a config.json is read from it if not empty
+  std::uint64_t random_seed = 0;
+
+  std::string device = "cpu";
+  std::uint32_t device_index = 0;
+  std::vector<Option> device_options;  // threads, ...
+  SelectionPolicy selection;
+  bool exact = false;  // products never round their inputs
+
+  std::string planner = "elastic";
+  std::vector<Option> planner_options;
+  rt_dtype kv_dtype = 0;  // 0: the weights' type if it has 16 bits, else f32
+
+  std::uint64_t context_tokens = 0;  // N; 0: the model's
+  std::uint64_t prompt_tokens = 0;   // declared budget, 0: unknown
+  std::uint64_t new_tokens = 0;
+  bool hard_budget = false;          // the user stated new_tokens or context_tokens
+  std::uint32_t step_tokens = 512;   // U; prefill goes in chunks of this
+  std::uint32_t max_sequences = 1;   // B
+  std::uint32_t history_tokens = 64; // most ids a row's penalties look back at
+  bool all_rows = false;             // logits for every token of a step, not for its last ones
+  std::uint64_t memory_limit_bytes = 0;  // 0: what the device says is available
+};
+
+}  // namespace rt

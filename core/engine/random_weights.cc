@@ -1,0 +1,56 @@
+#include "core/engine/random_weights.h"
+
+#include "core/base/assert.h"
+#include "core/sdk/number.hpp"
+
+namespace rt {
+namespace {
+
+// Uniform on [-a, a] has deviation a / sqrt(3); 16 random bits per element are plenty.
+constexpr float kStep = 0.02f * 1.7320508f / 32768.0f;
+
+// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): 64 well-mixed bits of a counter.
+std::uint64_t mix(std::uint64_t x) {
+  x += 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+template <class Store>
+void fill(std::uint64_t key, std::uint64_t begin, std::uint64_t end, Store&& store) {
+  std::uint64_t bits = 0;
+  std::uint64_t drawn = UINT64_MAX;  // which group of four elements `bits` belongs to
+  for (std::uint64_t i = begin; i < end; ++i) {
+    if (i / 4 != drawn) bits = mix(key ^ (drawn = i / 4));
+    const auto part = static_cast<std::int16_t>(bits >> (16 * (i % 4)));
+    store(i, static_cast<float>(part) * kStep);
+  }
+}
+
+}  // namespace
+
+void fill_random(rt_dtype dtype, bool is_vector, std::uint64_t seed, std::uint64_t tensor,
+                 std::uint64_t begin, std::uint64_t end, void* data) {
+  const std::uint64_t key = mix(mix(seed) + tensor);
+  const auto run = [&](auto&& store) {
+    if (is_vector) {
+      for (std::uint64_t i = begin; i < end; ++i) store(i, 1.0f);
+    } else {
+      fill(key, begin, end, store);
+    }
+  };
+  auto* halves = static_cast<std::uint16_t*>(data);
+  switch (dtype) {
+    case RT_F32:
+      return run([&](std::uint64_t i, float x) { static_cast<float*>(data)[i] = x; });
+    case RT_BF16:
+      return run([&](std::uint64_t i, float x) { halves[i] = sdk::f32_to_bf16(x); });
+    case RT_F16:
+      return run([&](std::uint64_t i, float x) { halves[i] = sdk::f32_to_f16(x); });
+    default:
+      RT_ASSERT(!"random weights are f32, bf16 or f16");
+  }
+}
+
+}  // namespace rt

@@ -1,0 +1,178 @@
+// A prepared model and its one way of running: the step.
+//
+//   Session::open(blueprint) -> { Sequence s = session->start(budget); s.push(ids);
+//                                 session->step(batch) ... }
+//
+// A step takes pending tokens of one or more sequences, at most U in all, and gives every sequence
+// that has none left one row of logits and one sampled token. Prefill in chunks, decode, and any
+// mix of them are the same call. A step allocates no host memory and, between growths of the KV
+// cache, no device memory.
+//
+// Threads: one at a time. Failures: a request that is wrong or does not fit is an Error and the
+// session goes on; after a device fault healthy() is false and the session can only be destroyed.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/base/result.h"
+#include "core/engine/blueprint.h"
+#include "core/memory/kv_store.h"
+#include "core/memory/open_device.h"
+
+namespace rt {
+
+class StepMirror;
+class WeightStore;
+
+// How the next token is drawn; field for field what rt_sampling documents.
+struct Sampling {
+  float temperature = 0.8f;
+  std::int32_t top_k = 40;
+  float top_p = 0.95f;
+  float min_p = 0.05f;
+  float repeat_penalty = 1.0f;
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
+  std::int32_t repeat_last_n = 64;  // ids the penalties look at; -1: EngineOptions::history_tokens
+  std::uint64_t seed = 0;
+};
+
+// One conversation's tokens and its place in the KV cache. Made by Session::start; gives its memory
+// back when destroyed. The session outlives it.
+class Sequence {
+ public:
+  ~Sequence();
+  Sequence(const Sequence&) = delete;
+  Sequence& operator=(const Sequence&) = delete;
+
+  // All tokens; the first cached() of them are in the KV cache, the others are pending.
+  const std::vector<std::int32_t>& ids() const { return ids_; }
+  std::uint64_t cached() const { return cached_; }
+  std::uint64_t pending() const { return ids_.size() - cached_; }
+
+  void push(std::span<const std::int32_t> ids);
+  void push(std::int32_t id) { push({&id, 1}); }
+  // Room for that many tokens in all without an allocation on push().
+  void reserve(std::uint64_t tokens) { ids_.reserve(tokens); }
+
+  // Keeps the first n tokens (n <= ids().size()). What the cache can no longer serve exactly
+  // becomes pending again and is counted as reprefill_tokens.
+  Status truncate(std::uint64_t n);
+
+  // Declares prompt + new tokens from here on; 0: open.
+  void set_budget(std::uint64_t tokens);
+
+  Sampling sampling;
+  // Logits for every token of the next steps instead of the last one (EngineOptions::all_rows).
+  bool all_rows = false;
+
+ private:
+  friend class Session;
+  Sequence(class Session& session, KvStore::Slot slot) : session_(session), slot_(slot) {}
+
+  Session& session_;
+  KvStore::Slot slot_;
+  std::vector<std::int32_t> ids_;
+  std::uint64_t cached_ = 0;
+  std::int32_t regime_ = 0;  // LongRoPE: which factors the cached tokens were made with
+};
+
+// What a step gave one sequence.
+struct StepRow {
+  Sequence* sequence = nullptr;
+  std::uint64_t position = 0;      // of the token whose logits these are
+  std::int32_t sampled = -1;       // drawn from them
+  const float* logits = nullptr;   // f32[V] on the host, if the session keeps logits
+};
+
+// Called while weights are read: bytes so far, bytes in all. May be empty.
+using LoadProgress = std::function<void(std::uint64_t, std::uint64_t)>;
+
+class Session {
+ public:
+  // Opens the device, loads or makes the weights, allocates, creates every implementation.
+  // blueprint.checkpoint or random weights are required. Admission (blueprint.h) is checked first.
+  static Result<std::unique_ptr<Session>> open(std::unique_ptr<Blueprint> blueprint,
+                                               const LoadProgress& progress = {});
+  ~Session();
+
+  const Blueprint& blueprint() const { return *blueprint_; }
+  const Graph& graph() const { return blueprint_->graph; }
+  bool healthy() const;
+
+  // A new, empty sequence; at most EngineOptions::max_sequences at a time.
+  Result<std::unique_ptr<Sequence>> start(std::uint64_t budget_tokens = 0);
+
+  // Runs one step over the sequences' pending tokens, in order, as many as fit in U. The rows are
+  // valid until the next call. Precondition: some sequence has pending tokens.
+  Result<std::span<const StepRow>> step(std::span<Sequence* const> sequences);
+
+  // Steps until nothing of `sequence` is pending; the last row. For a single sequence.
+  Result<StepRow> run(Sequence& sequence);
+
+  // Copies the logits of every row to the host, where the device's memory is not readable.
+  void keep_logits(bool keep) { keep_logits_ = keep; }
+
+  // Gives back KV memory that present lengths do not need; before a new prompt.
+  Status trim();
+  // An Error if a weight file has changed since it was opened; before each turn.
+  Status check_weights() const;
+
+  const Ledger& ledger() const;
+  std::uint64_t context_tokens() const { return blueprint_->bounds.context_tokens; }
+  // The largest step so far in tokens of one sequence, KV ranges and the like: for tests.
+  const KvStore* kv() const { return kv_.get(); }
+  const OpenDevice& device() const { return *device_; }
+  std::uint64_t captures() const { return captures_; }
+
+ private:
+  friend class Sequence;
+  struct Node;
+  struct Chunk;
+
+  Session() = default;
+  Status allocate();
+  Status create_nodes();
+  Status create_instance(std::uint32_t index, Node& node, const Selection& selection,
+                         rt_step_class step_class, void*& self);
+  Status choose_regimes(std::span<Sequence* const> sequences);
+  Status plan_chunks(std::span<Sequence* const> sequences);
+  Status make_room();
+  void fill_mirror();
+  void refresh_layouts();
+  Status prepare_nodes(bool decode);
+  Status run_nodes(bool decode);
+  Status run_recorded();
+  Status execute(std::uint32_t index, bool decode);
+  Status collect_rows();
+  Status invalidate(Sequence& sequence);
+
+  std::unique_ptr<Blueprint> blueprint_;
+  std::unique_ptr<OpenDevice> device_;
+  std::unique_ptr<WeightStore> weights_;
+  std::unique_ptr<StepMirror> mirror_;
+  std::unique_ptr<KvStore> kv_;
+  Buffer arena_;
+  Buffer workspace_;
+  Buffer meta_;
+  std::vector<std::byte> meta_host_;
+  std::vector<rt_tensor> values_;  // as graph.values; shape[0] of this step
+  std::vector<Node> nodes_;
+  std::vector<Chunk> chunks_;
+  std::vector<KvStore::Demand> demands_;
+  std::vector<StepRow> rows_;
+  std::vector<std::int32_t> sampled_;
+  std::vector<float> logits_;
+  std::vector<void*> recorded_;  // by number of sequences: a replayable decode step, or null
+  std::uint64_t layout_epoch_ = UINT64_MAX;
+  std::uint64_t captures_ = 0;
+  std::uint32_t sequences_alive_ = 0;
+  bool keep_logits_ = false;
+};
+
+}  // namespace rt

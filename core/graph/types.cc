@@ -1,0 +1,85 @@
+// Element types and shapes as text and as numbers.
+#include <algorithm>
+
+#include "core/base/assert.h"
+#include "core/graph/graph.h"
+
+namespace rt {
+namespace {
+
+struct DtypeRow {
+  rt_dtype dtype;
+  std::uint32_t bytes;
+  const char* name;
+  const char* long_name;  // Hugging Face's spelling
+};
+
+constexpr DtypeRow kDtypes[] = {
+    {RT_F32, 4, "f32", "float32"}, {RT_BF16, 2, "bf16", "bfloat16"}, {RT_F16, 2, "f16", "float16"},
+    {RT_F64, 8, "f64", "float64"}, {RT_I32, 4, "i32", "int32"},      {RT_I64, 8, "i64", "int64"},
+    {RT_I8, 1, "i8", "int8"},      {RT_U8, 1, "u8", "uint8"},
+};
+
+const DtypeRow* find_row(rt_dtype dtype) {
+  const auto* row = std::find_if(std::begin(kDtypes), std::end(kDtypes),
+                                 [&](const DtypeRow& r) { return r.dtype == dtype; });
+  return row == std::end(kDtypes) ? nullptr : row;
+}
+
+}  // namespace
+
+std::string dtype_name(rt_dtype dtype) {
+  const DtypeRow* row = find_row(dtype);
+  return row != nullptr ? row->name : "dtype " + std::to_string(dtype);
+}
+
+std::uint32_t dtype_bytes(rt_dtype dtype) {
+  const DtypeRow* row = find_row(dtype);
+  return row != nullptr ? row->bytes : 0;
+}
+
+rt_dtype parse_dtype(std::string_view name) {
+  for (const DtypeRow& row : kDtypes) {
+    if (name == row.name || name == row.long_name) return row.dtype;
+  }
+  return 0;
+}
+
+std::string describe(const TensorType& type) {
+  std::string out = dtype_name(type.dtype) + "[";
+  for (std::uint32_t d = 0; d < type.rank; ++d) {
+    if (d > 0) out += ", ";
+    const std::int64_t size = type.shape[d];
+    out += size == RT_DIM_TOKENS ? "T" : size == RT_DIM_ROWS ? "R" : std::to_string(size);
+  }
+  return out + "]";
+}
+
+std::uint64_t element_count(const TensorType& type) {
+  std::uint64_t count = 1;
+  for (std::uint32_t d = 0; d < type.rank; ++d) {
+    RT_ASSERT_LE(0, type.shape[d]);
+    count *= static_cast<std::uint64_t>(type.shape[d]);
+  }
+  return count;
+}
+
+std::uint64_t parameter_count(const Graph& graph) {
+  std::uint64_t count = 0;
+  for (const GraphWeight& weight : graph.weights) {
+    if (weight.alias_of == kNone) count += element_count(weight.type);
+  }
+  return count;
+}
+
+std::uint64_t weight_bytes(const Graph& graph) {
+  std::uint64_t bytes = 0;
+  for (const GraphWeight& weight : graph.weights) {
+    if (weight.alias_of == kNone) {
+      bytes += element_count(weight.type) * dtype_bytes(weight.type.dtype);
+    }
+  }
+  return bytes;
+}
+
+}  // namespace rt

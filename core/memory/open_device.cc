@@ -1,0 +1,210 @@
+#include "core/memory/open_device.h"
+
+#include <utility>
+
+#include "core/base/assert.h"
+#include "core/base/bytes.h"
+
+namespace rt {
+
+Result<std::unique_ptr<OpenDevice>> OpenDevice::open(const rt_device& api, const rt_device_desc& desc,
+                                             std::span<const rt_attr* const> options,
+                                             const rt_host* host, RefusalText refusal,
+                                             std::uint64_t limit_bytes) {
+  std::unique_ptr<OpenDevice> device(new OpenDevice(api, desc, refusal, limit_bytes));
+  const auto count = static_cast<std::uint32_t>(options.size());
+  RT_RETURN_IF_ERROR(device->check(
+      api.open(host, desc.index, count, options.data(), &device->device_), "open"));
+  RT_RETURN_IF_ERROR(
+      device->check(api.stream_create(device->device_, &device->stream_), "create a stream"));
+  device->exec_ = {sizeof(rt_exec), desc.threads, device->device_, device->stream_,
+                   api.parallel_for};
+  return device;
+}
+
+OpenDevice::~OpenDevice() {
+  if (stream_ != nullptr) api_.stream_destroy(device_, stream_);
+  if (device_ != nullptr) api_.close(device_);
+}
+
+Status OpenDevice::check(rt_status status, std::string_view what) {
+  if (status == RT_OK) return {};
+  std::string text = refusal_();
+  if (text.empty()) text = "refused with status " + std::to_string(status) + " and no reason";
+  const std::string message = "device " + std::string(desc_.kind) + ":" +
+                              std::to_string(desc_.index) + ": " + std::string(what) + ": " + text;
+  switch (status) {
+    case RT_DEVICE_FAULT:
+      healthy_ = false;
+      return internal(message + "; the session can only be destroyed");
+    case RT_NO_MEMORY:
+      return environment(message);
+    case RT_INVALID:
+    case RT_UNSUPPORTED:
+      return bad_input(message);
+    default:
+      return internal(message);
+  }
+}
+
+Status OpenDevice::upload(void* to_device, const void* from_host, std::uint64_t bytes) {
+  return check(api_.upload(device_, stream_, to_device, from_host, bytes), "upload");
+}
+
+Status OpenDevice::download(void* to_host, const void* from_device, std::uint64_t bytes) {
+  return check(api_.download(device_, stream_, to_host, from_device, bytes), "download");
+}
+
+Status OpenDevice::copy(void* to_device, const void* from_device, std::uint64_t bytes) {
+  return check(api_.copy(device_, stream_, to_device, from_device, bytes), "copy");
+}
+
+Status OpenDevice::synchronize() { return check(api_.synchronize(device_, stream_), "synchronize"); }
+
+Status OpenDevice::capture_begin() {
+  return check(api_.capture_begin(device_, stream_), "start recording");
+}
+
+Result<void*> OpenDevice::capture_end() {
+  void* graph = nullptr;
+  RT_RETURN_IF_ERROR(check(api_.capture_end(device_, stream_, &graph), "end recording"));
+  return graph;
+}
+
+Status OpenDevice::replay(void* graph) {
+  return check(api_.replay(device_, stream_, graph), "replay");
+}
+
+void OpenDevice::destroy_graph(void* graph) { api_.graph_destroy(device_, graph); }
+
+Result<std::uint64_t> OpenDevice::resident(const void* address, std::uint64_t bytes) const {
+  if (api_.resident == nullptr) return environment("this device has no witness for residency");
+  std::uint64_t resident_bytes = 0;
+  if (api_.resident(device_, address, bytes, &resident_bytes) != RT_OK) {
+    return environment("device " + std::string(desc_.kind) + ": residency: " + refusal_());
+  }
+  return resident_bytes;
+}
+
+Result<void*> OpenDevice::allocate(std::uint64_t bytes) {
+  void* address = nullptr;
+  RT_RETURN_IF_ERROR(
+      check(api_.allocate(device_, bytes, &address), "allocate " + format_bytes(bytes)));
+  return address;
+}
+
+void OpenDevice::release(void* address, std::uint64_t bytes) {
+  api_.release(device_, address, bytes);
+}
+
+Result<void*> OpenDevice::reserve(std::uint64_t bytes) {
+  void* base = nullptr;
+  RT_RETURN_IF_ERROR(check(api_.reserve(device_, bytes, &base),
+                           "reserve " + format_bytes(bytes) + " of address space"));
+  return base;
+}
+
+void OpenDevice::unreserve(void* base, std::uint64_t bytes) { api_.unreserve(device_, base, bytes); }
+
+Status OpenDevice::commit(void* address, std::uint64_t bytes) {
+  return check(api_.commit(device_, address, bytes), "commit " + format_bytes(bytes));
+}
+
+Status OpenDevice::decommit(void* address, std::uint64_t bytes) {
+  return check(api_.decommit(device_, address, bytes), "decommit " + format_bytes(bytes));
+}
+
+std::uint64_t Buffer::charged_bytes(std::uint64_t bytes) {
+  return round_up(bytes, kAllocationBytes);
+}
+
+Result<Buffer> Buffer::make(OpenDevice& device, MemoryKind kind, std::uint64_t bytes) {
+  Buffer buffer;
+  if (bytes == 0) return buffer;
+  const std::uint64_t charged = charged_bytes(bytes);
+  RT_RETURN_IF_ERROR(device.ledger().charge(kind, charged));
+  auto address = device.allocate(charged);
+  if (!address.ok()) {
+    device.ledger().discharge(kind, charged);
+    return std::move(address).error();
+  }
+  buffer.device_ = &device;
+  buffer.kind_ = kind;
+  buffer.address_ = *address;
+  buffer.bytes_ = charged;
+  return buffer;
+}
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  if (this != &other) {
+    reset();
+    device_ = std::exchange(other.device_, nullptr);
+    kind_ = other.kind_;
+    address_ = std::exchange(other.address_, nullptr);
+    bytes_ = std::exchange(other.bytes_, 0);
+  }
+  return *this;
+}
+
+void Buffer::reset() {
+  if (address_ == nullptr) return;
+  device_->release(address_, bytes_);
+  device_->ledger().discharge(kind_, bytes_);
+  address_ = nullptr;
+  bytes_ = 0;
+}
+
+Result<AddressRange> AddressRange::make(OpenDevice& device, MemoryKind kind, std::uint64_t bytes) {
+  AddressRange range;
+  const std::uint64_t rounded = round_up(bytes, device.desc().granule_bytes);
+  RT_TRY(range.base_, device.reserve(rounded));
+  range.device_ = &device;
+  range.kind_ = kind;
+  range.reserved_ = rounded;
+  return range;
+}
+
+AddressRange& AddressRange::operator=(AddressRange&& other) noexcept {
+  if (this != &other) {
+    reset();
+    device_ = std::exchange(other.device_, nullptr);
+    kind_ = other.kind_;
+    base_ = std::exchange(other.base_, nullptr);
+    reserved_ = std::exchange(other.reserved_, 0);
+    committed_ = std::exchange(other.committed_, 0);
+  }
+  return *this;
+}
+
+void AddressRange::reset() {
+  if (base_ == nullptr) return;
+  device_->unreserve(base_, reserved_);
+  device_->ledger().discharge(kind_, committed_);
+  base_ = nullptr;
+  reserved_ = committed_ = 0;
+}
+
+Status AddressRange::resize(std::uint64_t bytes) {
+  const std::uint64_t wanted = round_up(bytes, device_->desc().granule_bytes);
+  RT_ASSERT_LE(wanted, reserved_);
+  Ledger& ledger = device_->ledger();
+  if (wanted > committed_) {
+    const std::uint64_t more = wanted - committed_;
+    RT_RETURN_IF_ERROR(ledger.charge(kind_, more));
+    if (Status status = device_->commit(data() + committed_, more); !status.ok()) {
+      ledger.discharge(kind_, more);
+      return status;
+    }
+    ++ledger.events.commits;
+  } else if (wanted < committed_) {
+    const std::uint64_t less = committed_ - wanted;
+    RT_RETURN_IF_ERROR(device_->synchronize());
+    RT_RETURN_IF_ERROR(device_->decommit(data() + wanted, less));
+    ledger.discharge(kind_, less);
+    ++ledger.events.decommits;
+  }
+  committed_ = wanted;
+  return {};
+}
+
+}  // namespace rt

@@ -1,0 +1,131 @@
+// An opened device (core/sdk/device.h) with its ledger: the only way core touches device memory.
+// Allocations and reservations are RAII objects that charge the ledger, so a byte cannot be taken
+// without being counted nor outlive its owner.
+//
+// Threads: one at a time. The device outlives its buffers.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/base/result.h"
+#include "core/memory/ledger.h"
+#include "core/sdk/device.h"
+
+namespace rt {
+
+class OpenDevice {
+ public:
+  // `host` is given to the plugin; `refusal` returns and clears the text of the last host->fail.
+  using RefusalText = std::string (*)();
+
+  static Result<std::unique_ptr<OpenDevice>> open(const rt_device& api, const rt_device_desc& desc,
+                                              std::span<const rt_attr* const> options,
+                                              const rt_host* host, RefusalText refusal,
+                                              std::uint64_t limit_bytes);
+  ~OpenDevice();
+  OpenDevice(const OpenDevice&) = delete;
+  OpenDevice& operator=(const OpenDevice&) = delete;
+
+  const rt_device_desc& desc() const { return desc_; }
+  const rt_exec& exec() const { return exec_; }
+  Ledger& ledger() { return ledger_; }
+  const Ledger& ledger() const { return ledger_; }
+
+  // Transfers are ordered on the device's one stream; host memory must stay until synchronize().
+  Status upload(void* to_device, const void* from_host, std::uint64_t bytes);
+  Status download(void* to_host, const void* from_device, std::uint64_t bytes);
+  Status copy(void* to_device, const void* from_device, std::uint64_t bytes);
+  Status synchronize();
+
+  // Recording (desc().can_capture). The graph is destroyed with destroy_graph.
+  Status capture_begin();
+  Result<void*> capture_end();
+  Status replay(void* graph);
+  void destroy_graph(void* graph);
+
+  // Bytes resident by the operating system's word; kEnvironment where there is no witness.
+  Result<std::uint64_t> resident(const void* address, std::uint64_t bytes) const;
+
+  // For Buffer and AddressRange.
+  Result<void*> allocate(std::uint64_t bytes);
+  void release(void* address, std::uint64_t bytes);
+  Result<void*> reserve(std::uint64_t bytes);
+  void unreserve(void* base, std::uint64_t bytes);
+  Status commit(void* address, std::uint64_t bytes);
+  Status decommit(void* address, std::uint64_t bytes);
+
+  // The first RT_DEVICE_FAULT makes the device unhealthy for good; every call then refuses.
+  bool healthy() const { return healthy_; }
+  // Turns a status of this device's plugin (or of an implementation on it) into a Status.
+  Status check(rt_status status, std::string_view what);
+
+ private:
+  OpenDevice(const rt_device& api, const rt_device_desc& desc, RefusalText refusal,
+         std::uint64_t limit_bytes)
+      : api_(api), desc_(desc), refusal_(refusal), ledger_(limit_bytes) {}
+
+  const rt_device& api_;
+  rt_device_desc desc_;
+  RefusalText refusal_;
+  Ledger ledger_;
+  void* device_ = nullptr;
+  void* stream_ = nullptr;
+  rt_exec exec_{};
+  bool healthy_ = true;
+};
+
+// A plain allocation of whole pages, charged to `kind`.
+class Buffer {
+ public:
+  Buffer() = default;
+  static Result<Buffer> make(OpenDevice& device, MemoryKind kind, std::uint64_t bytes);
+  // What make() will charge for `bytes`.
+  static std::uint64_t charged_bytes(std::uint64_t bytes);
+  Buffer(Buffer&& other) noexcept { *this = std::move(other); }
+  Buffer& operator=(Buffer&& other) noexcept;
+  ~Buffer() { reset(); }
+  void reset();
+
+  std::byte* data() const { return static_cast<std::byte*>(address_); }
+  std::uint64_t bytes() const { return bytes_; }  // charged
+  explicit operator bool() const { return address_ != nullptr; }
+
+ private:
+  OpenDevice* device_ = nullptr;
+  MemoryKind kind_ = MemoryKind::kKv;
+  void* address_ = nullptr;
+  std::uint64_t bytes_ = 0;
+};
+
+// Reserved address space whose first committed() bytes are backed by memory, charged to `kind`.
+class AddressRange {
+ public:
+  AddressRange() = default;
+  static Result<AddressRange> make(OpenDevice& device, MemoryKind kind, std::uint64_t bytes);
+  AddressRange(AddressRange&& other) noexcept { *this = std::move(other); }
+  AddressRange& operator=(AddressRange&& other) noexcept;
+  ~AddressRange() { reset(); }
+  void reset();
+
+  // Commits or decommits whole granules at the end so that exactly round_up(bytes, granule) stand.
+  // Shrinking synchronises first. On refusal nothing has changed.
+  Status resize(std::uint64_t bytes);
+
+  std::byte* data() const { return static_cast<std::byte*>(base_); }
+  std::uint64_t reserved() const { return reserved_; }
+  std::uint64_t committed() const { return committed_; }
+  explicit operator bool() const { return base_ != nullptr; }
+
+ private:
+  OpenDevice* device_ = nullptr;
+  MemoryKind kind_ = MemoryKind::kKv;
+  void* base_ = nullptr;
+  std::uint64_t reserved_ = 0;
+  std::uint64_t committed_ = 0;
+};
+
+}  // namespace rt

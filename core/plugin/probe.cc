@@ -1,0 +1,213 @@
+#include "core/plugin/probe.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "core/plugin/host.h"
+
+namespace rt {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::atomic<bool> inside_probe{false};
+
+constexpr std::size_t kAnswerLimitBytes = 4096;
+constexpr std::uint32_t kClassLimit = 4096;  // classes one plan may have
+
+// The answer: one byte ('+' or a fault's digit), then the text.
+char fault_byte(Fault fault) {
+  return fault == Fault::kBadInput ? '2' : fault == Fault::kEnvironment ? '3' : '7';
+}
+
+void limit(int resource, rlim_t value) {
+  const rlimit both{value, value};
+  ::setrlimit(static_cast<__rlimit_resource_t>(resource), &both);  // a stricter limit may stand
+}
+
+// Address space in use, in bytes; 0 if it is not known.
+std::uint64_t address_space_bytes() {
+  std::FILE* file = std::fopen("/proc/self/statm", "re");
+  if (file == nullptr) return 0;
+  unsigned long long pages = 0;
+  if (std::fscanf(file, "%llu", &pages) != 1) pages = 0;
+  std::fclose(file);
+  return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+// Signals kill the child as they would without our handlers (a sanitizer's, the fault guard's).
+void default_signals() {
+  for (const int number : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS, SIGPIPE}) {
+    ::signal(number, SIG_DFL);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+// stdin, stdout and stderr of the child lead nowhere: its crash report is our one sentence.
+void silence() {
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int fd = 0; fd <= 2 && null >= 0; ++fd) ::dup2(null, fd);
+}
+
+[[noreturn]] void run_child(int answer_fd, pid_t parent, const std::function<Status()>& body,
+                            const ProbeLimits& limits) {
+  ::setpgid(0, 0);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(0);
+  inside_probe = true;
+  default_signals();
+  silence();
+  limit(RLIMIT_CORE, 0);
+  limit(RLIMIT_CPU, static_cast<rlim_t>(limits.time.count() / 1000 + 2));
+  if (const std::uint64_t now = address_space_bytes(); now > 0) {
+    limit(RLIMIT_AS, now + limits.memory_bytes);
+  }
+  std::string answer;
+  try {
+    const Status status = body();
+    answer = status.ok() ? "+" : fault_byte(status.error().fault) + status.error().message;
+  } catch (...) {
+    answer = "7it let an exception out";
+  }
+  answer.resize(std::min(answer.size(), kAnswerLimitBytes));
+  const ssize_t written = ::write(answer_fd, answer.data(), answer.size());
+  ::_exit(written == static_cast<ssize_t>(answer.size()) ? 0 : 1);
+}
+
+int milliseconds_until(Clock::time_point deadline) {
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+  return static_cast<int>(std::max<std::int64_t>(0, left.count()));
+}
+
+// Reads until the child has answered and closed, or the time is up. False: the time is up.
+bool read_answer(int fd, Clock::time_point deadline, std::string* answer) {
+  for (;;) {
+    pollfd waiting{fd, POLLIN, 0};
+    const int ready = ::poll(&waiting, 1, milliseconds_until(deadline));
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0) return false;
+    char bytes[512];
+    const ssize_t count = ::read(fd, bytes, sizeof bytes);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return true;
+    answer->append(bytes, static_cast<std::size_t>(count));
+    if (answer->size() > kAnswerLimitBytes) return true;
+  }
+}
+
+// Ends the child (and what it may have started), and collects it.
+int collect(pid_t child, bool kill_it) {
+  if (kill_it && ::kill(-child, SIGKILL) != 0) ::kill(child, SIGKILL);
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return 0;  // SIGCHLD is ignored here: nothing to collect
+  }
+  return status;
+}
+
+Status judge(const std::string& what, const std::string& answer, int status) {
+  if (WIFSIGNALED(status)) {
+    const char* name = ::sigabbrev_np(WTERMSIG(status));
+    return bad_input(what + ": crashed with SIG" + (name == nullptr ? "?" : name) +
+                     " in a trial run; it is not used");
+  }
+  if (answer == "+") return {};
+  if (answer.empty()) {
+    return bad_input(what + ": ended its trial run with exit code " +
+                     std::to_string(WEXITSTATUS(status)) + " and no answer; it is not used");
+  }
+  const std::string text = answer.substr(1);
+  if (answer[0] == '3') return environment(text);
+  return answer[0] == '7' ? internal(text) : bad_input(text);
+}
+
+// Discards a plan, but for counting its classes.
+struct CountingSink {
+  rt_plan_sink api;  // first
+  std::uint32_t classes = 0;
+};
+
+rt_status count_class(rt_plan_sink* sink, const rt_plan_class*) {
+  auto* self = reinterpret_cast<CountingSink*>(sink);
+  return ++self->classes <= kClassLimit ? rt_status{RT_OK} : rt_status{RT_INVALID};
+}
+rt_status ignore_charge(rt_plan_sink*, const char*, std::uint64_t) {
+  return RT_OK;
+}
+void ignore_sentence(rt_plan_sink*, const char*) {}
+
+Status ask(const Planner& planner, const rt_plan_problem& problem) {
+  CountingSink sink{{sizeof(rt_plan_sink), 0, count_class, ignore_charge, ignore_sentence}, 0};
+  RT_RETURN_IF_ERROR(call_plugin({planner.full_name, "plan", ""}, [&] {
+    return planner.c->plan(planner.host, &problem, &sink.api);
+  }));
+  rt_plan_sequence sequence{};
+  sequence.struct_size = sizeof sequence;
+  sequence.tokens =
+      std::max<std::uint64_t>(1, std::min(problem.prompt_tokens, problem.context_tokens));
+  const rt_plan_sequence* sequences[] = {&sequence};
+  for (std::uint32_t i = 0; i < std::min(sink.classes, kClassLimit); ++i) {
+    std::uint64_t capacity = 0;
+    RT_RETURN_IF_ERROR(call_plugin({planner.full_name, "capacity", ""}, [&] {
+      return planner.c->capacity(planner.host, &problem, i, 1, sequences, &capacity);
+    }));
+  }
+  return {};
+}
+
+}  // namespace
+
+bool in_probe() {
+  return inside_probe;
+}
+
+Status probe(const std::string& what, const std::function<Status()>& body,
+             const ProbeLimits& limits) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) {
+    return environment(what + ": cannot make a pipe for a trial run: " + std::strerror(errno));
+  }
+  const Clock::time_point deadline = Clock::now() + limits.time;
+  const pid_t parent = ::getpid();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::close(ends[0]);
+    run_child(ends[1], parent, body, limits);
+  }
+  ::close(ends[1]);
+  if (child < 0) {
+    ::close(ends[0]);
+    return environment(what + ": cannot start a trial run: " + std::strerror(errno));
+  }
+  std::string answer;
+  const bool answered = read_answer(ends[0], deadline, &answer);
+  ::close(ends[0]);
+  const int status = collect(child, !answered || !answer.empty());
+  if (!answered) {
+    return bad_input(what + ": gave no answer within " + std::to_string(limits.time.count()) +
+                     " ms in a trial run; it is not used");
+  }
+  return judge(what, answer, answer.empty() ? status : 0);
+}
+
+Status probe_planner(const Planner& planner, const rt_plan_problem& problem,
+                     const ProbeLimits& limits) {
+  return probe(
+      "planner " + planner.full_name, [&] { return ask(planner, problem); }, limits);
+}
+
+}  // namespace rt

@@ -1,0 +1,139 @@
+// The C++ comfort for memory planners, header-only: a planner is a struct with two functions.
+//
+//   struct Roomy {
+//     static void plan(const sdk::PlanProblem& problem, sdk::PlanSink& sink);
+//     static std::uint64_t capacity(const sdk::PlanProblem& problem, std::uint32_t class_index,
+//                                   const rt_plan_sequence& sequence);
+//   };
+//   constexpr rt_planner kRoomy = sdk::planner<Roomy>("roomy", "...", options, option_count);
+//
+// Throw sdk::Refusal to refuse. See plugins/planner_elastic for a whole one.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "core/sdk/sdk.hpp"
+
+namespace rt::sdk {
+
+inline std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) { return (a + b - 1) / b; }
+inline std::uint64_t round_up(std::uint64_t a, std::uint64_t b) { return ceil_div(a, b) * b; }
+
+// Layers of one window, and how their K and V sections lie in a stripe.
+struct PlanClass {
+  rt_kv_form form = RT_KV_AFFINE;
+  rt_growth growth = RT_GROW_NEVER;
+  std::uint32_t window = 0;
+  std::vector<std::uint32_t> layers;
+  std::uint64_t stripe_tokens = 0;
+  std::uint64_t stripe_bytes = 0;
+  std::vector<std::uint64_t> k_offsets;
+  std::vector<std::uint64_t> v_offsets;
+  std::uint64_t reserve_tokens = 0;
+};
+
+class PlanProblem {
+ public:
+  explicit PlanProblem(const rt_plan_problem* c) : c_(c), options_(c->options, c->option_count) {}
+  const rt_plan_problem& c() const { return *c_; }
+  const Attributes& options() const { return options_; }
+  std::uint64_t context() const { return c_->context_tokens; }
+  bool reads(rt_kv_form form) const { return (c_->forms & RT_KV_FORM_BIT(form)) != 0; }
+
+  // One class per window, in the order in which the windows first occur. A windowed class is a
+  // ring where the attention implementations read rings, which bounds it to W - 1 + U tokens.
+  std::vector<PlanClass> classes_by_window() const {
+    std::vector<PlanClass> classes;
+    for (std::uint32_t i = 0; i < c_->layer_count; ++i) {
+      const std::uint32_t window = c_->layers[i]->window;
+      auto found = std::find_if(classes.begin(), classes.end(),
+                                [&](const PlanClass& c) { return c.window == window; });
+      if (found == classes.end()) {
+        found = classes.insert(found, PlanClass{});
+        found->window = window;
+        found->form = window > 0 && reads(RT_KV_RING) ? RT_KV_RING : RT_KV_AFFINE;
+      }
+      found->layers.push_back(i);
+    }
+    return classes;
+  }
+
+  // Lays a class out in stripes of `tokens`: K and V of each layer in turn, every section rounded
+  // up to the device's alignment.
+  void stripe(PlanClass& plan_class, std::uint64_t tokens) const {
+    plan_class.stripe_tokens = tokens;
+    std::uint64_t offset = 0;
+    for (const std::uint32_t layer : plan_class.layers) {
+      plan_class.k_offsets.push_back(offset);
+      offset += round_up(tokens * c_->layers[layer]->k_row_bytes, c_->alignment_bytes);
+      plan_class.v_offsets.push_back(offset);
+      offset += round_up(tokens * c_->layers[layer]->v_row_bytes, c_->alignment_bytes);
+    }
+    plan_class.stripe_bytes = offset;
+  }
+
+ private:
+  const rt_plan_problem* c_;
+  Attributes options_;
+};
+
+class PlanSink {
+ public:
+  explicit PlanSink(rt_plan_sink* c) : c_(c) {}
+
+  void add(const PlanClass& plan_class) {
+    const bool striped = plan_class.stripe_tokens > 0;
+    const rt_plan_class c{sizeof(rt_plan_class),
+                          plan_class.form,
+                          plan_class.growth,
+                          static_cast<std::uint32_t>(plan_class.layers.size()),
+                          plan_class.layers.data(),
+                          plan_class.stripe_tokens,
+                          plan_class.stripe_bytes,
+                          striped ? plan_class.k_offsets.data() : nullptr,
+                          striped ? plan_class.v_offsets.data() : nullptr,
+                          plan_class.reserve_tokens};
+    if (c_->add_class(c_, &c) != RT_OK) throw Refusal("the host refused a class", RT_INVALID);
+  }
+  void charge(const char* name, std::uint64_t bytes) {
+    if (c_->add_charge(c_, name, bytes) != RT_OK) {
+      throw Refusal("the host refused a charge", RT_INVALID);
+    }
+  }
+  void explain(const std::string& sentence) { c_->explain(c_, sentence.c_str()); }
+
+ private:
+  rt_plan_sink* c_;
+};
+
+template <class P>
+constexpr rt_planner planner(const char* name, const char* summary,
+                             const rt_attr_spec* const* options, std::uint32_t option_count) {
+  rt_planner out{};
+  out.struct_size = sizeof(rt_planner);
+  out.option_count = option_count;
+  out.name = name;
+  out.summary = summary;
+  out.options = options;
+  out.plan = [](const rt_host* host, const rt_plan_problem* problem, rt_plan_sink* sink) {
+    return guard(host, [&] {
+      PlanSink answer(sink);
+      P::plan(PlanProblem(problem), answer);
+    });
+  };
+  out.capacity = [](const rt_host* host, const rt_plan_problem* problem, std::uint32_t class_index,
+                    std::uint32_t count, const rt_plan_sequence* const* sequences,
+                    std::uint64_t* capacities) {
+    return guard(host, [&] {
+      const PlanProblem view(problem);
+      for (std::uint32_t i = 0; i < count; ++i) {
+        capacities[i] = P::capacity(view, class_index, *sequences[i]);
+      }
+    });
+  };
+  return out;
+}
+
+}  // namespace rt::sdk

@@ -1,0 +1,125 @@
+#include "core/text/normalizer.h"
+
+#include <iterator>
+#include <numeric>
+#include <utility>
+
+#include "core/text/json_object.h"
+
+namespace rt {
+namespace {
+
+constexpr int kMaxDepth = 8;  // of Sequences within Sequences
+
+}  // namespace
+
+Result<Pattern> parse_pattern(const Json& json, const std::string& where) {
+  RT_TRY(const JsonObject object, JsonObject::of(json, where));
+  RT_RETURN_IF_ERROR(object.only({"String", "Regex"}));
+  RT_TRY(const std::optional<std::string> literal, object.string_or_none("String"));
+  if (literal) return Pattern::literal(*literal, where);
+  RT_TRY(const std::string expression, object.string("Regex"));
+  return Pattern::compile(expression, where);
+}
+
+Result<Normalizer> Normalizer::parse(const Json* json, const std::string& where) {
+  if (json == nullptr) return Normalizer();
+  return parse_at(*json, where, 0);
+}
+
+Result<Normalizer> Normalizer::parse_at(const Json& json, const std::string& where, int depth) {
+  RT_TRY(const JsonObject object, JsonObject::of(json, where));
+  RT_TRY(const std::string type, object.string("type"));
+  Normalizer normalizer;
+  if (type == "Sequence") {
+    RT_RETURN_IF_ERROR(object.only({"type", "normalizers"}));
+    RT_TRY(const Json* parts, object.require("normalizers"));
+    if (!parts->is_array() || depth == kMaxDepth) {
+      return bad_input(object.at("normalizers") + ": expected an array, at most " +
+                       std::to_string(kMaxDepth) + " levels deep");
+    }
+    for (std::size_t i = 0; i < parts->size(); ++i) {
+      const std::string here = object.at("normalizers") + "[" + std::to_string(i) + "]";
+      RT_TRY(Normalizer part, parse_at((*parts)[i], here, depth + 1));
+      std::move(part.steps_.begin(), part.steps_.end(), std::back_inserter(normalizer.steps_));
+    }
+  } else if (type == "Prepend") {
+    RT_RETURN_IF_ERROR(object.only({"type", "prepend"}));
+    RT_TRY(std::string content, object.string("prepend"));
+    normalizer.steps_.push_back({Kind::kPrepend, std::move(content), std::nullopt});
+  } else if (type == "Replace") {
+    RT_RETURN_IF_ERROR(object.only({"type", "pattern", "content"}));
+    RT_TRY(std::string content, object.string("content"));
+    RT_TRY(const Json* source, object.require("pattern"));
+    RT_TRY(Pattern pattern, parse_pattern(*source, object.at("pattern")));
+    normalizer.steps_.push_back({Kind::kReplace, std::move(content), std::move(pattern)});
+  } else {
+    return unsupported(where, type, "Sequence, Prepend, Replace");
+  }
+  return normalizer;
+}
+
+Result<Normalizer> Normalizer::sentencepiece(SentencePieceRules rules) {
+  Normalizer normalizer;
+  const std::string mark(rules.escape_whitespaces ? kSpaceMark : " ");
+  if (rules.remove_extra_whitespaces) {
+    normalizer.steps_.push_back({Kind::kSqueeze, "", std::nullopt});
+  }
+  if (rules.escape_whitespaces) {
+    RT_TRY(Pattern space, Pattern::literal(" ", "space"));
+    normalizer.steps_.push_back({Kind::kReplace, mark, std::move(space)});
+  }
+  if (rules.add_dummy_prefix) normalizer.steps_.push_back({Kind::kPrepend, mark, std::nullopt});
+  if (rules.remove_extra_whitespaces) {
+    normalizer.steps_.push_back({Kind::kTrimEnd, mark, std::nullopt});
+  }
+  return normalizer;
+}
+
+Result<std::string> Normalizer::apply(std::string_view text,
+                                      std::vector<std::uint32_t>* origin) const {
+  Mapped mapped{std::string(text), {}};
+  if (origin != nullptr) {
+    mapped.origin.resize(text.size());
+    std::iota(mapped.origin.begin(), mapped.origin.end(), 0u);
+  }
+  for (const Step& step : steps_) RT_RETURN_IF_ERROR(run(step, mapped, origin != nullptr));
+  if (origin != nullptr) *origin = std::move(mapped.origin);
+  return std::move(mapped.text);
+}
+
+Status Normalizer::run(const Step& step, Mapped& mapped, bool wanted) {
+  if (mapped.text.empty()) return {};
+  Mapped out;
+  out.text.reserve(mapped.text.size() + step.content.size());
+  const auto put = [&](std::string_view text, std::size_t from, bool copied) {
+    out.text += text;
+    for (std::size_t i = 0; wanted && i < text.size(); ++i) {
+      out.origin.push_back(mapped.origin[copied ? from + i : from]);
+    }
+  };
+  const std::string_view text = mapped.text;
+  if (step.kind == Kind::kPrepend) {
+    put(step.content, 0, false);
+    put(text, 0, true);
+  } else if (step.kind == Kind::kReplace) {
+    RT_RETURN_IF_ERROR(
+        step.pattern->for_each(text, [&](std::size_t begin, std::size_t end, bool is_match) {
+          put(is_match ? step.content : text.substr(begin, end - begin), begin, !is_match);
+          return Status();
+        }));
+  } else if (step.kind == Kind::kTrimEnd) {
+    std::size_t end = text.size();
+    while (text.substr(0, end).ends_with(step.content)) end -= step.content.size();
+    put(text.substr(0, end), 0, true);
+  } else {  // kSqueeze: no space in front, single ones within and at the end
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      const bool keep = text[i] != ' ' || (!out.text.empty() && out.text.back() != ' ');
+      if (keep) put(text.substr(i, 1), i, true);
+    }
+  }
+  mapped = std::move(out);
+  return {};
+}
+
+}  // namespace rt

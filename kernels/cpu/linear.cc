@@ -1,0 +1,40 @@
+// The portable matrix product: one run of one weight row is widened to f32 and met by every token.
+#include "kernels/cpu/linear.h"
+
+#include <algorithm>
+
+namespace rt::cpu {
+namespace {
+
+// Eight lanes that a compiler keeps in registers of any width.
+float dot(const float* a, const float* b, uint64_t count) {
+  float lanes[8] = {};
+  uint64_t k = 0;
+  for (; k + 8 <= count; k += 8) {
+    for (uint64_t j = 0; j < 8; ++j) lanes[j] += a[k + j] * b[k + j];
+  }
+  for (uint64_t j = 0; k + j < count; ++j) lanes[j] += a[k + j] * b[k + j];
+  return ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) +
+         ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
+}
+
+}  // namespace
+
+void linear_portable(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin,
+                     uint64_t end, float* out, uint64_t stride) {
+  const uint64_t columns = weight.columns;
+  float run[kLinearRun];
+  for (uint64_t n = begin; n < end; ++n) {
+    for (uint64_t first = 0; first < columns; first += kLinearRun) {
+      const uint64_t count = std::min(kLinearRun, columns - first);
+      widen(weight.data, weight.element, n * columns + first, count, run);
+      for (uint64_t t = 0; t < tokens; ++t) {
+        const float sum = dot(x + t * columns + first, run, count);
+        float& cell = out[t * stride + n - begin];
+        cell = first == 0 ? sum : cell + sum;
+      }
+    }
+  }
+}
+
+}  // namespace rt::cpu

@@ -1,0 +1,70 @@
+// attention on CPUs. `avx2` is in blocks.h; `portable`, here, takes each token and kv head on its
+// own, tile after tile.
+#include <limits>
+
+#include "plugins/attention/blocks.h"
+
+namespace rt::cpu {
+namespace {
+
+struct Attention {
+  explicit Attention(const sdk::Node& n) : node(n) {}
+  static void supports(const sdk::Node& node) { expect_f32_values(node); }
+  static void require(const sdk::Node& node, rt_requirements& need) {
+    need.kv_forms = RT_KV_ALL_FORMS;
+    need.workspace_bytes = worker_count(node) * sizeof(SoftmaxState) *
+                           static_cast<std::uint64_t>(node.attrs().integer("heads"));
+  }
+
+  void execute(const sdk::Call& call) {
+    append_rows(call, node);
+    const rt_step& step = call.step();
+    const AttentionShape& shape = node.shape;
+    const std::uint64_t work = 2ull * shape.heads * shape.head_width / shape.kv_heads * kTileKeys;
+    loop(call, std::uint64_t{step.tokens} * shape.kv_heads, 1, work,
+         [&](std::uint64_t begin, std::uint64_t end, std::uint32_t worker) {
+           for (std::uint64_t i = begin; i < end; ++i) {
+             attend(call, i / shape.kv_heads, static_cast<std::uint32_t>(i % shape.kv_heads),
+                    call.workspace<SoftmaxState>() + std::uint64_t{worker} * shape.heads);
+           }
+         });
+  }
+
+  // Token t of the step, the query heads of kv head g.
+  void attend(const sdk::Call& call, std::uint64_t t, std::uint32_t g, SoftmaxState* states) {
+    const AttentionShape& shape = node.shape;
+    const std::uint64_t width = shape.head_width;
+    const std::uint32_t group = shape.heads / shape.kv_heads;
+    const auto b = static_cast<std::uint32_t>(call.step().token_sequence[t]);
+    const auto position = static_cast<std::uint64_t>(call.step().positions[t]);
+    const std::uint64_t offset = (t * shape.heads + std::uint64_t{g} * group) * width;
+    const float* q = call.in<float>(0) + offset;
+    float* out = call.out<float>(0) + offset;  // the sums, until they are divided
+    std::fill_n(out, group * width, 0.0f);
+    std::fill_n(states, group, SoftmaxState{-std::numeric_limits<float>::infinity(), 0});
+
+    KeyTile tile;
+    for (std::uint64_t first = node.first_key(position); first <= position;) {
+      const std::uint64_t last = std::min(first / kTileKeys * kTileKeys + kTileKeys, position + 1);
+      find_tile(call.kv(), call.step(), b, first, last, tile);
+      for (std::uint32_t h = 0; h < group; ++h) {
+        attend_portable(shape, tile, g * group + h, q + h * width, &states[h], out + h * width);
+      }
+      first = last;
+    }
+    for (std::uint64_t i = 0; i < group * width; ++i) out[i] /= states[i / width].sum;
+  }
+
+  AttentionNode node;
+};
+
+constexpr rt_implementation kPortable =
+    sdk::implementation<Attention>({.op = "attention", .name = "portable", .device_kind = "cpu"});
+constexpr rt_implementation kAvx2 = sdk::implementation<BlockAttention>(
+    {.op = "attention", .name = "avx2", .device_kind = "cpu", .isa = "avx2,fma,f16c", .tier = 200});
+constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2};
+
+}  // namespace
+}  // namespace rt::cpu
+
+RT_CPU_PLUGIN("attention", rt::cpu::kTable, RT_CPU_PORTABLE("attention") RT_CPU_AVX2("attention"));

@@ -1,0 +1,231 @@
+// The CPU as a device: memory of the machine, a pinned thread pool, and streams on which every
+// operation is done when its function returns.
+#include <sys/resource.h>
+
+#include <cstring>
+#include <new>
+
+#include "core/sdk/sdk.hpp"
+#include "plugins/cpu/limits.h"
+#include "plugins/cpu/memory.h"
+#include "plugins/cpu/processor.h"
+#include "plugins/cpu/thread_pool.h"
+
+extern const rt_device rt_device_cpu;
+
+namespace {
+namespace sdk = rt::sdk;
+namespace cpu = rt::cpu;
+
+constexpr int kMostThreads = 1024;
+
+constexpr rt_attr_spec kThreads =
+    sdk::int_attr_or("threads", 0, 0, kMostThreads,
+                     "Threads that compute, the caller included. 0: one per physical core that the "
+                     "affinity mask and the CPU quota allow.");
+constexpr const rt_attr_spec* kOptions[] = {&kThreads};
+
+struct Device {
+  const rt_host* host;
+  std::unique_ptr<cpu::ThreadPool> pool;
+};
+
+Device& self(void* device) {
+  return *static_cast<Device*>(device);
+}
+
+std::uint32_t thread_option(std::uint32_t count, const rt_attr* const* options) {
+  const rt_attr* threads = sdk::Attributes(options, count).find("threads");
+  if (threads == nullptr) return cpu::default_threads();
+  if (threads->type != RT_ATTR_INT || threads->i < 0 || threads->i > kMostThreads) {
+    throw sdk::Refusal(threads->type != RT_ATTR_INT
+                           ? "expected option threads as an integer"
+                           : sdk::format("expected option threads in [0, %d], found %lld",
+                                         kMostThreads, static_cast<long long>(threads->i)),
+                       RT_INVALID);
+  }
+  return threads->i == 0 ? cpu::default_threads() : static_cast<std::uint32_t>(threads->i);
+}
+
+void check_index(std::uint32_t index) {
+  if (index != 0) {
+    throw sdk::Refusal(sdk::format("expected cpu device 0, the only one, found %u", index),
+                       RT_INVALID);
+  }
+}
+
+// "cannot commit 65536 bytes: Cannot allocate memory"
+rt_status refused(void* device, const char* what, std::uint64_t bytes, int error) {
+  std::string why = std::string("cannot ") + what + " " + std::to_string(bytes) +
+                    " bytes: " + std::strerror(error);
+  rlimit space{};
+  if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
+    why += "; the process's address space is limited to " + std::to_string(space.rlim_cur) +
+           " bytes (ulimit -v)";
+  }
+  const rt_host* host = self(device).host;
+  return host->fail(host, error == ENOMEM ? RT_NO_MEMORY : RT_INTERNAL, why.c_str());
+}
+
+rt_status count(const rt_host*, std::uint32_t* out) {
+  *out = 1;
+  return RT_OK;
+}
+
+rt_status describe(const rt_host* host, std::uint32_t index, std::uint32_t option_count,
+                   const rt_attr* const* options, rt_device_desc* desc) {
+  return sdk::guard(host, [&] {
+    check_index(index);
+    static const std::string name = cpu::processor_name();
+    static const std::string isa = cpu::instruction_sets();
+    const cpu::MemoryLimits memory = cpu::memory_limits();
+    rt_device_desc out{};
+    out.struct_size = sizeof(rt_device_desc);
+    out.kind = "cpu";
+    out.name = name.c_str();
+    out.isa = isa.c_str();
+    out.threads = thread_option(option_count, options);
+    out.host_readable = 1;
+    out.can_reserve = 1;
+    out.granule_bytes = cpu::kGranuleBytes;
+    out.alignment_bytes = cpu::kAlignmentBytes;
+    out.memory_total_bytes = memory.total_bytes;
+    out.memory_available_bytes = memory.available_bytes;
+    out.value_dtype = RT_F32;
+    *desc = out;
+  });
+}
+
+rt_status open(const rt_host* host, std::uint32_t index, std::uint32_t option_count,
+               const rt_attr* const* options, void** device) {
+  return sdk::guard(host, [&] {
+    check_index(index);
+    const std::uint32_t threads = thread_option(option_count, options);
+    cpu::request_amx();
+    std::string why;
+    auto pool = cpu::ThreadPool::start(threads, cpu::usable_cores(), &why);
+    if (pool == nullptr) throw sdk::Refusal(why, RT_NO_MEMORY);
+    *device = new Device{host, std::move(pool)};
+  });
+}
+
+void close(void* device) {
+  delete &self(device);
+}
+
+rt_status allocate(void* device, std::uint64_t bytes, void** address) {
+  const int error = cpu::allocate(bytes, address);
+  return error == 0 ? RT_OK : refused(device, "allocate", bytes, error);
+}
+void release(void*, void* address, std::uint64_t bytes) {
+  cpu::release(address, bytes);
+}
+
+rt_status reserve(void* device, std::uint64_t bytes, void** base) {
+  const int error = cpu::reserve(bytes, base);
+  return error == 0 ? RT_OK : refused(device, "reserve address space of", bytes, error);
+}
+void unreserve(void*, void* base, std::uint64_t bytes) {
+  cpu::unreserve(base, bytes);
+}
+
+rt_status commit(void* device, void* address, std::uint64_t bytes) {
+  const int error = cpu::commit(address, bytes);
+  return error == 0 ? RT_OK : refused(device, "commit", bytes, error);
+}
+rt_status decommit(void* device, void* address, std::uint64_t bytes) {
+  const int error = cpu::decommit(address, bytes);
+  return error == 0 ? RT_OK : refused(device, "decommit", bytes, error);
+}
+rt_status resident(void* device, const void* address, std::uint64_t bytes, std::uint64_t* out) {
+  const int error = cpu::resident(address, bytes, out);
+  return error == 0 ? RT_OK : refused(device, "look at the pages of", bytes, error);
+}
+
+// There is nothing to wait for, so a stream is nothing but an address that is not NULL.
+rt_status stream_create(void* device, void** stream) {
+  *stream = device;
+  return RT_OK;
+}
+void stream_destroy(void*, void*) {}
+rt_status synchronize(void*, void*) {
+  return RT_OK;
+}
+
+rt_status transfer(void*, void*, void* to, const void* from, std::uint64_t bytes) {
+  if (bytes > 0) std::memmove(to, from, bytes);
+  return RT_OK;
+}
+
+void parallel_for(void* device, std::uint64_t count, std::uint64_t grain, rt_range_fn fn,
+                  void* arg) {
+  self(device).pool->run(count, grain, fn, arg);
+}
+
+RT_MANIFEST(
+    "plugin: cpu\n"
+    "version: 0.1.0\n"
+    "abi: 0.1\n"
+    "min_host: 0.1\n"
+    "device: cpu\n");
+
+}  // namespace
+
+const rt_device rt_device_cpu = {
+    .struct_size = sizeof(rt_device),
+    .reserved = 0,
+    .kind = "cpu",
+    .summary = "the processor and its memory",
+    .option_count = std::size(kOptions),
+    .reserved2 = 0,
+    .options = kOptions,
+    .count = count,
+    .describe = describe,
+    .open = open,
+    .close = close,
+    .allocate = allocate,
+    .release = release,
+    .reserve = reserve,
+    .unreserve = unreserve,
+    .commit = commit,
+    .decommit = decommit,
+    .resident = resident,
+    .stream_create = stream_create,
+    .stream_destroy = stream_destroy,
+    .synchronize = synchronize,
+    .upload = transfer,
+    .download = transfer,
+    .copy = transfer,
+    .capture_begin = nullptr,
+    .capture_end = nullptr,
+    .replay = nullptr,
+    .graph_destroy = nullptr,
+    .parallel_for = parallel_for,
+};
+
+namespace {
+
+const rt_device* const kDevices[] = {&rt_device_cpu};
+
+const rt_plugin kPlugin = {
+    .struct_size = sizeof(rt_plugin),
+    .abi_major = RT_ABI_MAJOR,
+    .abi_minor = RT_ABI_MINOR,
+    .min_host_minor = 1,
+    .name = "cpu",
+    .version = "0.1.0",
+    .schema_count = 0,
+    .implementation_count = 0,
+    .planner_count = 0,
+    .device_count = std::size(kDevices),
+    .schemas = nullptr,
+    .implementations = nullptr,
+    .planners = nullptr,
+    .devices = kDevices,
+};
+
+}  // namespace
+
+const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {
+  return &kPlugin;
+}

@@ -1,0 +1,106 @@
+#include "plugins/cpu/processor.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+#include "plugins/cpu/text_file.h"
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace rt::cpu {
+
+std::string processor_name() {
+  for (const std::string& line : read_lines("/proc/cpuinfo")) {
+    if (!line.starts_with("model name")) continue;
+    const std::size_t colon = line.find(": ");
+    if (colon != std::string::npos) return line.substr(colon + 2);
+  }
+#if defined(__x86_64__)
+  return "x86-64 CPU";
+#elif defined(__aarch64__)
+  return "arm64 CPU";
+#else
+  return "CPU";
+#endif
+}
+
+#if defined(__x86_64__)
+namespace {
+
+enum Register { kEax, kEbx, kEcx, kEdx };
+struct Leaf {
+  std::uint32_t registers[4] = {};  // zero where the leaf does not exist
+  Leaf(std::uint32_t leaf, std::uint32_t subleaf) {
+    __get_cpuid_count(leaf, subleaf, &registers[0], &registers[1], &registers[2], &registers[3]);
+  }
+  bool has(Register r, int bit) const { return (registers[r] >> bit & 1u) != 0; }
+};
+
+// The register states that the operating system saves.
+std::uint64_t saved_states(const Leaf& leaf1) {
+  if (!leaf1.has(kEcx, 27)) return 0;  // OSXSAVE: XGETBV may be executed
+  std::uint32_t low = 0;
+  std::uint32_t high = 0;
+  asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return static_cast<std::uint64_t>(high) << 32 | low;
+}
+
+}  // namespace
+
+std::string instruction_sets() {
+  const Leaf leaf1(1, 0);
+  const Leaf leaf7(7, 0);
+  const Leaf leaf7_1(7, 1);
+  const std::uint64_t saved = saved_states(leaf1);
+  const bool ymm = (saved & 0x6) == 0x6;            // SSE, AVX
+  const bool zmm = (saved & 0xe6) == 0xe6;          // and opmask, upper halves, zmm16-31
+  const bool tiles = (saved & 0x60000) == 0x60000;  // tile configuration and data
+  const struct {
+    const char* name;
+    bool present;
+  } sets[] = {
+      {"sse4_2", leaf1.has(kEcx, 20)},
+      {"avx", ymm && leaf1.has(kEcx, 28)},
+      {"avx2", ymm && leaf7.has(kEbx, 5)},
+      {"fma", ymm && leaf1.has(kEcx, 12)},
+      {"f16c", ymm && leaf1.has(kEcx, 29)},
+      {"bmi2", leaf7.has(kEbx, 8)},
+      {"avxvnni", ymm && leaf7_1.has(kEax, 4)},
+      {"avx512f", zmm && leaf7.has(kEbx, 16)},
+      {"avx512bw", zmm && leaf7.has(kEbx, 30)},
+      {"avx512dq", zmm && leaf7.has(kEbx, 17)},
+      {"avx512vl", zmm && leaf7.has(kEbx, 31)},
+      {"avx512vnni", zmm && leaf7.has(kEcx, 11)},
+      {"avx512bf16", zmm && leaf7_1.has(kEax, 5)},
+      {"avx512fp16", zmm && leaf7.has(kEdx, 23)},
+      {"amx_tile", tiles && leaf7.has(kEdx, 24)},
+      {"amx_bf16", tiles && leaf7.has(kEdx, 22)},
+      {"amx_int8", tiles && leaf7.has(kEdx, 25)},
+  };
+  std::string list;
+  for (const auto& set : sets) {
+    if (set.present) list += (list.empty() ? "" : ",") + std::string(set.name);
+  }
+  return list;
+}
+
+void request_amx() {
+  if (instruction_sets().find("amx_tile") == std::string::npos) return;
+  constexpr int kArchReqXcompPerm = 0x1023;
+  constexpr int kTileData = 18;
+  syscall(SYS_arch_prctl, kArchReqXcompPerm, kTileData);
+}
+
+#else
+
+std::string instruction_sets() {
+  return "";
+}
+void request_amx() {}
+
+#endif
+
+}  // namespace rt::cpu

@@ -1,0 +1,19 @@
+// What the processor is: its name for people and its instruction sets for implementations.
+#pragma once
+
+#include <string>
+
+namespace rt::cpu {
+
+// "AMD EPYC 7763 64-Core Processor", or the architecture where the kernel gives no name.
+std::string processor_name();
+
+// "avx,avx2,fma,f16c,...": what the processor has (CPUID) and the operating system saves (XCR0).
+// Without the second a register would lose its content at a context switch, or the instruction
+// trap: some hypervisors and `noxsave` kernels leave AVX-512 in CPUID and take it out of XCR0.
+std::string instruction_sets();
+
+// Asks the kernel for the AMX tile registers of this process, if instruction_sets() has them.
+void request_amx();
+
+}  // namespace rt::cpu

@@ -1,0 +1,72 @@
+// What the CPU plugins of all operators share: refusing values that are not f32, running a loop on
+// the pool only where it pays, and the plugin's descriptor with its manifest.
+#pragma once
+
+#include <iterator>
+
+#include "core/sdk/sdk.hpp"
+#include "kernels/cpu/number.h"
+
+namespace rt::cpu {
+
+static_assert(static_cast<rt_dtype>(Element::kF32) == RT_F32);
+static_assert(static_cast<rt_dtype>(Element::kBf16) == RT_BF16);
+static_assert(static_cast<rt_dtype>(Element::kF16) == RT_F16);
+
+inline Element element_of(rt_dtype dtype) { return static_cast<Element>(dtype); }
+
+// The schemas leave the type of values to the device; these kernels know one.
+inline void expect_f32_values(const sdk::Node& node) {
+  if (node.c().value_dtype == RT_F32) return;
+  throw sdk::Refusal(sdk::format("expected values of type f32 between operators, found %s",
+                                 sdk::dtype_name(node.c().value_dtype)));
+}
+
+// Below this many multiply-adds or moved elements, waking the pool (some microseconds) costs more
+// than it saves.
+constexpr std::uint64_t kSerialWork = 16384;
+
+// body(begin, end, worker) over [0, count) in multiples of `grain`; `work` is for one of count.
+template <class Body>
+void loop(const sdk::Call& call, std::uint64_t count, std::uint64_t grain, std::uint64_t work,
+          Body&& body) {
+  if (count == 0) return;
+  if (call.threads() < 2 || count <= grain || count * work < kSerialWork) {
+    body(std::uint64_t{0}, count, std::uint32_t{0});
+  } else {
+    call.parallel_for(count, grain, body);
+  }
+}
+
+// Workers of a device that may be described as having no pool.
+inline std::uint64_t worker_count(const sdk::Node& node) {
+  return node.device().threads == 0 ? 1 : node.device().threads;
+}
+
+}  // namespace rt::cpu
+
+// The entry function and the manifest of the plugin <op>_cpu; `manifest` lists the implementations
+// that `table` (rt_implementation const*[]) holds, in the same order.
+#define RT_CPU_PLUGIN(op, table, implementations)                                              \
+  RT_MANIFEST("plugin: " op "_cpu\nversion: 0.1.0\nabi: 0.1\nmin_host: 0.1\n" implementations); \
+  extern "C" const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {                \
+    static const rt_plugin plugin = {sizeof(rt_plugin),                                        \
+                                     RT_ABI_MAJOR,                                             \
+                                     RT_ABI_MINOR,                                             \
+                                     1,                                                        \
+                                     op "_cpu",                                                \
+                                     "0.1.0",                                                  \
+                                     0,                                                        \
+                                     static_cast<std::uint32_t>(std::size(table)),             \
+                                     0,                                                        \
+                                     0,                                                        \
+                                     nullptr,                                                  \
+                                     table,                                                    \
+                                     nullptr,                                                  \
+                                     nullptr};                                                 \
+    return &plugin;                                                                            \
+  }                                                                                            \
+  static_assert(true)
+
+#define RT_CPU_PORTABLE(op) "implementation: " op "@1 cpu portable -\n"
+#define RT_CPU_AVX2(op) "implementation: " op "@1 cpu avx2 avx2,fma,f16c\n"

@@ -1,0 +1,38 @@
+// linear on CPUs: the pool shares the rows of the weight, so that every thread walks its part of
+// the file once, from front to back.
+#include "kernels/cpu/linear.h"
+
+#include "plugins/cpu_operator.h"
+
+namespace rt::cpu {
+namespace {
+
+constexpr std::uint64_t kGrain = 16;  // weight rows: the height of the panel in linear_avx2.cc
+
+template <LinearKernel kernel>
+struct Linear {
+  explicit Linear(const sdk::Node&) {}
+  static void supports(const sdk::Node& node) { expect_f32_values(node); }
+
+  void execute(const sdk::Call& call) {
+    const rt_tensor& w = call.input(1);  // [N, K]
+    const std::uint64_t tokens = call.input(0).shape[0];
+    const std::uint64_t rows = w.shape[0];
+    const Matrix weight = {w.data, element_of(w.dtype), static_cast<std::uint64_t>(w.shape[1])};
+    loop(call, rows, kGrain, tokens * weight.columns,
+         [&](std::uint64_t begin, std::uint64_t end, std::uint32_t) {
+           kernel(call.in<float>(0), tokens, weight, begin, end, call.out<float>(0) + begin, rows);
+         });
+  }
+};
+
+constexpr rt_implementation kPortable = sdk::implementation<Linear<linear_portable>>(
+    {.op = "linear", .name = "portable", .device_kind = "cpu"});
+constexpr rt_implementation kAvx2 = sdk::implementation<Linear<linear_avx2>>(
+    {.op = "linear", .name = "avx2", .device_kind = "cpu", .isa = "avx2,fma,f16c", .tier = 200});
+constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2};
+
+}  // namespace
+}  // namespace rt::cpu
+
+RT_CPU_PLUGIN("linear", rt::cpu::kTable, RT_CPU_PORTABLE("linear") RT_CPU_AVX2("linear"));

@@ -1,0 +1,40 @@
+// `static`: every sequence gets room for the whole context at its first token and keeps it. The
+// fastest to reason about and the most wasteful: (N - T) tokens stand unused (llama.cpp's way).
+#include "core/sdk/planner.hpp"
+
+namespace {
+
+using namespace rt;
+
+struct Static {
+  static void plan(const sdk::PlanProblem& problem, sdk::PlanSink& sink) {
+    // No stripes: plain contiguous tensors [N, G, E], which every attention kernel can read.
+    for (sdk::PlanClass& plan_class : problem.classes_by_window()) sink.add(plan_class);
+    sink.explain("the whole context is allocated at once");
+  }
+
+  static std::uint64_t capacity(const sdk::PlanProblem& problem, std::uint32_t,
+                                const rt_plan_sequence&) {
+    return problem.context();
+  }
+};
+
+constexpr rt_planner kStatic =
+    sdk::planner<Static>("static", "whole context, allocated at the first token", nullptr, 0);
+constexpr const rt_planner* kPlanners[] = {&kStatic};
+constexpr rt_plugin kPlugin{sizeof(rt_plugin), RT_ABI_MAJOR, RT_ABI_MINOR, 1,       "planner_static",
+                            "0.1.0",           0,            0,            1,       0,
+                            nullptr,           nullptr,      kPlanners,    nullptr};
+
+RT_MANIFEST(
+    "plugin: planner_static\n"
+    "version: 0.1.0\n"
+    "abi: 0.1\n"
+    "min_host: 0.1\n"
+    "planner: static\n");
+
+}  // namespace
+
+extern "C" RT_EXPORT const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {
+  return &kPlugin;
+}

@@ -1,0 +1,152 @@
+// Planners that lie: each mistake is refused with its reason, before a byte is taken.
+#include "core/memory/kv_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "core/sdk/planner.hpp"
+
+namespace rt {
+namespace {
+
+std::string no_text() { return ""; }
+
+rt_status silent_fail(const rt_host*, rt_status code, const char*) { return code; }
+constexpr rt_host kHost{sizeof(rt_host), 0, 1, 0, silent_fail, nullptr, nullptr};
+
+KvProblem problem() {
+  KvProblem problem;
+  problem.layers = {{"kv.0", 0, 0, 2, 8, 4, 0}, {"kv.1", 1, 6, 2, 8, 4, 1}};
+  problem.context_tokens = 100;
+  problem.step_tokens = 4;
+  return problem;
+}
+
+// What a planner answers, changed by each test through this hook.
+std::function<void(std::vector<sdk::PlanClass>&)> change_layout;
+std::function<std::uint64_t(const rt_plan_sequence&)> change_capacity;
+
+struct Changed {
+  static void plan(const sdk::PlanProblem& p, sdk::PlanSink& sink) {
+    std::vector<sdk::PlanClass> classes = p.classes_by_window();
+    for (sdk::PlanClass& c : classes) {
+      c.growth = RT_GROW_COMMIT;
+      c.reserve_tokens = p.context();
+      p.stripe(c, 16);
+    }
+    if (change_layout) change_layout(classes);
+    for (const sdk::PlanClass& c : classes) sink.add(c);
+  }
+  static std::uint64_t capacity(const sdk::PlanProblem& p, std::uint32_t,
+                                const rt_plan_sequence& sequence) {
+    if (change_capacity) return change_capacity(sequence);
+    return std::min(p.context(), sdk::round_up(sequence.tokens, 16));
+  }
+};
+
+constexpr rt_planner kChanged = sdk::planner<Changed>("changed", "", nullptr, 0);
+
+Result<KvPlan> make() { return KvPlan::make(kChanged, &kHost, no_text, problem(), {}); }
+
+class LyingPlanner : public testing::Test {
+ protected:
+  void TearDown() override {
+    change_layout = nullptr;
+    change_capacity = nullptr;
+  }
+  void expect_refused(const std::string& reason) {
+    auto plan = make();
+    ASSERT_FALSE(plan.ok());
+    EXPECT_NE(plan.error().message.find(reason), std::string::npos) << plan.error().message;
+  }
+};
+
+TEST_F(LyingPlanner, AnHonestOneIsAccepted) {
+  auto plan = make();
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  EXPECT_EQ(plan->classes().size(), 2u);
+}
+
+TEST_F(LyingPlanner, Overlap) {
+  change_layout = [](auto& classes) { classes[0].v_offsets[0] = classes[0].k_offsets[0]; };
+  expect_refused("overlap");
+}
+
+TEST_F(LyingPlanner, BeyondTheStripe) {
+  change_layout = [](auto& classes) { classes[0].stripe_bytes = 64; };
+  expect_refused("beyond the stripe");
+}
+
+TEST_F(LyingPlanner, Misaligned) {
+  change_layout = [](auto& classes) {
+    classes[0].v_offsets[0] += 4;
+    classes[0].stripe_bytes += 64;
+  };
+  expect_refused("not a multiple of the alignment");
+}
+
+TEST_F(LyingPlanner, ForgetsALayer) {
+  change_layout = [](auto& classes) { classes.pop_back(); };
+  expect_refused("forgets layer 1");
+}
+
+TEST_F(LyingPlanner, NamesALayerTwice) {
+  change_layout = [](auto& classes) { classes[1].layers[0] = 0; };
+  expect_refused("puts layer 0 in two places");
+}
+
+TEST_F(LyingPlanner, NamesALayerThatIsNotThere) {
+  change_layout = [](auto& classes) { classes[1].layers[0] = 7; };
+  expect_refused("names layer 7");
+}
+
+TEST_F(LyingPlanner, RingForLayersWithoutAWindow) {
+  change_layout = [](auto& classes) { classes[0].form = RT_KV_RING; };
+  expect_refused("a ring for layers that see every key");
+}
+
+TEST_F(LyingPlanner, TooSmallACapacity) {
+  change_capacity = [](const rt_plan_sequence& s) { return s.tokens - 1; };
+  expect_refused("gives room for 0 tokens where 1 must fit");
+}
+
+TEST_F(LyingPlanner, TooLargeACapacity) {
+  change_capacity = [](const rt_plan_sequence&) { return std::uint64_t{101}; };
+  expect_refused("100 is the context");
+}
+
+TEST_F(LyingPlanner, FallingCapacity) {
+  change_capacity = [](const rt_plan_sequence& s) {
+    return s.tokens < 10 ? std::uint64_t{90} : std::max<std::uint64_t>(s.tokens, 60);
+  };
+  expect_refused("capacity falls");
+}
+
+TEST_F(LyingPlanner, StripeThatOverflows) {
+  change_layout = [](auto& classes) { classes[0].stripe_tokens = UINT64_MAX; };
+  expect_refused("more than 2^32 tokens");
+}
+
+TEST_F(LyingPlanner, CommitWithoutAddressSpace) {
+  change_layout = [](auto& classes) { classes[0].reserve_tokens = 0; };
+  expect_refused("growth by commit needs");
+}
+
+TEST_F(LyingPlanner, ReservesMoreThanTheContext) {
+  change_layout = [](auto& classes) { classes[0].reserve_tokens = 101; };
+  expect_refused("growth by commit needs");
+}
+
+// The ring holds W - 1 + U tokens and no more, in whole stripes, whatever the sequence's length.
+TEST_F(LyingPlanner, RingBytesStopAtTheWindow) {
+  auto plan = make();
+  ASSERT_TRUE(plan.ok());
+  const std::uint64_t row = 2 * 8 * 4;  // G * E * f32
+  const std::uint64_t stripe = 16 * 2 * row;
+  EXPECT_EQ(plan->span_bytes(0, 100), 7 * stripe);  // ceil(100 / 16)
+  EXPECT_EQ(plan->span_bytes(1, 100), 1 * stripe);  // ceil((6 - 1 + 4) / 16)
+}
+
+}  // namespace
+}  // namespace rt

@@ -1,0 +1,420 @@
+#include "tests/operators/run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <random>
+
+#include "core/sdk/number.hpp"
+#include "core/sdk/sdk.hpp"
+#include "plugins/cpu/thread_pool.h"
+#include "tests/operators/guarded_buffer.h"
+#include "tests/operators/kv_memory.h"
+#include "tests/operators/plugin_file.h"
+
+namespace rt::test {
+namespace {
+
+constexpr unsigned char kPoison = 0xFF;  // NaN as a number, far out as an id
+constexpr std::uint64_t kAlignment = 64;
+
+// The attributes of a node: the problem's, then the schema's defaults.
+class NodeAttrs {
+ public:
+  NodeAttrs(const rt_schema& schema, const Problem& problem) : attrs_(schema.attr_count) {
+    for (std::uint32_t i = 0; i < schema.attr_count; ++i) {
+      const rt_attr_spec& spec = *schema.attrs[i];
+      rt_attr& attr = attrs_[i];
+      attr = {sizeof(rt_attr), spec.type,      spec.name, spec.default_i,
+              spec.default_f,  spec.default_s, nullptr,   0};
+      for (const Attr& given : problem.attrs) {
+        if (given.name == spec.name) set(attr, given.value);
+      }
+      pointers_.push_back(&attr);
+    }
+  }
+  const rt_attr* const* data() const { return pointers_.data(); }
+  std::uint32_t size() const { return static_cast<std::uint32_t>(pointers_.size()); }
+
+ private:
+  static void set(rt_attr& attr, const AttrValue& value) {
+    if (const auto* i = std::get_if<std::int64_t>(&value)) {
+      attr.i = *i;
+      attr.f = static_cast<double>(*i);
+    }
+    if (const auto* f = std::get_if<double>(&value)) attr.f = *f;
+    if (const auto* b = std::get_if<bool>(&value)) attr.i = *b ? 1 : 0;
+    if (const auto* s = std::get_if<std::string>(&value)) attr.s = s->c_str();
+    if (const auto* list = std::get_if<std::vector<double>>(&value)) {
+      attr.floats = list->data();
+      attr.count = list->size();
+    }
+  }
+  std::vector<rt_attr> attrs_;
+  std::vector<const rt_attr*> pointers_;
+};
+
+template <class T>
+std::vector<const T*> pointers(const std::vector<T>& items) {
+  std::vector<const T*> out;
+  for (const T& item : items) out.push_back(&item);
+  return out;
+}
+
+rt_tensor bind_tensor(rt_dtype dtype, const std::vector<std::int64_t>& shape) {
+  rt_tensor tensor{};
+  tensor.struct_size = sizeof(rt_tensor);
+  tensor.dtype = dtype;
+  tensor.rank = static_cast<std::uint32_t>(shape.size());
+  std::copy(shape.begin(), shape.end(), tensor.shape);
+  return tensor;
+}
+
+// The arrays of a step.
+struct StepArrays {
+  std::vector<std::int32_t> token_ids, positions, token_sequence, token_offsets{0}, lengths,
+      row_tokens, regimes;
+  rt_step step{};
+
+  StepArrays(const Problem& problem, const KvMemory* kv) {
+    for (const Sequence& sequence : problem.sequences) {
+      const auto b = static_cast<std::int32_t>(lengths.size());
+      const auto first = static_cast<std::int32_t>(positions.size());
+      for (std::int32_t i = 0; i < sequence.tokens; ++i) {
+        positions.push_back(sequence.past + i);
+        token_sequence.push_back(b);
+      }
+      for (const std::int32_t row : sequence.rows) row_tokens.push_back(first + row);
+      if (sequence.rows.empty()) row_tokens.push_back(first + sequence.tokens - 1);
+      token_offsets.push_back(first + sequence.tokens);
+      lengths.push_back(sequence.past + sequence.tokens);
+      regimes.push_back(sequence.regime);
+    }
+    token_ids = problem.token_ids;
+    token_ids.resize(positions.size());
+    step = {.struct_size = sizeof(rt_step),
+            .tokens = static_cast<std::uint32_t>(positions.size()),
+            .sequences = static_cast<std::uint32_t>(lengths.size()),
+            .rows = static_cast<std::uint32_t>(row_tokens.size()),
+            .kv_classes = kv != nullptr ? 2u : 0u,
+            .reserved = 0,
+            .token_ids = token_ids.data(),
+            .positions = positions.data(),
+            .token_sequence = token_sequence.data(),
+            .token_offsets = token_offsets.data(),
+            .lengths = lengths.data(),
+            .row_tokens = row_tokens.data(),
+            .rope_regimes = regimes.data(),
+            .kv_bases = kv != nullptr ? kv->bases().data() : nullptr,
+            .kv_tables = kv != nullptr ? kv->tables().data() : nullptr,
+            .sampling = problem.sampling.data(),
+            .history = problem.history.data()};
+  }
+};
+
+// What rt_exec.device points to.
+struct Exec {
+  RunOptions options;
+  std::mt19937 random{1};
+  std::unique_ptr<cpu::ThreadPool> pool{};
+
+  static void parallel_for(void* device, std::uint64_t count, std::uint64_t grain, rt_range_fn fn,
+                           void* arg) {
+    Exec& self = *static_cast<Exec*>(device);
+    if (count == 0) return;
+    if (self.options.split == Split::kPool) return self.pool->run(count, grain, fn, arg);
+    if (self.options.split == Split::kWhole) return fn(arg, 0, count, 0);
+    grain = std::max<std::uint64_t>(grain, 1);
+    std::vector<std::uint64_t> begins;
+    for (std::uint64_t begin = 0; begin < count; begin += grain) begins.push_back(begin);
+    std::shuffle(begins.begin(), begins.end(), self.random);
+    for (const std::uint64_t begin : begins) {
+      const auto worker = static_cast<std::uint32_t>(self.random() % self.options.threads);
+      fn(arg, begin, std::min(begin + grain, count), worker);
+    }
+  }
+};
+
+// A node with its outputs inferred, and all the memory of one run.
+class Runner {
+ public:
+  Runner(const rt_schema& schema, const Problem& problem, const RunOptions& options)
+      : schema_(schema), problem_(problem), options_(options), attrs_(schema, problem) {
+    for (const Input& input : problem.inputs) {
+      bound_inputs_.push_back(bind_tensor(input.dtype, input.shape));
+    }
+    bound_outputs_.assign(schema.output_count, rt_tensor{});
+    input_pointers_ = pointers(bound_inputs_);
+    output_pointers_ = pointers(bound_outputs_);
+    bounds_ = {sizeof(rt_bounds), static_cast<std::uint32_t>(problem.tokens()),
+               static_cast<std::uint32_t>(problem.sequences.size()),
+               static_cast<std::uint32_t>(problem.rows()), 1 << 17};
+    node_.struct_size = sizeof(rt_node);
+    node_.op_version = schema.version;
+    node_.name = problem.name.c_str();
+    node_.op = schema.op;
+    node_.input_count = static_cast<std::uint32_t>(bound_inputs_.size());
+    node_.output_count = schema.output_count;
+    node_.attr_count = attrs_.size();
+    node_.value_dtype = RT_F32;
+    node_.inputs = input_pointers_.data();
+    node_.attrs = attrs_.data();
+    device_.threads = options.threads;
+    node_.device = &device_;
+    node_.bounds = &bounds_;
+    node_.kv_dtype = problem.kv ? problem.kv->dtype : 0;
+    node_.exact = options.exact ? 1 : 0;
+  }
+
+  bool infer(RunOutcome& outcome) {
+    std::vector<rt_tensor*> outputs;
+    for (rt_tensor& output : bound_outputs_) outputs.push_back(&output);
+    if (!ok(outcome, "infer", schema_.infer(test_host(), &node_, outputs.data()))) return false;
+    for (const rt_tensor& output : bound_outputs_) outcome.leading.push_back(output.shape[0]);
+    node_.outputs = output_pointers_.data();
+    node_.step_class = options_.step_class;
+    return true;
+  }
+
+  bool bind(const rt_implementation& implementation, RunOutcome& outcome) {
+    if (implementation.supports != nullptr &&
+        !ok(outcome, "supports", implementation.supports(test_host(), &node_))) {
+      return false;
+    }
+    need_.struct_size = sizeof(need_);
+    if (schema_.has_kv_state != 0) need_.kv_forms = RT_KV_ALL_FORMS;
+    if (implementation.require != nullptr) {
+      need_.kv_forms = 0;
+      if (!ok(outcome, "require", implementation.require(test_host(), &node_, &need_))) {
+        return false;
+      }
+    }
+    if (problem_.kv && (need_.kv_forms & RT_KV_FORM_BIT(problem_.kv->form)) == 0) {
+      outcome.stage = "kv_forms";
+      outcome.status = RT_UNSUPPORTED;
+      return false;
+    }
+    return true;
+  }
+
+  void execute(const rt_implementation& implementation, RunOutcome& outcome) {
+    make_inputs();
+    if (!pack(implementation, outcome)) return;
+    make_outputs();
+    if (problem_.kv) kv_ = std::make_unique<KvMemory>(problem_);
+    StepArrays arrays(problem_, kv_.get());
+    GuardedBuffer workspace(need_.workspace_bytes, kAlignment, kPoison);
+    GuardedBuffer meta(need_.meta_bytes, kAlignment, kPoison);
+
+    void* self = nullptr;
+    if (!ok(outcome, "create", implementation.create(test_host(), &node_, &self))) return;
+    // Twice on one instance: the second finds the first's workspace and cache, and must not care.
+    for (int round = 0; round < 2 && outcome.status == RT_OK; ++round) {
+      if (implementation.prepare != nullptr &&
+          !ok(outcome, "prepare",
+              implementation.prepare(test_host(), self, &arrays.step, meta.data()))) {
+        break;
+      }
+      call(implementation, self, arrays.step, workspace, meta, outcome);
+      if (outcome.status == RT_OK) collect(round, outcome);
+    }
+    implementation.destroy(self);
+    inspect(workspace, meta, outcome);
+  }
+
+ private:
+  static bool ok(RunOutcome& outcome, const char* stage, rt_status status) {
+    outcome.status = status;
+    outcome.stage = stage;
+    outcome.text = status == RT_OK ? "" : last_failure();
+    if (status == RT_OK) last_failure().clear();
+    return status == RT_OK;
+  }
+
+  // With T and R filled in.
+  rt_tensor at_step(rt_tensor tensor, void* data) const {
+    if (tensor.shape[0] == RT_DIM_TOKENS) tensor.shape[0] = problem_.tokens();
+    if (tensor.shape[0] == RT_DIM_ROWS) tensor.shape[0] = problem_.rows();
+    tensor.data = data;
+    return tensor;
+  }
+
+  static std::uint64_t elements(const rt_tensor& tensor) {
+    std::uint64_t count = 1;
+    for (std::uint32_t i = 0; i < tensor.rank; ++i) {
+      count *= static_cast<std::uint64_t>(tensor.shape[i]);
+    }
+    return count;
+  }
+
+  // Values begin at a multiple of 64 bytes; weights end exactly at the guard page, so they are
+  // aligned to their elements only, as in a checkpoint.
+  void make_inputs() {
+    for (std::size_t i = 0; i < bound_inputs_.size(); ++i) {
+      rt_tensor tensor = at_step(bound_inputs_[i], nullptr);
+      const bool weight = schema_.inputs[i]->kind == RT_PORT_WEIGHT;
+      const std::uint64_t size = sdk::dtype_bytes(tensor.dtype);
+      const std::vector<float>& values = problem_.inputs[i].values;
+      GuardedBuffer buffer(elements(tensor) * size, weight ? size : kAlignment, 0);
+      for (std::uint64_t e = 0; e < elements(tensor); ++e) {
+        sdk::store_number(buffer.data(), tensor.dtype, e, values.at(e));
+      }
+      tensor.data = buffer.data();
+      inputs_.push_back(tensor);
+      originals_.emplace_back(buffer.data(), buffer.data() + buffer.size());
+      input_memory_.push_back(std::move(buffer));
+    }
+  }
+
+  bool pack(const rt_implementation& implementation, RunOutcome& outcome) {
+    for (std::uint32_t i = 0; i < inputs_.size(); ++i) {
+      if (need_.packed_bytes[i] == 0) continue;
+      GuardedBuffer packed(need_.packed_bytes[i], kAlignment, kPoison);
+      if (!ok(outcome, "pack",
+              implementation.pack(test_host(), &node_, i, &inputs_[i], packed.data()))) {
+        return false;
+      }
+      if (!packed.slack_intact()) outcome.mistakes.push_back("pack wrote beyond its memory");
+      // The source is not there any more when the operator runs.
+      input_memory_[i] = std::move(packed);
+      originals_[i].assign(input_memory_[i].data(),
+                           input_memory_[i].data() + input_memory_[i].size());
+      inputs_[i].data = input_memory_[i].data();
+    }
+    return true;
+  }
+
+  void make_outputs() {
+    for (const rt_tensor& bound : bound_outputs_) {
+      rt_tensor tensor = at_step(bound, nullptr);
+      output_memory_.emplace_back(elements(tensor) * sdk::dtype_bytes(tensor.dtype), kAlignment,
+                                  kPoison);
+      tensor.data = output_memory_.back().data();
+      outputs_.push_back(tensor);
+    }
+  }
+
+  void call(const rt_implementation& implementation, void* self, const rt_step& step,
+            const GuardedBuffer& workspace, const GuardedBuffer& meta, RunOutcome& outcome) {
+    Exec machine{.options = options_};
+    if (options_.split == Split::kPool) {
+      std::string why;
+      machine.pool = cpu::ThreadPool::start(options_.threads, {}, &why);
+    }
+    const rt_exec exec = {sizeof(rt_exec), options_.threads, &machine, &machine,
+                          Exec::parallel_for};
+    const std::vector<const rt_tensor*> ins = pointers(inputs_);
+    const std::vector<const rt_tensor*> outs = pointers(outputs_);
+    const rt_call call = {.struct_size = sizeof(rt_call),
+                          .input_count = static_cast<std::uint32_t>(ins.size()),
+                          .output_count = static_cast<std::uint32_t>(outs.size()),
+                          .reserved = 0,
+                          .host = test_host(),
+                          .exec = &exec,
+                          .step = &step,
+                          .inputs = ins.data(),
+                          .outputs = outs.data(),
+                          .workspace = workspace.data(),
+                          .meta = meta.data(),
+                          .kv = kv_ != nullptr ? &kv_->layout() : nullptr};
+    ok(outcome, "execute", implementation.execute(self, &call));
+  }
+
+  void collect(int round, RunOutcome& outcome) {
+    std::vector<std::vector<unsigned char>> found;
+    for (const GuardedBuffer& buffer : output_memory_) {
+      found.emplace_back(buffer.data(), buffer.data() + buffer.size());
+    }
+    if (round == 1 && found != outcome.outputs) {
+      outcome.mistakes.push_back("a second call gives other results");
+    }
+    outcome.outputs = std::move(found);
+    outcome.shapes = outputs_;
+    for (const GuardedBuffer& buffer : output_memory_) {
+      std::memset(buffer.data(), kPoison, buffer.size());
+    }
+  }
+
+  void inspect(const GuardedBuffer& workspace, const GuardedBuffer& meta, RunOutcome& outcome) {
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      if (std::memcmp(originals_[i].data(), input_memory_[i].data(), originals_[i].size()) != 0) {
+        outcome.mistakes.push_back("input " + std::to_string(i) + " was changed");
+      }
+    }
+    const auto check = [&](const GuardedBuffer& buffer, const std::string& what) {
+      if (!buffer.slack_intact()) outcome.mistakes.push_back("a write beyond " + what);
+    };
+    for (const GuardedBuffer& buffer : input_memory_) check(buffer, "an input");
+    for (const GuardedBuffer& buffer : output_memory_) check(buffer, "an output");
+    check(workspace, "the workspace");
+    check(meta, "the metadata");
+    if (kv_ == nullptr) return;
+    check(kv_->memory(), "the KV cache");
+    outcome.kv.assign(kv_->memory().data(), kv_->memory().data() + kv_->memory().size());
+  }
+
+  const rt_schema& schema_;
+  const Problem& problem_;
+  const RunOptions options_;
+  NodeAttrs attrs_;
+  rt_device_desc device_ = cpu_device();
+  rt_bounds bounds_{};
+  rt_node node_{};
+  rt_requirements need_{};
+  std::vector<rt_tensor> bound_inputs_, bound_outputs_;
+  std::vector<const rt_tensor*> input_pointers_, output_pointers_;
+  std::vector<rt_tensor> inputs_, outputs_;
+  std::vector<GuardedBuffer> input_memory_, output_memory_;
+  std::vector<std::vector<unsigned char>> originals_;
+  std::unique_ptr<KvMemory> kv_;
+};
+
+}  // namespace
+
+RunOutcome run(const rt_schema& schema, const rt_implementation& implementation,
+               const Problem& problem, const RunOptions& options) {
+  RunOutcome outcome;
+  Runner runner(schema, problem, options);
+  if (runner.infer(outcome) && runner.bind(implementation, outcome)) {
+    runner.execute(implementation, outcome);
+  }
+  return outcome;
+}
+
+RunOutcome infer_only(const rt_schema& schema, const Problem& problem) {
+  RunOutcome outcome;
+  Runner(schema, problem, {}).infer(outcome);
+  return outcome;
+}
+
+std::string difference(const RunOutcome& found, const RunOutcome& expected, double absolute,
+                       double relative) {
+  for (std::size_t o = 0; o < expected.outputs.size(); ++o) {
+    const rt_tensor& shape = expected.shapes[o];
+    const std::uint64_t size = sdk::dtype_bytes(shape.dtype);
+    const std::uint64_t width = static_cast<std::uint64_t>(shape.rank == 2 ? shape.shape[1] : 1);
+    for (std::uint64_t e = 0; e < expected.outputs[o].size() / size; ++e) {
+      double a = 0;
+      double b = 0;
+      if (shape.dtype == RT_I32) {
+        std::int32_t ids[2];
+        std::memcpy(&ids[0], &found.outputs[o][e * 4], 4);
+        std::memcpy(&ids[1], &expected.outputs[o][e * 4], 4);
+        a = ids[0];
+        b = ids[1];
+      } else {
+        a = sdk::load_number(found.outputs[o].data(), shape.dtype, e);
+        b = sdk::load_number(expected.outputs[o].data(), shape.dtype, e);
+      }
+      if (a == b || std::abs(a - b) <= absolute + relative * std::abs(b)) continue;
+      return sdk::format("output %zu [%llu, %llu]: found %.9g, expected %.9g within %.3g", o,
+                         static_cast<unsigned long long>(e / width),
+                         static_cast<unsigned long long>(e % width), a, b,
+                         absolute + relative * std::abs(b));
+    }
+  }
+  return "";
+}
+
+}  // namespace rt::test

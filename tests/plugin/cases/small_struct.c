@@ -1,0 +1,3 @@
+#define CASE_NAME "small_struct"
+#define CASE_STRUCT_SIZE 16
+#include "planner.h"

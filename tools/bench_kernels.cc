@@ -1,0 +1,183 @@
+// How near the CPU kernels come to the machine: bytes per second of decode beside a plain read of
+// the same memory, operations per second of prefill beside a loop of FMAs. Probe and kernel run in
+// turns, so that a busy machine slows both; medians and the median of their quotients are printed.
+// Time is the processor time of the slowest thread: what others take of the cores is not counted,
+// what they take of the caches and the memory is.
+//
+//   bench_kernels [rounds = 9] [only names that contain this]
+#include <immintrin.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "kernels/cpu/linear.h"
+#include "kernels/cpu/mlp.h"
+
+namespace {
+
+using rt::cpu::Element;
+using rt::cpu::Matrix;
+
+constexpr std::uint64_t kBytes = std::uint64_t{1} << 30;  // of weights: far beyond any cache
+
+double processor_seconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+// Runs body(begin, end) over [0, count) in `threads` equal parts; returns the longest time.
+double split(unsigned threads, std::uint64_t count,
+             const std::function<void(std::uint64_t, std::uint64_t)>& body) {
+  std::vector<std::thread> pool;
+  std::vector<double> times(threads);
+  for (unsigned i = 0; i < threads; ++i) {
+    pool.emplace_back([&, i] {
+      const double start = processor_seconds();
+      body(count * i / threads, count * (i + 1) / threads);
+      times[i] = processor_seconds() - start;
+    });
+  }
+  for (std::thread& thread : pool) thread.join();
+  return *std::max_element(times.begin(), times.end());
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+volatile float sink;
+
+__attribute__((target("avx2"))) void read_all(const char* p, std::uint64_t bytes) {
+  __m256 sums[8] = {};
+  for (std::uint64_t i = 0; i + 256 <= bytes; i += 256) {
+    for (int j = 0; j < 4; ++j) _mm_prefetch(p + i + 4096 + 64 * j, _MM_HINT_T0);
+    for (int j = 0; j < 8; ++j) {
+      sums[j] = _mm256_or_ps(sums[j], _mm256_loadu_ps(reinterpret_cast<const float*>(p + i) + 8 * j));
+    }
+  }
+  float lanes[8];
+  for (int j = 1; j < 8; ++j) sums[0] = _mm256_or_ps(sums[0], sums[j]);
+  _mm256_storeu_ps(lanes, sums[0]);
+  sink = lanes[0];
+}
+
+constexpr std::uint64_t kFmaRounds = 4'000'000;
+
+__attribute__((target("avx2,fma"))) void multiply_add() {
+  __m256 sums[12];
+  for (int j = 0; j < 12; ++j) sums[j] = _mm256_set1_ps(static_cast<float>(j));
+  const __m256 a = _mm256_set1_ps(0.999f);
+  const __m256 b = _mm256_set1_ps(1e-3f);
+  for (std::uint64_t i = 0; i < kFmaRounds; ++i) {
+    for (int j = 0; j < 12; ++j) sums[j] = _mm256_fmadd_ps(sums[j], a, b);
+    asm volatile("" ::"x"(sums[0]));
+  }
+  float lanes[8];
+  for (int j = 1; j < 12; ++j) sums[0] = _mm256_add_ps(sums[0], sums[j]);
+  _mm256_storeu_ps(lanes, sums[0]);
+  sink = lanes[0];
+}
+
+struct Shape {
+  const char* name;
+  std::uint64_t rows;     // N
+  std::uint64_t columns;  // K
+};
+
+constexpr Shape kShapes[] = {
+    {"tinyllama q", 2048, 2048},   {"tinyllama up", 5632, 2048},  {"tinyllama down", 2048, 5632},
+    {"tinyllama head", 32000, 2048}, {"phi3 qkv", 9216, 3072},    {"phi3 up", 8192, 3072},
+    {"phi3 down", 3072, 8192},
+};
+
+struct Bench {
+  Bench(int rounds, const char* only)
+      : rounds_(rounds), only_(only), weights_(kBytes / 2), x_(512 * 16384) {
+    std::uint32_t state = 1;
+    for (std::uint16_t& w : weights_) {
+      state = state * 1664525u + 1013904223u;
+      w = static_cast<std::uint16_t>(0x3c00u + (state >> 22) + (state >> 16 & 0x8000u));  // ~ 0.01
+    }
+    for (float& x : x_) {
+      state = state * 1664525u + 1013904223u;
+      x = static_cast<float>(state >> 8) * 0x1p-24f - 0.5f;
+    }
+    out_.resize(512 * 32768);
+  }
+
+  // All copies of the matrix that fit in kBytes, one after the other, for `tokens` rows of x.
+  double product(const Shape& shape, unsigned threads, std::uint64_t tokens, std::uint64_t copies) {
+    return split(threads, shape.rows / 16, [&](std::uint64_t begin, std::uint64_t end) {
+      for (std::uint64_t i = 0; i < copies; ++i) {
+        const Matrix weight = {weights_.data() + i * shape.rows * shape.columns, Element::kBf16,
+                               shape.columns};
+        rt::cpu::linear_avx2(x_.data(), tokens, weight, begin * 16, end * 16,
+                             out_.data() + begin * 16, shape.rows);
+      }
+    });
+  }
+
+  void decode(const Shape& shape, unsigned threads, std::uint64_t tokens) {
+    if (std::strstr(shape.name, only_) == nullptr) return;
+    const std::uint64_t copies = kBytes / 2 / (shape.rows * shape.columns);
+    const double bytes = static_cast<double>(copies * shape.rows * shape.columns * 2);
+    std::vector<double> kernel, probe, quotient;
+    for (int i = 0; i < rounds_; ++i) {
+      const char* p = reinterpret_cast<const char*>(weights_.data());
+      const double read = split(threads, kBytes / 4096, [&](std::uint64_t begin, std::uint64_t end) {
+        read_all(p + begin * 4096, (end - begin) * 4096);
+      });
+      probe.push_back(static_cast<double>(kBytes) / read / 1e9);
+      kernel.push_back(bytes / product(shape, threads, tokens, copies) / 1e9);
+      quotient.push_back(kernel.back() / probe.back());
+    }
+    std::printf("%-16s T=%-3llu threads %u: %6.1f GB/s, read %6.1f GB/s, %4.0f %%\n", shape.name,
+                static_cast<unsigned long long>(tokens), threads, median(kernel), median(probe),
+                100 * median(quotient));
+  }
+
+  void prefill(const Shape& shape, unsigned threads, std::uint64_t tokens) {
+    if (std::strstr(shape.name, only_) == nullptr) return;
+    const double operations = 2.0 * static_cast<double>(shape.rows * shape.columns * tokens);
+    std::vector<double> kernel, probe, quotient;
+    for (int i = 0; i < rounds_; ++i) {
+      const double peak =
+          split(threads, threads, [](std::uint64_t, std::uint64_t) { multiply_add(); });
+      probe.push_back(static_cast<double>(kFmaRounds) * 12 * 16 * threads / peak / 1e9);
+      kernel.push_back(operations / product(shape, threads, tokens, 1) / 1e9);
+      quotient.push_back(kernel.back() / probe.back());
+    }
+    std::printf("%-16s T=%-3llu threads %u: %6.1f Gflop/s, FMA %6.1f Gflop/s, %4.0f %%\n",
+                shape.name, static_cast<unsigned long long>(tokens), threads, median(kernel),
+                median(probe), 100 * median(quotient));
+  }
+
+  int rounds_;
+  const char* only_;
+  std::vector<std::uint16_t> weights_;
+  std::vector<float> x_;
+  std::vector<float> out_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Bench bench(argc > 1 ? std::atoi(argv[1]) : 9, argc > 2 ? argv[2] : "");
+  for (const unsigned threads : {1u, 2u}) {
+    for (const Shape& shape : kShapes) bench.decode(shape, threads, 1);
+  }
+  for (const std::uint64_t tokens : {2, 3, 4, 8, 16}) bench.decode(kShapes[1], 1, tokens);
+  for (const unsigned threads : {1u, 2u}) {
+    for (const std::uint64_t tokens : {64, 512}) {
+      for (const Shape& shape : kShapes) bench.prefill(shape, threads, tokens);
+    }
+  }
+}

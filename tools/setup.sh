@@ -1,0 +1,55 @@
+# Sourced by tools/run and tools/test: installs what is missing, configures, builds.
+# Debian 12 package names; Ubuntu 24.04 has the same ones. Everything is said on stderr, so that
+# stdout stays the answer's.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=${RUNTIME_BUILD_DIR:-$root/build}
+
+packages=(g++ cmake ninja-build pkg-config libboost-dev libyaml-cpp-dev libspdlog-dev libpcre2-dev
+          nlohmann-json3-dev libcli11-dev libgtest-dev)
+
+say() { echo "$*" >&2; }
+
+missing_packages() {
+  local package
+  for package in "${packages[@]}"; do
+    dpkg-query -W -f='${Status}\n' "$package" 2>/dev/null | grep -q 'install ok installed' ||
+      echo "$package"
+  done
+}
+
+install_missing() {
+  local missing sudo=()
+  if ! command -v dpkg-query >/dev/null; then
+    say "tools: this is not Debian or Ubuntu; expecting the equivalents of: ${packages[*]}"
+    return 0
+  fi
+  mapfile -t missing < <(missing_packages)
+  [ ${#missing[@]} -eq 0 ] && return 0
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
+      say "tools: packages are missing and this user may not install them; run:"
+      say "  sudo apt-get update && sudo apt-get install -y ${missing[*]}"
+      exit 3
+    fi
+    sudo=(sudo)
+  fi
+  say "tools: installing ${missing[*]}"
+  "${sudo[@]}" apt-get update -qq >&2 &&
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >&2 ||
+    { say "tools: apt-get could not install: ${missing[*]}"; exit 3; }
+}
+
+# configure_and_build [target ...]: quiet when there is nothing to do, the log on failure.
+configure_and_build() {
+  local log=$build/build.log
+  mkdir -p "$build"
+  if [ ! -f "$build/build.ninja" ]; then
+    say "tools: configuring $build (CUDA: this version has no CUDA plugins; building for the CPU)"
+    cmake -S "$root" -B "$build" -G Ninja >"$log" 2>&1 || { cat "$log" >&2; exit 3; }
+  fi
+  if ! ninja -C "$build" -n "$@" 2>/dev/null | tail -n 1 | grep -q 'no work to do'; then
+    say "tools: building; the first time takes a few minutes"
+  fi
+  ninja -C "$build" "$@" >"$log" 2>&1 || { tail -n 60 "$log" >&2; exit 3; }
+}
