@@ -12,8 +12,8 @@ namespace rt {
 namespace {
 
 bool is_decimal(std::string_view digits) {
-  return !digits.empty() && std::all_of(digits.begin(), digits.end(),
-                                        [](char c) { return c >= '0' && c <= '9'; });
+  return !digits.empty() &&
+         std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
 // What a person would call this node in an error.
@@ -148,9 +148,8 @@ Status YamlMapping::finish() const {
     if (std::find(asked_.begin(), asked_.end(), entry.key) == asked_.end()) {
       const std::string neighbour = nearest(entry.key, asked_);
       return bad_input_at(entry.where, what_ + " has no key " + quote(entry.key) +
-                                           (neighbour.empty()
-                                                ? "; it knows " + join(asked_, ", ")
-                                                : did_you_mean(entry.key, asked_)));
+                                           (neighbour.empty() ? "; it knows " + join(asked_, ", ")
+                                                              : did_you_mean(entry.key, asked_)));
     }
   }
   return {};

@@ -51,9 +51,9 @@ class YamlNode {
   Kind kind = Kind::kNull;
   bool quoted = false;  // a scalar in quotes or a block scalar: never a number or a bool
   YamlPosition where;
-  std::string scalar;            // kScalar
-  std::vector<YamlNode> items;   // kSequence
-  std::vector<Entry> entries;    // kMapping, in the file's order
+  std::string scalar;           // kScalar
+  std::vector<YamlNode> items;  // kSequence
+  std::vector<Entry> entries;   // kMapping, in the file's order
 
   bool is_null() const { return kind == Kind::kNull; }
   bool is_scalar() const { return kind == Kind::kScalar; }

@@ -158,8 +158,7 @@ Status complete_attributes(const Expansion& expansion, const NodeDeclaration& de
     if (given != declaration.attrs.end()) {
       where = given->where;
       if (value.has_value()) {
-        return bad_input_at(where, "node " + quote(node.name) + ": attribute " +
-                                       quote(spec.name) +
+        return bad_input_at(where, "node " + quote(node.name) + ": attribute " + quote(spec.name) +
                                        " comes from its state; leave it out here");
       }
       RT_TRY(value, evaluate(*given, scope));
@@ -172,8 +171,8 @@ Status complete_attributes(const Expansion& expansion, const NodeDeclaration& de
                                      quote(value->text()));
     }
     if (!value.has_value() && spec.required != 0) {
-      return node_error(node, node.op + " needs the attribute " + quote(spec.name) + ", " +
-                                  wanted(spec));
+      return node_error(node,
+                        node.op + " needs the attribute " + quote(spec.name) + ", " + wanted(spec));
     }
     node.attrs.push_back(std::move(attribute));
   }

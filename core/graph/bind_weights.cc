@@ -136,16 +136,17 @@ class Binder {
     const NamedTensor& tensor = tensors_[weight.checkpoint_index];
     std::vector<std::uint64_t> wanted;
     for (std::uint32_t d = 0; d < weight.type.rank; ++d) {
-      wanted.push_back(static_cast<std::uint64_t>(d == 0 ? weight.tensor_rows
-                                                         : weight.type.shape[d]));
+      wanted.push_back(
+          static_cast<std::uint64_t>(d == 0 ? weight.tensor_rows : weight.type.shape[d]));
     }
     const std::string dtype = tensor.dtype != 0 ? dtype_name(tensor.dtype) : tensor.dtype_name;
     const std::string found =
         where_ + ": tensor " + quote(tensor.name) + " is " + dtype + shape_text(tensor.shape);
     if (tensor.shape != wanted) {
-      return bad_input(found + ", the graph wants " + dtype + shape_text(wanted) +
-                       (weight.type.shape[0] == weight.tensor_rows ? "" : " (several weights fused)") +
-                       "; was the checkpoint made for another config?");
+      return bad_input(
+          found + ", the graph wants " + dtype + shape_text(wanted) +
+          (weight.type.shape[0] == weight.tensor_rows ? "" : " (several weights fused)") +
+          "; was the checkpoint made for another config?");
     }
     if (tensor.dtype == 0) {
       return bad_input(found + "; this program reads no " + dtype + " (weight " +

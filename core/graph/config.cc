@@ -32,8 +32,8 @@ class Binder {
     }
     origin = "absent from config.json";
     if (binding.absent.has_value()) return binding.absent->evaluate(scope_);
-    return bad_input(path_ + ": " + join(binding.keys, " or ") +
-                     " is missing or null; expected " + wanted(binding) + bound_by(binding));
+    return bad_input(path_ + ": " + join(binding.keys, " or ") + " is missing or null; expected " +
+                     wanted(binding) + bound_by(binding));
   }
 
  private:
@@ -125,8 +125,7 @@ class Binder {
                                         json.get_ref<const std::string&>()) != choices.end();
   }
 
-  Result<Value> list(const ConfigBinding& binding, const std::string& key,
-                     const Json& json) const {
+  Result<Value> list(const ConfigBinding& binding, const std::string& key, const Json& json) const {
     constexpr std::size_t kLongest = kMaxLayers;  // layer types; rope factors are half a head
     if (!json.is_array() || json.size() > kLongest) return wrong(binding, key, json);
     const bool reals = binding.type == ConfigType::kReals;

@@ -17,7 +17,9 @@ Status read_if(YamlMapping& mapping, std::string_view key, Result<T> (*read)(con
   return {};
 }
 
-Result<std::vector<std::string>> read_strings(const YamlNode& node) { return node.as_strings(); }
+Result<std::vector<std::string>> read_strings(const YamlNode& node) {
+  return node.as_strings();
+}
 
 Result<std::vector<AssertRule>> read_asserts(const YamlNode& node) {
   if (!node.is_sequence()) return node.expected("a list of {that, message}");

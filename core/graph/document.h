@@ -46,11 +46,11 @@ struct AssertRule {
 struct WeightDeclaration {
   std::string name;
   std::vector<Expression> shape;
-  Template from;                             // exact name of the tensor in the checkpoint
-  std::optional<Expression> first_row;       // `rows: [first, count]`: a slice of a fused tensor
+  Template from;                        // exact name of the tensor in the checkpoint
+  std::optional<Expression> first_row;  // `rows: [first, count]`: a slice of a fused tensor
   std::optional<Expression> row_count;
-  std::optional<std::string> alias_to;       // the weight whose tensor this one may share,
-  std::optional<Expression> alias_when;      // if this holds (absent: always)
+  std::optional<std::string> alias_to;   // the weight whose tensor this one may share,
+  std::optional<Expression> alias_when;  // if this holds (absent: always)
   YamlPosition where;
 };
 
@@ -93,13 +93,14 @@ struct NodeDeclaration {
 // `repeat: layer`: `count` copies of a block (of several in turn, if several are named).
 struct RepeatDeclaration {
   std::vector<NameUse> blocks;
-  std::string name;                                // of the copies; empty: the block's name
-  std::string index;                               // empty: the block has no use for it
-  std::optional<Expression> count;                 // absent: 1
-  std::vector<std::pair<std::string, NameUse>> in;    // block input <- value of this scope
-  std::vector<std::pair<std::string, NameUse>> carry; // block input <- block output of the copy before
+  std::string name;                                 // of the copies; empty: the block's name
+  std::string index;                                // empty: the block has no use for it
+  std::optional<Expression> count;                  // absent: 1
+  std::vector<std::pair<std::string, NameUse>> in;  // block input <- value of this scope
+  std::vector<std::pair<std::string, NameUse>>
+      carry;  // block input <- block output of the copy before
   std::vector<std::pair<std::string, Expression>> params;
-  std::vector<NameUse> out;                        // names here for the last copy's outputs
+  std::vector<NameUse> out;  // names here for the last copy's outputs
   YamlPosition where;
 };
 
@@ -151,11 +152,11 @@ struct GraphDocument {
   std::vector<ConfigBinding> config;
   std::vector<LetBinding> lets;
   std::vector<AssertRule> asserts;
-  Expression context;                         // tokens
-  std::optional<Expression> weight_dtype;     // "bfloat16"; absent: float32
+  Expression context;                      // tokens
+  std::optional<Expression> weight_dtype;  // "bfloat16"; absent: float32
   std::optional<RopeSwitchDeclaration> rope_switch;
   std::vector<WeightDeclaration> weights;
-  std::vector<std::string> ignore;            // globs over checkpoint names
+  std::vector<std::string> ignore;  // globs over checkpoint names
   std::vector<StateDeclaration> state;
   std::vector<BlockDeclaration> blocks;
   std::vector<StatementDeclaration> graph;

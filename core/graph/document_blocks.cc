@@ -101,7 +101,8 @@ Result<AttrDeclaration> read_attr(const YamlNode::Entry& entry) {
   out.name = entry.key;
   out.where = entry.where;
   out.is_list = entry.value.is_sequence();
-  const std::vector<YamlNode> one = out.is_list ? std::vector<YamlNode>() : std::vector{entry.value};
+  const std::vector<YamlNode> one =
+      out.is_list ? std::vector<YamlNode>() : std::vector{entry.value};
   for (const YamlNode& item : out.is_list ? entry.value.items : one) {
     RT_TRY(Template text, Template::parse(item));
     out.items.push_back(std::move(text));

@@ -141,9 +141,10 @@ Result<bool> find_bool(YamlMapping& mapping, std::string_view key) {
 
 Status check_name(const std::string& name, const YamlPosition& where) {
   if (is_identifier(name)) return {};
-  return bad_input_at(where, "expected a name (letters, digits, _; no word of the expression "
-                             "language), found " +
-                                 quote(name));
+  return bad_input_at(where,
+                      "expected a name (letters, digits, _; no word of the expression "
+                      "language), found " +
+                          quote(name));
 }
 
 Result<Expression> need_expression(YamlMapping& mapping, std::string_view key) {

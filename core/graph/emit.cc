@@ -47,13 +47,13 @@ std::string attribute_text(const Attribute& attribute) {
 }
 
 std::string operand_name(const Graph& graph, Operand operand) {
-  return operand.is_weight ? graph.weights[operand.index].name
-                           : graph.values[operand.index].name;
+  return operand.is_weight ? graph.weights[operand.index].name : graph.values[operand.index].name;
 }
 
 std::string weight_line(const Graph& graph, const GraphWeight& weight) {
-  std::string out = "  - {name: " + scalar(weight.name) + ", type: " +
-                    scalar(describe(weight.type)) + ", tensor: " + scalar(weight.tensor);
+  std::string out = "  - {name: " + scalar(weight.name) +
+                    ", type: " + scalar(describe(weight.type)) +
+                    ", tensor: " + scalar(weight.tensor);
   if (weight.tensor_rows != weight.type.shape[0]) {
     out += ", rows: [" + std::to_string(weight.first_row) + ", " +
            std::to_string(weight.type.shape[0]) + "]";
@@ -65,8 +65,8 @@ std::string weight_line(const Graph& graph, const GraphWeight& weight) {
 }
 
 std::string node_line(const Graph& graph, const GraphNode& node) {
-  std::string out = "  - {name: " + scalar(node.name) + ", op: " +
-                    scalar(node.op + "@" + std::to_string(node.op_version)) + ", in: [";
+  std::string out = "  - {name: " + scalar(node.name) +
+                    ", op: " + scalar(node.op + "@" + std::to_string(node.op_version)) + ", in: [";
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
     out += (i > 0 ? ", " : "") + scalar(operand_name(graph, node.inputs[i]));
   }
@@ -79,8 +79,8 @@ std::string node_line(const Graph& graph, const GraphNode& node) {
   if (!node.attrs.empty()) {
     out += ", attrs: {";
     for (std::size_t a = 0; a < node.attrs.size(); ++a) {
-      out += (a > 0 ? ", " : "") + scalar(node.attrs[a].name) + ": " +
-             attribute_text(node.attrs[a]);
+      out +=
+          (a > 0 ? ", " : "") + scalar(node.attrs[a].name) + ": " + attribute_text(node.attrs[a]);
     }
     out += "}";
   }

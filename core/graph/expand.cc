@@ -1,4 +1,5 @@
-// Statements to nodes. One Instance is one scope of names: the file's `graph`, or a copy of a block.
+// Statements to nodes. One Instance is one scope of names: the file's `graph`, or a copy of a
+// block.
 #include "core/graph/expand.h"
 
 #include <algorithm>
@@ -65,10 +66,9 @@ class Instance {
       hint = "; loaded are versions";
       for (const std::uint32_t version : versions) hint += " " + std::to_string(version);
     }
-    return node_error(node, "no loaded plugin declares the operator " +
-                                quote(declaration.op + "@" +
-                                      std::to_string(declaration.op_version)) +
-                                hint);
+    return node_error(
+        node, "no loaded plugin declares the operator " +
+                  quote(declaration.op + "@" + std::to_string(declaration.op_version)) + hint);
   }
 
   Status find_state(const NodeDeclaration& declaration, GraphNode& node) {
@@ -125,8 +125,8 @@ class Instance {
       const NameUse& made = declaration.out[o];
       RT_RETURN_IF_ERROR(
           define(expansion_, names_, made.name, {false, node.outputs[o]}, made.where));
-      graph.values.push_back({prefix_ + made.name, types[o],
-                              static_cast<std::uint32_t>(graph.nodes.size())});
+      graph.values.push_back(
+          {prefix_ + made.name, types[o], static_cast<std::uint32_t>(graph.nodes.size())});
     }
     graph.nodes.push_back(std::move(node));
     return {};
@@ -163,9 +163,8 @@ class Instance {
       const auto given = std::find_if(declaration.in.begin(), declaration.in.end(),
                                       [&](const auto& wire) { return wire.first == name; });
       if (given == declaration.in.end()) {
-        return bad_input_at(declaration.where, "block " + quote(block.name) +
-                                                   " needs its input " + quote(name) +
-                                                   " under 'in'");
+        return bad_input_at(declaration.where, "block " + quote(block.name) + " needs its input " +
+                                                   quote(name) + " under 'in'");
       }
     }
     for (const auto& [name, use] : declaration.carry) {
@@ -205,8 +204,8 @@ class Instance {
                                                    " as 'index' or under 'params'");
       }
       if (!inner.define(param, std::move(*value))) {
-        return bad_input_at(block.where, "the parameter " + quote(param) +
-                                             " has the name of another value");
+        return bad_input_at(block.where,
+                            "the parameter " + quote(param) + " has the name of another value");
       }
     }
     for (const auto& [name, expression] : declaration.params) {
@@ -233,9 +232,9 @@ class Instance {
  private:
   Status repeat(const RepeatDeclaration& declaration) {
     if (depth_ >= kDeepestBlock) {
-      return bad_input_at(declaration.where, "blocks nest deeper than " +
-                                                 std::to_string(kDeepestBlock) +
-                                                 "; does one repeat itself?");
+      return bad_input_at(
+          declaration.where,
+          "blocks nest deeper than " + std::to_string(kDeepestBlock) + "; does one repeat itself?");
     }
     std::vector<const BlockDeclaration*> blocks;
     for (const NameUse& use : declaration.blocks) {
@@ -389,8 +388,8 @@ Result<Graph> build_graph(const GraphDocument& document, const Json* config_json
   RT_RETURN_IF_ERROR(add_weights(expansion, document.weights, "", expansion.scope, weights));
   expansion.weights = std::move(weights);
   RT_RETURN_IF_ERROR(Instance(expansion, "", expansion.scope, 0).run(document.graph));
-  RT_RETURN_IF_ERROR(settle_slices(graph));
   RT_RETURN_IF_ERROR(verify(document, graph));
+  RT_RETURN_IF_ERROR(settle_slices(graph));
   return std::move(graph);
 }
 

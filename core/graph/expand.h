@@ -19,7 +19,7 @@ class SchemaSet {
   // An operator that two plugins declare is an error for the caller to report: false.
   bool add(const rt_schema* schema);
   const rt_schema* find(std::string_view op, std::uint32_t version) const;
-  std::vector<std::string> ops() const;                              // for "did you mean"
+  std::vector<std::string> ops() const;  // for "did you mean"
   std::vector<std::uint32_t> versions(std::string_view op) const;
 
  private:
@@ -27,7 +27,7 @@ class SchemaSet {
 };
 
 struct GraphOptions {
-  rt_dtype value_dtype = RT_F32;  // of the device that will run it
+  rt_dtype value_dtype = RT_F32;            // of the device that will run it
   std::string config_path = "config.json";  // names the file in errors
 };
 

@@ -19,7 +19,7 @@ struct Expansion {
   Graph graph;
   Scope scope;  // config, let
   rt_dtype weight_dtype = RT_F32;
-  NameTable weights;                             // the file's own; every block sees them
+  NameTable weights;  // the file's own; every block sees them
   std::map<std::string, std::uint32_t, std::less<>> kv_layers;  // by "kv.3"
 };
 

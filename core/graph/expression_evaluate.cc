@@ -21,8 +21,8 @@ std::size_t element_total(const Value& value) {
 
 struct Format {
   const char* name;
-  int digits;        // of the significand, in bits
-  int least_scale;   // the finest quantum is 2^least_scale
+  int digits;       // of the significand, in bits
+  int least_scale;  // the finest quantum is 2^least_scale
   double greatest;
 };
 
@@ -82,8 +82,8 @@ class Evaluator {
     return expression_error(where_, text_, term.offset, message);
   }
   Error expected(const Term& term, const std::string& what, const Value& found) const {
-    return fail(term, "expected " + what + ", found the " + found.type_name() + " " +
-                          quote(found.text()));
+    return fail(
+        term, "expected " + what + ", found the " + found.type_name() + " " + quote(found.text()));
   }
 
   Result<bool> condition(const Term& term) const {
@@ -95,8 +95,8 @@ class Evaluator {
   Result<Value> name(const Term& term) const {
     const Value* value = scope_.find(term.name);
     if (value != nullptr) return *value;
-    return fail(term, "no value is named " + quote(term.name) +
-                          did_you_mean(term.name, scope_.names()));
+    return fail(term,
+                "no value is named " + quote(term.name) + did_you_mean(term.name, scope_.names()));
   }
 
   Result<Value> negate(const Term& term) const {
@@ -253,8 +253,8 @@ class Evaluator {
     static const std::vector<std::string> kFunctions = {"min", "max", "ceil_div", "sqrt",
                                                         "ln",  "len", "round_to"};
     return fail(term, "no function is named " + quote(function) +
-                          did_you_mean(function, kFunctions) + " (known: " +
-                          join(kFunctions, ", ") + ")");
+                          did_you_mean(function, kFunctions) +
+                          " (known: " + join(kFunctions, ", ") + ")");
   }
 
   Status count(const Term& term, const std::vector<Value>& args, std::size_t wanted) const {
@@ -346,15 +346,14 @@ Result<std::int64_t> Expression::evaluate_int(const Scope& scope, std::int64_t m
 Result<bool> Expression::evaluate_bool(const Scope& scope) const {
   RT_TRY(const Value value, evaluate(scope));
   if (value.as_bool() != nullptr) return *value.as_bool();
-  return bad_input_at(where_, "expected true or false from " + quote(text_) + ", found " +
-                                  value.text());
+  return bad_input_at(where_,
+                      "expected true or false from " + quote(text_) + ", found " + value.text());
 }
 
 Result<std::string> Expression::evaluate_string(const Scope& scope) const {
   RT_TRY(const Value value, evaluate(scope));
   if (value.as_string() != nullptr) return *value.as_string();
-  return bad_input_at(where_, "expected a string from " + quote(text_) + ", found " +
-                                  value.text());
+  return bad_input_at(where_, "expected a string from " + quote(text_) + ", found " + value.text());
 }
 
 }  // namespace rt

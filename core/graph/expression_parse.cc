@@ -20,13 +20,15 @@ namespace {
 
 constexpr std::size_t kLongestText = 2000;  // also bounds the depth of `1 + 1 + ...`
 constexpr int kDeepest = 64;                // parentheses, lists, unary operators
-constexpr std::array<std::string_view, 8> kWords = {"and", "or",   "not",  "if",
+constexpr std::array<std::string_view, 8> kWords = {"and",  "or", "not",  "if",
                                                     "else", "in", "true", "false"};
 
 bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 struct Token {
   enum class Kind : std::uint8_t { kEnd, kInt, kReal, kString, kName, kSign };
@@ -149,9 +151,9 @@ class Parser {
 
   Error unexpected(const std::string& what) const {
     const bool end = token().kind == Token::Kind::kEnd;
-    return expression_error(where_, text_, token().offset,
-                            "expected " + what + ", found " +
-                                (end ? "the end" : quote(token().text)));
+    return expression_error(
+        where_, text_, token().offset,
+        "expected " + what + ", found " + (end ? "the end" : quote(token().text)));
   }
 
   static Term make(Kind kind, std::uint32_t offset, std::string name, std::vector<Term> args) {
@@ -250,8 +252,8 @@ class Parser {
     while (is_sign("+") || is_sign("-")) {
       const Token sign = tokens_[next_++];
       RT_TRY(Term right, product());
-      left = make(Kind::kArithmetic, sign.offset, sign.text,
-                  pair(std::move(left), std::move(right)));
+      left =
+          make(Kind::kArithmetic, sign.offset, sign.text, pair(std::move(left), std::move(right)));
     }
     return left;
   }
@@ -261,8 +263,8 @@ class Parser {
     while (is_sign("*") || is_sign("/") || is_sign("//") || is_sign("%")) {
       const Token sign = tokens_[next_++];
       RT_TRY(Term right, unary());
-      left = make(Kind::kArithmetic, sign.offset, sign.text,
-                  pair(std::move(left), std::move(right)));
+      left =
+          make(Kind::kArithmetic, sign.offset, sign.text, pair(std::move(left), std::move(right)));
     }
     return left;
   }
@@ -371,10 +373,9 @@ class Parser {
 }  // namespace
 
 bool is_identifier(std::string_view name) {
-  return !name.empty() && is_letter(name[0]) &&
-         std::all_of(name.begin(), name.end(),
-                     [](char c) { return is_letter(c) || is_digit(c); }) &&
-         std::find(kWords.begin(), kWords.end(), name) == kWords.end();
+  return !name.empty() && is_letter(name[0]) && std::all_of(name.begin(), name.end(), [](char c) {
+    return is_letter(c) || is_digit(c);
+  }) && std::find(kWords.begin(), kWords.end(), name) == kWords.end();
 }
 
 Error expression_error(const YamlPosition& where, std::string_view text, std::size_t offset,
@@ -384,7 +385,7 @@ Error expression_error(const YamlPosition& where, std::string_view text, std::si
   if (text.find('\n') == std::string_view::npos) {
     place.column += static_cast<std::uint32_t>(offset);
   }
-  return bad_input_at(place, message + " in " + quote(text));
+  return bad_input_at(place, message + " (in " + quote(text) + ")");
 }
 
 Result<Expression> Expression::parse(std::string_view text, const YamlPosition& where) {

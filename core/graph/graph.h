@@ -94,19 +94,19 @@ struct GraphNode {
   std::string name;  // "layer.3.attention", unique
   std::string op;
   std::uint32_t op_version = 1;
-  const rt_schema* schema = nullptr;  // lives as long as its library: for ever
-  std::vector<Operand> inputs;        // in the schema's order
-  std::vector<std::uint32_t> outputs; // values
-  std::vector<Attribute> attrs;       // in the schema's order, complete
-  std::uint32_t kv_layer = kNone;     // into Graph::kv_layers
+  const rt_schema* schema = nullptr;   // lives as long as its library: for ever
+  std::vector<Operand> inputs;         // in the schema's order
+  std::vector<std::uint32_t> outputs;  // values
+  std::vector<Attribute> attrs;        // in the schema's order, complete
+  std::uint32_t kv_layer = kNone;      // into Graph::kv_layers
   YamlPosition where;
 };
 
 // The KV cache of one layer, [G, E] for K and for V per token.
 struct KvLayer {
-  std::string name;         // "kv.3"
-  std::uint32_t index = 0;  // its place in Graph::kv_layers
-  std::uint32_t window = 0; // W, keys visible to a query, itself included; 0: all
+  std::string name;          // "kv.3"
+  std::uint32_t index = 0;   // its place in Graph::kv_layers
+  std::uint32_t window = 0;  // W, keys visible to a query, itself included; 0: all
   std::uint32_t kv_heads = 0;
   std::uint32_t head_width = 0;
   std::uint32_t query_heads = 0;

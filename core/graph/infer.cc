@@ -25,10 +25,12 @@ void pass_log(const rt_host*, rt_log_level level, const char* message) {
   spdlog::log(to, "{}", message);
 }
 
-const void* no_extension(const rt_host*, const char*) { return nullptr; }
+const void* no_extension(const rt_host*, const char*) {
+  return nullptr;
+}
 
-constexpr rt_host kHost = {sizeof(rt_host), RT_ABI_MAJOR, RT_ABI_MINOR, 0, record_refusal,
-                           pass_log,        no_extension};
+constexpr rt_host kHost = {sizeof(rt_host), RT_ABI_MAJOR, RT_ABI_MINOR, 0,
+                           record_refusal,  pass_log,     no_extension};
 
 std::string names_of(std::uint32_t dtypes) {
   std::vector<std::string> names;
@@ -75,15 +77,15 @@ Status check_inputs(const Graph& graph, const GraphNode& node) {
     const rt_port& port = *schema.inputs[i];
     const Operand operand = node.inputs[i];
     const TensorType& type = graph.type_of(operand);
-    const std::string& name = operand.is_weight ? graph.weights[operand.index].name
-                                                : graph.values[operand.index].name;
-    const std::string found = (operand.is_weight ? "the weight " : "the value ") + quote(name) +
-                              ", " + describe(type);
+    const std::string& name =
+        operand.is_weight ? graph.weights[operand.index].name : graph.values[operand.index].name;
+    const std::string found =
+        (operand.is_weight ? "the weight " : "the value ") + quote(name) + ", " + describe(type);
     const std::string input = "input " + std::to_string(i) + " (" + port.name + ", " +
                               (port.shape != nullptr ? port.shape : "") + ") expects ";
     if (operand.is_weight != (port.kind == RT_PORT_WEIGHT)) {
-      return node_error(node, input + (operand.is_weight ? "a value" : "a weight") + ", found " +
-                                  found);
+      return node_error(node,
+                        input + (operand.is_weight ? "a value" : "a weight") + ", found " + found);
     }
     if (!allows(port, type.dtype)) {
       return node_error(node, input + names_of(port.dtypes) + ", found " + found);
@@ -105,10 +107,10 @@ Result<std::vector<TensorType>> infer_outputs(const Graph& graph, const GraphNod
   refusal.clear();
   const rt_status status = node.schema->infer(&kHost, view.get(), pointers.data());
   if (status != RT_OK) {
-    return node_error(node, refusal.empty() ? "the schema of " + quote(node.op) +
-                                                  " refuses it with status " +
-                                                  std::to_string(status) + " and no reason"
-                                            : refusal);
+    return node_error(node, refusal.empty()
+                                ? "the schema of " + quote(node.op) + " refuses it with status " +
+                                      std::to_string(status) + " and no reason"
+                                : refusal);
   }
   std::vector<TensorType> types;
   for (std::uint32_t o = 0; o < outputs.size(); ++o) {

@@ -27,7 +27,7 @@ Status check_names(const Graph& graph) {
 }
 
 // A node whose outputs nobody reads, or a weight, is a slip of the pen: a wire to the wrong name.
-Status check_use(const Graph& graph) {
+Status check_use(const GraphDocument& document, const Graph& graph) {
   std::vector<bool> value_read(graph.values.size(), false);
   std::vector<bool> weight_read(graph.weights.size(), false);
   for (const GraphNode& node : graph.nodes) {
@@ -39,8 +39,8 @@ Status check_use(const Graph& graph) {
     const bool read = std::any_of(node.outputs.begin(), node.outputs.end(),
                                   [&](std::uint32_t output) { return value_read[output]; });
     if (!read && &node != &graph.nodes.back()) {
-      return node_error(node, "nothing reads what it makes, " +
-                                  quote(graph.values[node.outputs[0]].name));
+      return node_error(
+          node, "nothing reads what it makes, " + quote(graph.values[node.outputs[0]].name));
     }
   }
   for (std::size_t w = 0; w < graph.weights.size(); ++w) {
@@ -51,7 +51,8 @@ Status check_use(const Graph& graph) {
   }
   for (const KvLayer& layer : graph.kv_layers) {
     if (layer.node == kNone) {
-      return bad_input("KV layer " + quote(layer.name) + " is declared and no node uses it");
+      return bad_input(document.path + ": KV layer " + quote(layer.name) +
+                       " is declared and no node uses it");
     }
   }
   return {};
@@ -60,9 +61,10 @@ Status check_use(const Graph& graph) {
 Status check_sampler(const GraphDocument& document, const Graph& graph) {
   const GraphNode& node = graph.sampler();
   const auto refuse = [&](const std::string& found) {
-    return node_error(node, "the last node is the sampler: it reads logits [R, V] and makes "
-                            "i32[R]; found " +
-                                found + " (" + document.graph_where.text() + ")");
+    return node_error(node,
+                      "the last node is the sampler: it reads logits [R, V] and makes "
+                      "i32[R]; found " +
+                          found + " (" + document.graph_where.text() + ")");
   };
   if (node.outputs.size() != 1) return refuse(std::to_string(node.outputs.size()) + " outputs");
   const TensorType& ids = graph.values[node.outputs[0]].type;
@@ -82,8 +84,8 @@ Status check_sampler(const GraphDocument& document, const Graph& graph) {
 Status verify(const GraphDocument& document, const Graph& graph) {
   if (graph.nodes.empty()) return bad_input_at(document.graph_where, "a graph without nodes");
   RT_RETURN_IF_ERROR(check_names(graph));
-  RT_RETURN_IF_ERROR(check_use(graph));
-  return check_sampler(document, graph);
+  RT_RETURN_IF_ERROR(check_sampler(document, graph));
+  return check_use(document, graph);
 }
 
 }  // namespace rt

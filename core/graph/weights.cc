@@ -19,8 +19,8 @@ Result<TensorType> shape_of(const WeightDeclaration& declaration, rt_dtype dtype
     RT_TRY(type.shape[d], declaration.shape[d].evaluate_int(scope, 1, kLargestSize));
     if (!checked_mul(elements, static_cast<std::uint64_t>(type.shape[d]), &elements) ||
         elements > kMostElements) {
-      return bad_input_at(declaration.where, "weight " + quote(declaration.name) +
-                                                 " has more than 2^48 elements");
+      return bad_input_at(declaration.where,
+                          "weight " + quote(declaration.name) + " has more than 2^48 elements");
     }
   }
   return type;
@@ -89,11 +89,10 @@ Status settle_tensor(std::vector<GraphWeight*>& slices) {
                               "weight that shares another's tensor says 'alias'");
     }
     if (!same_width(slice->type, slices[0]->type)) {
-      return bad_input_at(slice->where, "weights " + quote(slice->name) + ", " +
-                                            describe(slice->type) + ", and " +
-                                            quote(slices[0]->name) + ", " +
-                                            describe(slices[0]->type) +
-                                            ", are slices of one tensor and differ in width");
+      return bad_input_at(
+          slice->where, "weights " + quote(slice->name) + ", " + describe(slice->type) + ", and " +
+                            quote(slices[0]->name) + ", " + describe(slices[0]->type) +
+                            ", are slices of one tensor and differ in width");
     }
     next += slice->type.shape[0];
   }
@@ -112,8 +111,9 @@ std::vector<std::string> names_of(const NameTable& table) {
 Status define(const Expansion& expansion, NameTable& table, const std::string& name,
               Operand operand, const YamlPosition& where) {
   if (expansion.weights.contains(name) || !table.emplace(name, operand).second) {
-    return bad_input_at(where, quote(name) + " is already the name of a weight or value here; "
-                                             "every value has its own");
+    return bad_input_at(where, quote(name) +
+                                   " is already the name of a weight or value here; "
+                                   "every value has its own");
   }
   return {};
 }

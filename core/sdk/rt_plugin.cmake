@@ -1,9 +1,9 @@
 # rt_add_plugin(name SOURCES a.cc b.cc [AVX2 k.cc] [AVX512 k.cc] [LINK lib ...])
 #
-# Builds lib/runtime/plugins/<name>.rtp.so: hidden symbols, one exported function, no undefined
-# symbols, resolved at load. Files under AVX2/AVX512 are compiled for that instruction set; they may
-# hold intrinsics and plain functions only (see sdk.hpp). Works in this tree and, through
-# find_package(runtime_sdk), outside it.
+# Builds lib/runtime/plugins/<name>.rtp.so (outside this tree: <build>/<name>.rtp.so) with hidden
+# symbols, one exported function, no undefined symbols, resolved at load. Files under AVX2/AVX512 are
+# compiled for that instruction set; they may hold intrinsics and plain functions only (see sdk.hpp).
+# Works in this tree and, through find_package(runtime_sdk), outside it.
 function(rt_add_plugin name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "OUTPUT_DIRECTORY" "SOURCES;AVX2;AVX512;LINK")
   add_library(${name} MODULE ${arg_SOURCES} ${arg_AVX2} ${arg_AVX512})
@@ -12,16 +12,21 @@ function(rt_add_plugin name)
     "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mfma;-mf16c")
   set(script ${CMAKE_CURRENT_BINARY_DIR}/${name}.exports)
   file(WRITE ${script} "{ global: rt_plugin_entry_v1; local: *; };\n")
-  target_compile_features(${name} PRIVATE cxx_std_20)
+  if(CMAKE_CXX_COMPILER_LOADED)  # a plugin may be all C
+    target_compile_features(${name} PRIVATE cxx_std_20)
+  endif()
   # Outside this tree the headers come from the installed package instead.
   if(EXISTS ${PROJECT_SOURCE_DIR}/core/sdk/abi.h)
     target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
   endif()
-  target_link_libraries(${name} PRIVATE ${arg_LINK})
+  target_link_libraries(${name} PRIVATE ${arg_LINK} $<TARGET_NAME_IF_EXISTS:runtime::sdk>)
   target_link_options(${name} PRIVATE -Wl,--version-script=${script} -Wl,-z,now)
   if(NOT RUNTIME_SANITIZE)
     # A sanitizer's runtime is in the executable, so its symbols are undefined here by design.
     target_link_options(${name} PRIVATE -Wl,-z,defs)
+  endif()
+  if(NOT arg_OUTPUT_DIRECTORY AND NOT RUNTIME_PLUGIN_DIR)  # outside this tree
+    set(arg_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
   endif()
   if(NOT arg_OUTPUT_DIRECTORY)
     set(arg_OUTPUT_DIRECTORY ${RUNTIME_PLUGIN_DIR})

@@ -70,7 +70,8 @@ Result<AddedTokens> AddedTokens::create(std::vector<AddedToken> tokens) {
     }
     std::uint32_t node = 0;
     for (const char c : token.pattern) {
-      const std::uint64_t edge = static_cast<std::uint64_t>(node) << 8 | static_cast<std::uint8_t>(c);
+      const std::uint64_t edge =
+          static_cast<std::uint64_t>(node) << 8 | static_cast<std::uint8_t>(c);
       const auto [child, fresh] =
           set.children_.try_emplace(edge, static_cast<std::uint32_t>(set.token_at_.size()));
       if (fresh) set.token_at_.push_back(-1);
@@ -101,8 +102,8 @@ const AddedToken* AddedTokens::match(std::string_view text, std::size_t at,
 }
 
 bool AddedTokens::stands_alone(std::string_view text, std::size_t begin, std::size_t end) const {
-  if (begin > 0 &&
-      is_word(text.substr(previous_character(text, begin), begin - previous_character(text, begin)))) {
+  if (begin > 0 && is_word(text.substr(previous_character(text, begin),
+                                       begin - previous_character(text, begin)))) {
     return false;
   }
   return end == text.size() || !is_word(text.substr(end, utf8_length(text.substr(end))));

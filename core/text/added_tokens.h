@@ -53,8 +53,7 @@ class AddedTokens {
   using Allow = std::function<bool(std::size_t begin, std::size_t end)>;
   // Calls visit for consecutive stretches that cover `text`: a token (its absorbed white space
   // included) or, with token == nullptr, the text between. Empty stretches are left out.
-  using Visit =
-      std::function<Status(std::size_t begin, std::size_t end, const AddedToken* token)>;
+  using Visit = std::function<Status(std::size_t begin, std::size_t end, const AddedToken* token)>;
   Status split(std::string_view text, const Allow& allow, const Visit& visit) const;
 
  private:

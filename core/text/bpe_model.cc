@@ -24,9 +24,9 @@ void append_symbol(std::vector<Symbol>& symbols, std::int32_t id, std::size_t be
 
 Result<std::unique_ptr<BpeModel>> BpeModel::parse(const JsonObject& model, Pieces pieces,
                                                   bool whole_text) {
-  RT_RETURN_IF_ERROR(model.only({"type", "dropout", "unk_token", "continuing_subword_prefix",
-                                 "end_of_word_suffix", "fuse_unk", "byte_fallback",
-                                 "ignore_merges", "vocab", "merges"}));
+  RT_RETURN_IF_ERROR(
+      model.only({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+                  "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"}));
   for (const char* field : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     RT_TRY(const std::optional<std::string> affix, model.string_or_none(field));
     if (affix && !affix->empty()) return unsupported(model.at(field), *affix, "none");
@@ -43,7 +43,8 @@ Result<std::unique_ptr<BpeModel>> BpeModel::parse(const JsonObject& model, Piece
   if (unknown) {
     bpe->unknown_ = bpe->pieces_.find(*unknown);
     if (bpe->unknown_ < 0) {
-      return bad_input(model.at("unk_token") + ": " + quote(*unknown) + " is not in the vocabulary");
+      return bad_input(model.at("unk_token") + ": " + quote(*unknown) +
+                       " is not in the vocabulary");
     }
   }
   if (bpe->byte_fallback_) bpe->bytes_ = ByteTokens(bpe->pieces_);
@@ -155,8 +156,8 @@ void BpeModel::tokenize(std::string_view stretch, MergeScratch& scratch,
   };
   std::size_t first = 0;
   for (std::size_t i = 1; i <= symbols.size(); ++i) {
-    const bool cut = i == symbols.size() ||
-                     (knows_inner_pairs_ && may_cut(stretch, symbols[i - 1], symbols[i]));
+    const bool cut =
+        i == symbols.size() || (knows_inner_pairs_ && may_cut(stretch, symbols[i - 1], symbols[i]));
     if (!cut) continue;
     scratch.merger.run(symbols, first, i, look_up);
     first = i;

@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <string_view>
 
-#include "core/text/model.h"
+#include "core/text/pieces.h"
 
 namespace rt {
 

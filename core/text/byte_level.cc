@@ -31,15 +31,17 @@ const Alphabet kAlphabet = make_alphabet();
 }  // namespace
 
 void byte_level_encode(std::string_view bytes, std::string& out) {
-  for (const char byte : bytes) utf8_append(out, kAlphabet.character[static_cast<std::uint8_t>(byte)]);
+  for (const char byte : bytes)
+    utf8_append(out, kAlphabet.character[static_cast<std::uint8_t>(byte)]);
 }
 
 bool byte_level_decode(std::string_view text, std::string& out) {
   const std::size_t before = out.size();
   for (std::string_view rest = text; !rest.empty();) {
     const Utf8Head head = utf8_head(rest);
-    const std::int16_t byte =
-        head.code_point < kAlphabet.byte.size() ? kAlphabet.byte[head.code_point] : std::int16_t{-1};
+    const std::int16_t byte = head.code_point < kAlphabet.byte.size()
+                                  ? kAlphabet.byte[head.code_point]
+                                  : std::int16_t{-1};
     if (byte < 0) {
       out.resize(before);
       out += text;

@@ -25,7 +25,9 @@ class Segments {
   std::vector<TextSegment> segments_;
 };
 
-std::string message_name(std::size_t index) { return "chat: message " + std::to_string(index + 1); }
+std::string message_name(std::size_t index) {
+  return "chat: message " + std::to_string(index + 1);
+}
 
 Status check_order(const ChatFormat& format, std::span<const ChatMessage> messages) {
   std::size_t turn = 0;  // counts user and assistant messages
@@ -45,9 +47,8 @@ Status check_order(const ChatFormat& format, std::span<const ChatMessage> messag
     }
     const Role expected = turn % 2 == 0 ? Role::kUser : Role::kAssistant;
     if (format.must_alternate && role != expected) {
-      return bad_input(message_name(i) + ": expected the role " +
-                       std::string(role_name(expected)) + ", found " +
-                       std::string(role_name(role)) +
+      return bad_input(message_name(i) + ": expected the role " + std::string(role_name(expected)) +
+                       ", found " + std::string(role_name(role)) +
                        "; Conversation roles must alternate user/assistant/user/assistant/...");
     }
     ++turn;
@@ -91,8 +92,7 @@ Result<Role> parse_role(std::string_view name) {
   for (const Role role : {Role::kSystem, Role::kUser, Role::kAssistant}) {
     if (name == role_name(role)) return role;
   }
-  return bad_input("chat: unknown role " + quote(name) +
-                   "; expected system, user or assistant");
+  return bad_input("chat: unknown role " + quote(name) + "; expected system, user or assistant");
 }
 
 bool supports_incremental(const ChatFormat& format) {

@@ -11,7 +11,7 @@
 namespace rt {
 namespace {
 
-constexpr int kMaxDepth = 8;  // of Sequences within Sequences
+constexpr std::int64_t kMaxStripped = 1000;  // characters
 
 // Gives the common clone() to a stage.
 template <class Self>
@@ -226,6 +226,54 @@ class JoinWithSpaces : public Stage<JoinWithSpaces> {
   bool first_ = true;
 };
 
+template <class T, class... Arguments>
+std::unique_ptr<DecodeStage> make(Arguments&&... arguments) {
+  return std::make_unique<T>(std::forward<Arguments>(arguments)...);
+}
+
+Result<std::unique_ptr<DecodeStage>> parse_replace(const JsonObject& object) {
+  RT_RETURN_IF_ERROR(object.only({"type", "pattern", "content"}));
+  RT_TRY(const Json* source, object.require("pattern"));
+  RT_TRY(Pattern pattern, parse_pattern(*source, object.at("pattern")));
+  RT_TRY(std::string content, object.string("content"));
+  return make<Replace>(std::move(pattern), std::move(content));
+}
+
+Result<std::unique_ptr<DecodeStage>> parse_strip(const JsonObject& object) {
+  RT_RETURN_IF_ERROR(object.only({"type", "content", "start", "stop"}));
+  RT_TRY(std::string content, object.character("content", " "));
+  RT_TRY(const std::int64_t start, object.integer("start", 0, kMaxStripped));
+  RT_TRY(const std::int64_t stop, object.integer("stop", 0, kMaxStripped));
+  return make<Strip>(std::move(content), static_cast<std::size_t>(start),
+                     static_cast<std::size_t>(stop));
+}
+
+Result<std::unique_ptr<DecodeStage>> parse_metaspace(const JsonObject& object) {
+  RT_RETURN_IF_ERROR(object.only(
+      {"type", "replacement", "str_rep", "add_prefix_space", "prepend_scheme", "split"}));
+  RT_TRY(std::string replacement, object.character("replacement", kSpaceMark));
+  RT_TRY(const bool add_prefix, object.boolean("add_prefix_space", true));
+  RT_TRY(const std::optional<std::string> scheme, object.string_or_none("prepend_scheme"));
+  return make<Metaspace>(std::move(replacement), scheme ? *scheme != "never" : add_prefix);
+}
+
+Result<std::unique_ptr<DecodeStage>> parse_stage(const JsonObject& object,
+                                                 const std::string& type) {
+  if (type == "Replace") return parse_replace(object);
+  if (type == "Strip") return parse_strip(object);
+  if (type == "Metaspace") return parse_metaspace(object);
+  if (type == "ByteFallback" || type == "Fuse") {
+    RT_RETURN_IF_ERROR(object.only({"type"}));
+    return type == "Fuse" ? make<Fuse>() : make<ByteFallback>();
+  }
+  if (type == "ByteLevel") {
+    RT_RETURN_IF_ERROR(object.only({"type", "add_prefix_space", "trim_offsets", "use_regex"}));
+    return make<ByteLevel>();
+  }
+  return unsupported(object.where(), type,
+                     "Sequence, Replace, ByteFallback, Fuse, Strip, ByteLevel, Metaspace");
+}
+
 }  // namespace
 
 DecodeStream::DecodeStream(std::vector<std::unique_ptr<DecodeStage>> stages)
@@ -299,54 +347,12 @@ Status Decoder::append(const Json& json, const std::string& where, int depth) {
   RT_TRY(const JsonObject object, JsonObject::of(json, where));
   RT_TRY(const std::string type, object.string("type"));
   if (type == "Sequence") {
-    RT_RETURN_IF_ERROR(object.only({"type", "decoders"}));
-    RT_TRY(const Json* parts, object.require("decoders"));
-    if (!parts->is_array() || depth == kMaxDepth) {
-      return bad_input(object.at("decoders") + ": expected an array, at most " +
-                       std::to_string(kMaxDepth) + " levels deep");
-    }
-    for (std::size_t i = 0; i < parts->size(); ++i) {
-      const std::string here = object.at("decoders") + "[" + std::to_string(i) + "]";
-      RT_RETURN_IF_ERROR(append((*parts)[i], here, depth + 1));
-    }
-    return {};
+    return object.sequence("decoders", depth, [&](const Json& part, const std::string& here) {
+      return append(part, here, depth + 1);
+    });
   }
-  if (type == "Replace") {
-    RT_RETURN_IF_ERROR(object.only({"type", "pattern", "content"}));
-    RT_TRY(const Json* source, object.require("pattern"));
-    RT_TRY(Pattern pattern, parse_pattern(*source, object.at("pattern")));
-    RT_TRY(std::string content, object.string("content"));
-    return add(std::make_unique<Replace>(std::move(pattern), std::move(content)), where);
-  }
-  if (type == "Strip") {
-    RT_RETURN_IF_ERROR(object.only({"type", "content", "start", "stop"}));
-    RT_TRY(std::string content, object.character("content", " "));
-    RT_TRY(const std::int64_t start, object.integer("start", 0, 1000));
-    RT_TRY(const std::int64_t stop, object.integer("stop", 0, 1000));
-    return add(std::make_unique<Strip>(std::move(content), static_cast<std::size_t>(start),
-                                       static_cast<std::size_t>(stop)),
-               where);
-  }
-  if (type == "ByteFallback" || type == "Fuse") {
-    RT_RETURN_IF_ERROR(object.only({"type"}));
-    if (type == "Fuse") return add(std::make_unique<Fuse>(), where);
-    return add(std::make_unique<ByteFallback>(), where);
-  }
-  if (type == "ByteLevel") {
-    RT_RETURN_IF_ERROR(object.only({"type", "add_prefix_space", "trim_offsets", "use_regex"}));
-    return add(std::make_unique<ByteLevel>(), where);
-  }
-  if (type == "Metaspace") {
-    RT_RETURN_IF_ERROR(object.only(
-        {"type", "replacement", "str_rep", "add_prefix_space", "prepend_scheme", "split"}));
-    RT_TRY(std::string replacement, object.character("replacement", kSpaceMark));
-    RT_TRY(const bool add_prefix, object.boolean("add_prefix_space", true));
-    RT_TRY(const std::optional<std::string> scheme, object.string_or_none("prepend_scheme"));
-    const bool strips = scheme ? *scheme != "never" : add_prefix;
-    return add(std::make_unique<Metaspace>(std::move(replacement), strips), where);
-  }
-  return unsupported(where, type,
-                     "Sequence, Replace, ByteFallback, Fuse, Strip, ByteLevel, Metaspace");
+  RT_TRY(std::unique_ptr<DecodeStage> stage, parse_stage(object, type));
+  return add(std::move(stage), where);
 }
 
 }  // namespace rt

@@ -6,6 +6,11 @@
 #include "core/text/utf8.h"
 
 namespace rt {
+namespace {
+
+constexpr int kMaxDepth = 8;  // of Sequences within Sequences
+
+}  // namespace
 
 std::string json_kind(const Json& json) {
   switch (json.type()) {
@@ -27,8 +32,8 @@ std::string json_kind(const Json& json) {
 }
 
 Error unsupported(const std::string& where, std::string_view what, std::string_view supported) {
-  return bad_input(where + ": unsupported " + quote(what) + "; supported: " +
-                   std::string(supported));
+  return bad_input(where + ": unsupported " + quote(what) +
+                   "; supported: " + std::string(supported));
 }
 
 Result<JsonObject> JsonObject::of(const Json& json, std::string where) {
@@ -93,6 +98,19 @@ Result<std::string> JsonObject::character(std::string_view field,
     return bad_input(at(field) + ": expected one character, found " + quote(text));
   }
   return text;
+}
+
+Status JsonObject::sequence(std::string_view field, int depth, const VisitPart& visit) const {
+  RT_RETURN_IF_ERROR(only({"type", field}));
+  RT_TRY(const Json* parts, require(field));
+  if (!parts->is_array() || depth == kMaxDepth) {
+    return bad_input(at(field) + ": expected an array, at most " + std::to_string(kMaxDepth) +
+                     " levels deep");
+  }
+  for (std::size_t i = 0; i < parts->size(); ++i) {
+    RT_RETURN_IF_ERROR(visit((*parts)[i], at(field) + "[" + std::to_string(i) + "]"));
+  }
+  return {};
 }
 
 Status JsonObject::only(std::initializer_list<std::string_view> fields) const {

@@ -2,6 +2,7 @@
 // error, because it might change ids. `where` grows with the path ("tokenizer.json: decoder").
 #pragma once
 
+#include <functional>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -33,6 +34,11 @@ class JsonObject {
                                std::int64_t largest) const;
   // A string that is exactly one character.
   Result<std::string> character(std::string_view field, std::string_view otherwise) const;
+
+  // Calls visit(part, its path) for the parts of a Sequence: an array, the only field beside
+  // `type`. `depth` counts Sequences within Sequences.
+  using VisitPart = std::function<Status(const Json& part, const std::string& where)>;
+  Status sequence(std::string_view field, int depth, const VisitPart& visit) const;
 
   // Refuses every field that is not listed.
   Status only(std::initializer_list<std::string_view> fields) const;

@@ -29,7 +29,8 @@ struct Merge {
 class Merger {
  public:
   // Merges symbols[first, last) in place. `look_up(left, right)` gives the pair's Merge. Afterwards
-  // symbols of length 0 are gone; the others keep their order. Of equal ranks the leftmost is first.
+  // symbols of length 0 are gone; the others keep their order. Of equal ranks the leftmost is
+  // first.
   template <class LookUp>
   void run(std::vector<Symbol>& symbols, std::size_t first, std::size_t last,
            const LookUp& look_up) {

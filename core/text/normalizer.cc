@@ -1,18 +1,11 @@
 #include "core/text/normalizer.h"
 
-#include <iterator>
 #include <numeric>
 #include <utility>
 
 #include "core/text/json_object.h"
 
 namespace rt {
-namespace {
-
-constexpr int kMaxDepth = 8;  // of Sequences within Sequences
-
-}  // namespace
-
 Result<Pattern> parse_pattern(const Json& json, const std::string& where) {
   RT_TRY(const JsonObject object, JsonObject::of(json, where));
   RT_RETURN_IF_ERROR(object.only({"String", "Regex"}));
@@ -23,40 +16,34 @@ Result<Pattern> parse_pattern(const Json& json, const std::string& where) {
 }
 
 Result<Normalizer> Normalizer::parse(const Json* json, const std::string& where) {
-  if (json == nullptr) return Normalizer();
-  return parse_at(*json, where, 0);
+  Normalizer normalizer;
+  if (json != nullptr) RT_RETURN_IF_ERROR(normalizer.append(*json, where, 0));
+  return normalizer;
 }
 
-Result<Normalizer> Normalizer::parse_at(const Json& json, const std::string& where, int depth) {
+Status Normalizer::append(const Json& json, const std::string& where, int depth) {
   RT_TRY(const JsonObject object, JsonObject::of(json, where));
   RT_TRY(const std::string type, object.string("type"));
-  Normalizer normalizer;
   if (type == "Sequence") {
-    RT_RETURN_IF_ERROR(object.only({"type", "normalizers"}));
-    RT_TRY(const Json* parts, object.require("normalizers"));
-    if (!parts->is_array() || depth == kMaxDepth) {
-      return bad_input(object.at("normalizers") + ": expected an array, at most " +
-                       std::to_string(kMaxDepth) + " levels deep");
-    }
-    for (std::size_t i = 0; i < parts->size(); ++i) {
-      const std::string here = object.at("normalizers") + "[" + std::to_string(i) + "]";
-      RT_TRY(Normalizer part, parse_at((*parts)[i], here, depth + 1));
-      std::move(part.steps_.begin(), part.steps_.end(), std::back_inserter(normalizer.steps_));
-    }
-  } else if (type == "Prepend") {
+    return object.sequence("normalizers", depth, [&](const Json& part, const std::string& here) {
+      return append(part, here, depth + 1);
+    });
+  }
+  if (type == "Prepend") {
     RT_RETURN_IF_ERROR(object.only({"type", "prepend"}));
     RT_TRY(std::string content, object.string("prepend"));
-    normalizer.steps_.push_back({Kind::kPrepend, std::move(content), std::nullopt});
-  } else if (type == "Replace") {
+    steps_.push_back({Kind::kPrepend, std::move(content), std::nullopt});
+    return {};
+  }
+  if (type == "Replace") {
     RT_RETURN_IF_ERROR(object.only({"type", "pattern", "content"}));
     RT_TRY(std::string content, object.string("content"));
     RT_TRY(const Json* source, object.require("pattern"));
     RT_TRY(Pattern pattern, parse_pattern(*source, object.at("pattern")));
-    normalizer.steps_.push_back({Kind::kReplace, std::move(content), std::move(pattern)});
-  } else {
-    return unsupported(where, type, "Sequence, Prepend, Replace");
+    steps_.push_back({Kind::kReplace, std::move(content), std::move(pattern)});
+    return {};
   }
-  return normalizer;
+  return unsupported(where, type, "Sequence, Prepend, Replace");
 }
 
 Result<Normalizer> Normalizer::sentencepiece(SentencePieceRules rules) {

@@ -48,7 +48,7 @@ class Normalizer {
     std::vector<std::uint32_t> origin;  // empty where not wanted
   };
 
-  static Result<Normalizer> parse_at(const Json& json, const std::string& where, int depth);
+  Status append(const Json& json, const std::string& where, int depth);
   static Status run(const Step& step, Mapped& mapped, bool wanted);
 
   std::vector<Step> steps_;

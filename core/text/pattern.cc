@@ -61,8 +61,7 @@ template <class T, void (*kFree)(T*)>
 struct Freed {
   void operator()(T* object) const { kFree(object); }
 };
-using MatchData =
-    std::unique_ptr<pcre2_match_data, Freed<pcre2_match_data, pcre2_match_data_free>>;
+using MatchData = std::unique_ptr<pcre2_match_data, Freed<pcre2_match_data, pcre2_match_data_free>>;
 using MatchContext =
     std::unique_ptr<pcre2_match_context, Freed<pcre2_match_context, pcre2_match_context_free>>;
 
@@ -113,8 +112,7 @@ Result<Pattern> Pattern::literal(std::string_view text, const std::string& where
 Status Pattern::for_each_literal(std::string_view text, const Visit& visit) const {
   std::size_t done = 0;
   while (done < text.size()) {
-    const std::size_t found =
-        literal_.empty() ? std::string_view::npos : text.find(literal_, done);
+    const std::size_t found = literal_.empty() ? std::string_view::npos : text.find(literal_, done);
     const std::size_t gap_end = std::min(found, text.size());
     if (gap_end > done) RT_RETURN_IF_ERROR(visit(done, gap_end, false));
     if (found == std::string_view::npos) break;
@@ -138,8 +136,8 @@ Status Pattern::for_each(std::string_view text, const Visit& visit) const {
     return pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
                        options | PCRE2_NO_UTF_CHECK, data.get(), context.get());
   };
-  std::size_t done = 0;   // covered so far
-  std::size_t from = 0;   // where to search
+  std::size_t done = 0;  // covered so far
+  std::size_t from = 0;  // where to search
   while (from <= text.size() && done < text.size()) {
     int result = match(from, 0);
     // The JIT's 32 KiB stack is small; the interpreter keeps its frames on the (bounded) heap.

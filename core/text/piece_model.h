@@ -20,8 +20,8 @@ class PieceModel final : public TokenModel {
 
   // `pieces`: every piece that may come out of text (normal ones), by id. `scores[id]`, finite.
   // `all`: every piece, where byte pieces are looked up. `unknown`: the id for the rest.
-  PieceModel(Pieces pieces, const std::vector<float>& scores, const Pieces& all,
-             bool byte_fallback, std::int32_t unknown);
+  PieceModel(Pieces pieces, const std::vector<float>& scores, const Pieces& all, bool byte_fallback,
+             std::int32_t unknown);
 
   void tokenize(std::string_view stretch, MergeScratch& scratch,
                 std::vector<std::int32_t>& ids) const override;

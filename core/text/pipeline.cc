@@ -31,8 +31,8 @@ Pipeline::Pipeline(PipelineParts parts) : parts_(std::move(parts)) {}
 Result<std::unique_ptr<Tokenizer>> Pipeline::create(PipelineParts parts) {
   std::unique_ptr<Pipeline> pipeline(new Pipeline(std::move(parts)));
   PipelineParts& mine = pipeline->parts_;
-  pipeline->tokens_ = std::move(mine.tokens);
-  pipeline->index_tokens();
+  const std::vector<bool> every(mine.tokens.size(), true);
+  pipeline->tokens_ = Pieces(std::move(mine.tokens), every);
   pipeline->bos_id_ = mine.bos_id;
   pipeline->eos_id_ = mine.eos_id;
   pipeline->is_added_.assign(pipeline->tokens_.size(), false);
@@ -112,6 +112,8 @@ void Pipeline::add_special(std::vector<std::int32_t>& ids, bool continuation) co
   ids.insert(ids.end(), parts_.after.begin(), parts_.after.end());
 }
 
-DecodeStream Pipeline::decode_stream() const { return parts_.decoder.stream(); }
+DecodeStream Pipeline::decode_stream() const {
+  return parts_.decoder.stream();
+}
 
 }  // namespace rt

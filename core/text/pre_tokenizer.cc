@@ -10,8 +10,6 @@
 namespace rt {
 namespace {
 
-constexpr int kMaxDepth = 8;  // of Sequences within Sequences
-
 constexpr std::string_view kGpt2Pattern =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
@@ -30,77 +28,91 @@ Result<PreTokenizer> PreTokenizer::parse(const Json* json, const std::string& wh
   return pre_tokenizer;
 }
 
+Result<PreTokenizer::Stage> PreTokenizer::parse_split(const JsonObject& object) {
+  RT_RETURN_IF_ERROR(object.only({"type", "pattern", "behavior", "invert"}));
+  Stage stage;
+  RT_TRY(const Json* source, object.require("pattern"));
+  RT_TRY(stage.pattern, parse_pattern(*source, object.at("pattern")));
+  RT_TRY(stage.invert, object.boolean("invert", false));
+  RT_TRY(const std::string name, object.string("behavior"));
+  constexpr std::string_view kNames[] = {"Removed", "Isolated", "MergedWithPrevious",
+                                         "MergedWithNext", "Contiguous"};  // as in Behavior
+  const auto found = std::find(std::begin(kNames), std::end(kNames), name);
+  if (found == std::end(kNames)) {
+    return unsupported(object.at("behavior"), name,
+                       "Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
+  }
+  stage.behavior = static_cast<Behavior>(found - std::begin(kNames));
+  return stage;
+}
+
+Result<PreTokenizer::Stage> PreTokenizer::parse_byte_level(const JsonObject& object) {
+  RT_RETURN_IF_ERROR(object.only({"type", "add_prefix_space", "trim_offsets", "use_regex"}));
+  Stage stage;
+  RT_TRY(const bool prefix, object.boolean("add_prefix_space", true));
+  RT_TRY(const bool use_regex, object.boolean("use_regex", true));
+  stage.prefix = " ";
+  stage.prepend = prefix ? Prepend::kAlways : Prepend::kNever;
+  if (use_regex) {
+    RT_TRY(stage.pattern, Pattern::compile(kGpt2Pattern, object.where()));
+  }
+  stage.byte_level = true;
+  return stage;
+}
+
+Result<PreTokenizer::Stage> PreTokenizer::parse_metaspace(const JsonObject& object) {
+  RT_RETURN_IF_ERROR(object.only(
+      {"type", "replacement", "str_rep", "add_prefix_space", "prepend_scheme", "split"}));
+  Stage stage;
+  RT_TRY(stage.prefix, object.character("replacement", kSpaceMark));
+  stage.space = stage.prefix;
+  // Older files say add_prefix_space where newer ones say prepend_scheme.
+  RT_TRY(const bool add_prefix, object.boolean("add_prefix_space", true));
+  RT_TRY(const std::optional<std::string> scheme, object.string_or_none("prepend_scheme"));
+  const std::string name = scheme.value_or(add_prefix ? "always" : "never");
+  if (name != "always" && name != "first" && name != "never") {
+    return unsupported(object.at("prepend_scheme"), name, "always, first, never");
+  }
+  if (name == "always") stage.prepend = Prepend::kAlways;
+  if (name == "first") stage.prepend = Prepend::kFirst;
+  RT_TRY(const bool split, object.boolean("split", true));
+  if (split) {
+    RT_TRY(stage.pattern, Pattern::literal(stage.prefix, object.where()));
+  }
+  stage.behavior = Behavior::kMergedWithNext;
+  return stage;
+}
+
+Result<PreTokenizer::Stage> PreTokenizer::parse_digits(const JsonObject& object) {
+  RT_RETURN_IF_ERROR(object.only({"type", "individual_digits"}));
+  Stage stage;
+  RT_TRY(const bool individual, object.boolean("individual_digits", false));
+  RT_TRY(stage.pattern, Pattern::compile("\\p{N}", object.where()));
+  stage.behavior = individual ? Behavior::kIsolated : Behavior::kContiguous;
+  return stage;
+}
+
+Result<PreTokenizer::Stage> PreTokenizer::parse_stage(const JsonObject& object,
+                                                      const std::string& type) {
+  if (type == "Split") return parse_split(object);
+  if (type == "ByteLevel") return parse_byte_level(object);
+  if (type == "Metaspace") return parse_metaspace(object);
+  if (type == "Digits") return parse_digits(object);
+  return unsupported(object.where(), type, "Sequence, Split, ByteLevel, Metaspace, Digits");
+}
+
 Status PreTokenizer::append(const Json& json, const std::string& where, int depth,
                             std::vector<Stage>& stages) {
   RT_TRY(const JsonObject object, JsonObject::of(json, where));
   RT_TRY(const std::string type, object.string("type"));
-  Stage stage;
-  if (type == "Sequence") {
-    RT_RETURN_IF_ERROR(object.only({"type", "pretokenizers"}));
-    RT_TRY(const Json* parts, object.require("pretokenizers"));
-    if (!parts->is_array() || depth == kMaxDepth) {
-      return bad_input(object.at("pretokenizers") + ": expected an array, at most " +
-                       std::to_string(kMaxDepth) + " levels deep");
-    }
-    for (std::size_t i = 0; i < parts->size(); ++i) {
-      const std::string here = object.at("pretokenizers") + "[" + std::to_string(i) + "]";
-      RT_RETURN_IF_ERROR(append((*parts)[i], here, depth + 1, stages));
-    }
+  if (type != "Sequence") {
+    RT_TRY(Stage stage, parse_stage(object, type));
+    stages.push_back(std::move(stage));
     return {};
   }
-  if (type == "Split") {
-    RT_RETURN_IF_ERROR(object.only({"type", "pattern", "behavior", "invert"}));
-    RT_TRY(const Json* source, object.require("pattern"));
-    RT_TRY(stage.pattern, parse_pattern(*source, object.at("pattern")));
-    RT_TRY(stage.invert, object.boolean("invert", false));
-    RT_TRY(const std::string name, object.string("behavior"));
-    constexpr std::string_view kNames[] = {"Removed", "Isolated", "MergedWithPrevious",
-                                           "MergedWithNext", "Contiguous"};
-    const auto found = std::find(std::begin(kNames), std::end(kNames), name);
-    if (found == std::end(kNames)) {
-      return unsupported(object.at("behavior"), name,
-                         "Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
-    }
-    stage.behavior = static_cast<Behavior>(found - std::begin(kNames));
-  } else if (type == "ByteLevel") {
-    RT_RETURN_IF_ERROR(object.only({"type", "add_prefix_space", "trim_offsets", "use_regex"}));
-    RT_TRY(const bool prefix, object.boolean("add_prefix_space", true));
-    RT_TRY(const bool use_regex, object.boolean("use_regex", true));
-    stage.prefix = " ";
-    stage.prepend = prefix ? Prepend::kAlways : Prepend::kNever;
-    if (use_regex) {
-      RT_TRY(stage.pattern, Pattern::compile(kGpt2Pattern, where));
-    }
-    stage.byte_level = true;
-  } else if (type == "Metaspace") {
-    RT_RETURN_IF_ERROR(object.only(
-        {"type", "replacement", "str_rep", "add_prefix_space", "prepend_scheme", "split"}));
-    RT_TRY(stage.prefix, object.character("replacement", kSpaceMark));
-    stage.space = stage.prefix;
-    RT_TRY(const bool add_prefix, object.boolean("add_prefix_space", true));
-    RT_TRY(const std::optional<std::string> scheme, object.string_or_none("prepend_scheme"));
-    const std::string name = scheme.value_or(add_prefix ? "always" : "never");
-    if (name != "always" && name != "first" && name != "never") {
-      return unsupported(object.at("prepend_scheme"), name, "always, first, never");
-    }
-    stage.prepend = name == "always"  ? Prepend::kAlways
-                    : name == "first" ? Prepend::kFirst
-                                      : Prepend::kNever;
-    RT_TRY(const bool split, object.boolean("split", true));
-    if (split) {
-      RT_TRY(stage.pattern, Pattern::literal(stage.prefix, where));
-    }
-    stage.behavior = Behavior::kMergedWithNext;
-  } else if (type == "Digits") {
-    RT_RETURN_IF_ERROR(object.only({"type", "individual_digits"}));
-    RT_TRY(const bool individual, object.boolean("individual_digits", false));
-    RT_TRY(stage.pattern, Pattern::compile("\\p{N}", where));
-    stage.behavior = individual ? Behavior::kIsolated : Behavior::kContiguous;
-  } else {
-    return unsupported(where, type, "Sequence, Split, ByteLevel, Metaspace, Digits");
-  }
-  stages.push_back(std::move(stage));
-  return {};
+  return object.sequence("pretokenizers", depth, [&](const Json& part, const std::string& here) {
+    return append(part, here, depth + 1, stages);
+  });
 }
 
 bool PreTokenizer::cuts() const {
@@ -112,28 +124,28 @@ Status PreTokenizer::split(std::string_view text, bool at_start, const Sink& sin
   return run(0, text, at_start, sink);
 }
 
-Status PreTokenizer::run(std::size_t index, std::string_view text, bool at_start,
-                         const Sink& sink) const {
-  if (text.empty()) return {};
-  if (index == stages_.size()) return sink(text);
-  const Stage& stage = stages_[index];
-  std::string rewritten;
+// What a stage does before it cuts: spaces become marks, a prefix is put in front. `storage` holds
+// the text where it had to change.
+std::string_view PreTokenizer::rewrite(const Stage& stage, std::string_view text, bool at_start,
+                                       std::string& storage) {
   if (!stage.space.empty()) {
-    for (const char c : text) {
-      if (c == ' ') {
-        rewritten += stage.space;
-      } else {
-        rewritten += c;
-      }
-    }
-    text = rewritten;
+    for (const char c : text) storage += c == ' ' ? stage.space : std::string(1, c);
+    text = storage;
   }
-  const bool wanted = stage.prepend == Prepend::kAlways ||
-                      (stage.prepend == Prepend::kFirst && at_start);
-  if (wanted && !text.starts_with(stage.prefix)) {
-    rewritten = stage.prefix + std::string(text);
-    text = rewritten;
-  }
+  const bool wanted =
+      stage.prepend == Prepend::kAlways || (stage.prepend == Prepend::kFirst && at_start);
+  if (!wanted || text.starts_with(stage.prefix)) return text;
+  storage = stage.prefix + std::string(text);
+  return storage;
+}
+
+Status PreTokenizer::run(std::size_t index, std::string_view given, bool at_start,
+                         const Sink& sink) const {
+  if (given.empty()) return {};
+  if (index == stages_.size()) return sink(given);
+  const Stage& stage = stages_[index];
+  std::string storage;
+  const std::string_view text = rewrite(stage, given, at_start, storage);
   std::string spelled;
   return cut(stage, text, [&](std::size_t begin, std::size_t end, bool) {
     std::string_view stretch = text.substr(begin, end - begin);

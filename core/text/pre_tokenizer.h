@@ -12,6 +12,7 @@
 
 #include "core/base/json.h"
 #include "core/base/result.h"
+#include "core/text/json_object.h"
 #include "core/text/pattern.h"
 
 namespace rt {
@@ -35,7 +36,7 @@ class PreTokenizer {
   enum class Behavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
   enum class Prepend { kNever, kFirst, kAlways };
   struct Stage {
-    std::string prefix;              // put in front unless the text starts with it
+    std::string prefix;  // put in front unless the text starts with it
     Prepend prepend = Prepend::kNever;
     std::string space;               // written for ' '; empty: spaces stay
     std::optional<Pattern> pattern;  // cut here; none: whole
@@ -44,9 +45,16 @@ class PreTokenizer {
     bool byte_level = false;  // afterwards, spell bytes in the byte-level alphabet
   };
 
+  static Result<Stage> parse_split(const JsonObject& object);
+  static Result<Stage> parse_byte_level(const JsonObject& object);
+  static Result<Stage> parse_metaspace(const JsonObject& object);
+  static Result<Stage> parse_digits(const JsonObject& object);
+  static Result<Stage> parse_stage(const JsonObject& object, const std::string& type);
   static Status append(const Json& json, const std::string& where, int depth,
                        std::vector<Stage>& stages);
   Status run(std::size_t index, std::string_view text, bool at_start, const Sink& sink) const;
+  static std::string_view rewrite(const Stage& stage, std::string_view text, bool at_start,
+                                  std::string& storage);
   static Status cut(const Stage& stage, std::string_view text, const Pattern::Visit& visit);
 
   std::vector<Stage> stages_;

@@ -129,8 +129,7 @@ Result<ModelFile> read_model(std::string_view bytes, const std::string& path) {
       const std::size_t index = file.pieces.size();
       if (piece.text.empty() || !utf8_valid(piece.text) ||
           piece.text.size() > PieceModel::kMaxPieceBytes) {
-        return reader.error(field.offset, "piece " + std::to_string(index) +
-                                              ": expected 1 to " +
+        return reader.error(field.offset, "piece " + std::to_string(index) + ": expected 1 to " +
                                               std::to_string(PieceModel::kMaxPieceBytes) +
                                               " bytes of UTF-8, found " + quote(piece.text));
       }
@@ -163,8 +162,8 @@ Status check(const ModelFile& file, const std::string& path) {
   const auto count = static_cast<std::int32_t>(file.pieces.size());
   if (file.bos_id >= count || file.eos_id >= count) {
     return bad_input(path + ": BOS is " + std::to_string(file.bos_id) + " and EOS " +
-                     std::to_string(file.eos_id) + ", but there are only " +
-                     std::to_string(count) + " pieces");
+                     std::to_string(file.eos_id) + ", but there are only " + std::to_string(count) +
+                     " pieces");
   }
   return {};
 }
@@ -176,7 +175,9 @@ Result<std::int32_t> check_pieces(const ModelFile& file, const Pieces& all,
   int byte_count = 0;
   for (std::size_t i = 0; i < file.pieces.size(); ++i) {
     const Piece& piece = file.pieces[i];
-    const auto name = [&] { return path + ": piece " + std::to_string(i) + " " + quote(piece.text); };
+    const auto name = [&] {
+      return path + ": piece " + std::to_string(i) + " " + quote(piece.text);
+    };
     if (all.find(piece.text) != static_cast<std::int32_t>(i)) {
       return bad_input(name() + ": stands twice, first as piece " +
                        std::to_string(all.find(piece.text)));
@@ -247,7 +248,8 @@ Result<std::unique_ptr<Tokenizer>> build(const ModelFile& file, const std::strin
     scores.push_back(piece.score);
     normal.push_back(merges ? piece.text : "");
     is_normal.push_back(merges);
-    if (!merges && piece.type != PieceType::kByte) parts.added.push_back(added_from_piece(piece, i));
+    if (!merges && piece.type != PieceType::kByte)
+      parts.added.push_back(added_from_piece(piece, i));
   }
   const Pieces all(parts.tokens, std::vector<bool>(parts.tokens.size(), true));
   RT_TRY(const std::int32_t unknown, check_pieces(file, all, path));

@@ -16,7 +16,9 @@
 namespace rt {
 namespace {
 
-Error out_of_memory(const std::string& what) { return environment(what + ": out of memory"); }
+Error out_of_memory(const std::string& what) {
+  return environment(what + ": out of memory");
+}
 
 bool is_there(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -31,7 +33,8 @@ Result<std::unique_ptr<Tokenizer>> load_any(const std::string& path) {
     if (is_there(json)) return load_tokenizer_json(json.string());
     const std::filesystem::path pieces = given / "tokenizer.model";
     if (is_there(pieces)) return load_sentencepiece(pieces.string());
-    return bad_input(path + ": expected tokenizer.json or tokenizer.model, found neither; copy one "
+    return bad_input(path +
+                     ": expected tokenizer.json or tokenizer.model, found neither; copy one "
                      "of them from where the checkpoint was published");
   }
   if (given.extension() == ".json") return load_tokenizer_json(path);
@@ -65,7 +68,8 @@ Result<std::vector<std::int32_t>> Tokenizer::encode(std::span<const TextSegment>
     std::string text;
     std::vector<Stretch> stretches;
     for (const TextSegment& segment : segments) {
-      if (segment.text.size() > kMaxTextBytes - std::min<std::uint64_t>(text.size(), kMaxTextBytes)) {
+      if (segment.text.size() >
+          kMaxTextBytes - std::min<std::uint64_t>(text.size(), kMaxTextBytes)) {
         return bad_input("text: expected at most " + format_bytes(kMaxTextBytes));
       }
       text += utf8_valid(segment.text) ? segment.text : utf8_replace_invalid(segment.text);
@@ -87,17 +91,9 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_speci
   return text + detokenizer.flush();
 }
 
-void Tokenizer::index_tokens() {
-  ids_.reserve(tokens_.size());
-  for (std::size_t i = 0; i < tokens_.size(); ++i) {
-    ids_.emplace(tokens_[i], static_cast<std::int32_t>(i));
-  }
-}
-
 std::optional<std::int32_t> Tokenizer::token_id(std::string_view token) const {
-  const auto found = ids_.find(token);
-  if (found == ids_.end()) return std::nullopt;
-  return found->second;
+  const std::int32_t id = tokens_.find(token);
+  return id < 0 ? std::nullopt : std::optional(id);
 }
 
 bool Tokenizer::is_special(std::int32_t id) const {

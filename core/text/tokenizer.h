@@ -14,10 +14,10 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "core/base/result.h"
+#include "core/text/pieces.h"
 
 namespace rt {
 
@@ -62,7 +62,7 @@ class Tokenizer {
   bool contains(std::int32_t id) const { return id >= 0 && id < vocab_size(); }
 
   // The token's own text as the file spells it ("▁the", "<0x0A>"). Precondition: contains(id).
-  const std::string& token(std::int32_t id) const { return tokens_[static_cast<std::size_t>(id)]; }
+  const std::string& token(std::int32_t id) const { return tokens_[id]; }
   std::optional<std::int32_t> token_id(std::string_view token) const;
 
   // The bytes that the token adds inside a text ("▁the" -> " the", "<0x0A>" -> "\n"); no
@@ -94,10 +94,7 @@ class Tokenizer {
   virtual DecodeStream decode_stream() const = 0;
   friend class Detokenizer;
 
-  void index_tokens();  // call once tokens_ stands
-
-  std::vector<std::string> tokens_;  // by id
-  std::unordered_map<std::string_view, std::int32_t> ids_;
+  Pieces tokens_;
   std::vector<std::int32_t> special_ids_;
   std::optional<std::int32_t> bos_id_;
   std::optional<std::int32_t> eos_id_;

@@ -13,7 +13,6 @@ namespace rt {
 namespace {
 
 constexpr std::uint64_t kMaxConfigBytes = 16ull << 20;
-constexpr int kMaxDepth = 8;  // of Sequences within Sequences
 
 Result<std::int32_t> token_id(const Json& value, const std::string& where) {
   if (!value.is_number_unsigned() ||
@@ -26,8 +25,8 @@ Result<std::int32_t> token_id(const Json& value, const std::string& where) {
 
 Result<AddedToken> read_added_token(const Json& json, const std::string& where) {
   RT_TRY(const JsonObject object, JsonObject::of(json, where));
-  RT_RETURN_IF_ERROR(object.only({"id", "content", "single_word", "lstrip", "rstrip", "normalized",
-                                  "special", "__type"}));
+  RT_RETURN_IF_ERROR(object.only(
+      {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special", "__type"}));
   AddedToken token;
   RT_TRY(token.content, object.string("content"));
   if (token.content.empty()) {
@@ -104,8 +103,8 @@ Result<std::vector<std::string>> with_added(const Vocabulary& vocabulary,
   std::set<std::string_view> contents;
   for (const AddedToken& token : added) {
     const auto index = static_cast<std::size_t>(token.id);
-    const std::string name = where + ".added_tokens: " + quote(token.content) + " with id " +
-                             std::to_string(token.id);
+    const std::string name =
+        where + ".added_tokens: " + quote(token.content) + " with id " + std::to_string(token.id);
     if (index >= tokens.size()) return bad_input(name + " leaves a gap in the ids");
     if (taken[index]) return bad_input(name + ": the id is added twice");
     if (!contents.insert(token.content).second) return bad_input(name + ": stands twice");
@@ -135,7 +134,8 @@ Status read_template(const JsonObject& object, PipelineParts& parts) {
   RT_TRY(const Json* single, object.require("single"));
   RT_TRY(const Json* specials, object.require("special_tokens"));
   if (!single->is_array() || !specials->is_object()) {
-    return bad_input(object.where() + ": expected single to be an array and special_tokens an object");
+    return bad_input(object.where() +
+                     ": expected single to be an array and special_tokens an object");
   }
   int sequences = 0;
   for (std::size_t i = 0; i < single->size(); ++i) {
@@ -178,17 +178,9 @@ Status read_post_processor(const Json& json, const std::string& where, int depth
   if (type != "Sequence") {
     return unsupported(where, type, "Sequence, TemplateProcessing, ByteLevel");
   }
-  RT_RETURN_IF_ERROR(object.only({"type", "processors"}));
-  RT_TRY(const Json* list, object.require("processors"));
-  if (!list->is_array() || depth == kMaxDepth) {
-    return bad_input(object.at("processors") + ": expected an array, at most " +
-                     std::to_string(kMaxDepth) + " levels deep");
-  }
-  for (std::size_t i = 0; i < list->size(); ++i) {
-    const std::string here = object.at("processors") + "[" + std::to_string(i) + "]";
-    RT_RETURN_IF_ERROR(read_post_processor((*list)[i], here, depth + 1, parts));
-  }
-  return {};
+  return object.sequence("processors", depth, [&](const Json& part, const std::string& here) {
+    return read_post_processor(part, here, depth + 1, parts);
+  });
 }
 
 // The id of a token that tokenizer_config.json names, else the only id of `otherwise`.

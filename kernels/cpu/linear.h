@@ -3,10 +3,15 @@
 // Sums are f32 and their order depends on K alone, so an element of the result has the same bits
 // whatever the other rows, the range [begin, end) and the number of threads are:
 //
-//   K is cut into runs of kLinearRun. A run is summed in 8 lanes (lane j takes k = j mod 8, in
-//   order, from zero), the lanes as ((0+4)+(1+5)) + ((2+6)+(3+7)), the runs' sums in order.
+//   K is cut into runs of kRun, a run into blocks of kBlock. Four chains of 8 lanes sum a run, each
+//   from zero: chain c takes the blocks c, c + 4, c + 8, ..., lane j of it the elements k = j mod 8
+//   of these, in order. Lanes are added as ((0 + 4) + (1 + 5)) + ((2 + 6) + (3 + 7)), chains and runs
+//   in order.
 //
-// `avx2` fuses the product into the sum, `portable` rounds it first: their bits differ.
+// Four chains, because one waits 4 cycles for each of its sums; a block is a line of memory (64
+// bytes of bf16), so that a matrix-vector product reads the weight in one stream, and two lines of
+// x, so that a matrix product can take the chains one after the other. `avx2` fuses products into
+// the sums, `portable` rounds them first: their bits differ.
 #pragma once
 
 #include <stdint.h>
@@ -15,7 +20,8 @@
 
 namespace rt::cpu {
 
-constexpr uint64_t kLinearRun = 256;
+constexpr uint64_t kRun = 1024;
+constexpr uint64_t kBlock = 32;
 
 // A weight [N, K], row-major, dense, aligned to its element or not at all.
 struct Matrix {

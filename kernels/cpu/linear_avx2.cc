@@ -1,171 +1,151 @@
 // Matrix products with AVX2 and FMA, in the order of sums that linear.h fixes.
 //
 // Few tokens (decode): bound by reading the weight once. Bytes moved: N K bytes(element). A thread
-// walks its rows from front to back; four runs of a row are summed at once (four chains hide the 4
-// cycles of an FMA), and one prefetch per line, kAhead bytes in front, keeps the walk a single
-// stream for the memory.
+// walks its rows from front to back and prefetches one line per line, kAhead bytes in front.
 //
-// Many tokens (prefill): bound by FMA. A panel of kPanelRows x kLinearRun weights is widened once
-// (16 KiB of 32 KiB first-level cache) and met by all tokens in tiles of 3 tokens x 4 weight rows:
-// 12 chains of FMA on 7 loads, where 2 FMA and 2 loads fit a cycle.
+// Many tokens (prefill): bound by FMA. A panel of kPanelRows weight rows x one chain of a run is
+// widened once (16 KiB of 32 KiB first-level cache) and met by all tokens in tiles of 3 tokens x 4
+// weight rows: 12 sums on 7 loads, where 2 FMA and 2 loads fit a cycle.
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/vector_avx2.h"
 
 namespace rt::cpu {
 namespace {
 
-constexpr uint64_t kAhead = 8192;      // bytes
-constexpr uint64_t kPanelRows = 16;    // weight rows
-constexpr uint64_t kPanelTokens = 192; // sums f32[192, 16]: 12 KiB
+constexpr uint64_t kAhead = 4096;              // bytes
+constexpr uint64_t kPanelRows = 16;            // weight rows
+constexpr uint64_t kPanelColumns = kRun / 4;   // of one chain
+constexpr uint64_t kPanelTokens = 192;         // sums f32[192, 16]: 12 KiB
+constexpr uint64_t kCycle = 4 * kBlock;        // from a chain's block to its next
 
-// Adds `chains` full runs that begin at element k of a weight row to M totals.
-template <Element element, int M, int chains>
-inline void add_runs(const float* x, uint64_t K, const unsigned char* w, uint64_t k,
-                     float* totals) {
-  constexpr uint64_t kStep = 8 * chains * kBytes<element>;  // bytes of one iteration
-  __m256 sums[M][chains];
-  for (int m = 0; m < M; ++m) {
-    for (int c = 0; c < chains; ++c) sums[m][c] = _mm256_setzero_ps();
-  }
-  const unsigned char* from = w + k * kBytes<element>;
-  const unsigned char* ahead = from + kAhead;
-  for (uint64_t i = 0; i < kLinearRun; i += 8) {
-    for (uint64_t line = 0; line < kStep; line += 64) {
-      _mm_prefetch((const char*)ahead + line, _MM_HINT_T0);
+// --- few tokens
+
+// One block of chain c, `count` <= kBlock elements, for M rows of x.
+template <Element element, int M>
+inline void add_block(const float* x, uint64_t K, const unsigned char* w, uint64_t count, int c,
+                      __m256 (*chains)[4]) {
+  for (uint64_t k = 0; k < count; k += 8) {
+    const uint64_t part = count - k < 8 ? count - k : 8;
+    const __m256 weight = load_part<element>(w + k * kBytes<element>, part);
+    for (int m = 0; m < M; ++m) {
+      chains[m][c] =
+          _mm256_fmadd_ps(load_part<Element::kF32>(x + m * K + k, part), weight, chains[m][c]);
     }
-    ahead += kStep;
-    for (int c = 0; c < chains; ++c) {
-      const uint64_t at = c * kLinearRun + i;
-      const __m256 weight = load<element>(from + at * kBytes<element>);
-      for (int m = 0; m < M; ++m) {
-        sums[m][c] = _mm256_fmadd_ps(_mm256_loadu_ps(x + m * K + k + at), weight, sums[m][c]);
-      }
-    }
-  }
-  for (int m = 0; m < M; ++m) {
-    int c = 0;
-    for (; c + 4 <= chains; c += 4) {
-      float four[4];
-      _mm_storeu_ps(four,
-                    sum_lanes(sums[m][c], sums[m][c + 1], sums[m][c + 2], sums[m][c + 3]));
-      for (int i = 0; i < 4; ++i) totals[m] += four[i];
-    }
-    for (; c < chains; ++c) totals[m] += sum_lanes(sums[m][c]);
   }
 }
 
-// Adds the last, shorter run.
+// Adds the product of one run, `count` <= kRun elements at w, with M rows of x to M totals.
 template <Element element, int M>
-inline void add_rest(const float* x, uint64_t K, const unsigned char* w, uint64_t k,
-                     float* totals) {
+inline void add_run(const float* x, uint64_t K, const unsigned char* w, uint64_t count,
+                    float* totals) {
+  __m256 chains[M][4];
   for (int m = 0; m < M; ++m) {
-    __m256 sum = _mm256_setzero_ps();
-    uint64_t i = k;
-    for (; i + 8 <= K; i += 8) {
-      sum = _mm256_fmadd_ps(_mm256_loadu_ps(x + m * K + i), load<element>(w + i * kBytes<element>),
-                            sum);
+    for (int c = 0; c < 4; ++c) chains[m][c] = _mm256_setzero_ps();
+  }
+  uint64_t k = 0;
+  for (; k + kCycle <= count; k += kCycle) {
+    const unsigned char* from = w + k * kBytes<element>;
+    for (uint64_t line = 0; line < kCycle * kBytes<element>; line += 64) {
+      _mm_prefetch((const char*)from + kAhead + line, _MM_HINT_T0);
     }
-    if (i < K) {
-      sum = _mm256_fmadd_ps(load_part<Element::kF32>(x + m * K + i, K - i),
-                            load_part<element>(w + i * kBytes<element>, K - i), sum);
+    for (uint64_t i = 0; i < kBlock; i += 8) {
+      for (int c = 0; c < 4; ++c) {
+        const uint64_t at = c * kBlock + i;
+        const __m256 weight = load<element>(from + at * kBytes<element>);
+        for (int m = 0; m < M; ++m) {
+          chains[m][c] = _mm256_fmadd_ps(_mm256_loadu_ps(x + m * K + k + at), weight, chains[m][c]);
+        }
+      }
     }
-    totals[m] += sum_lanes(sum);
+  }
+  for (int c = 0; c < 4 && k < count; ++c, k += kBlock) {
+    const uint64_t part = count - k < kBlock ? count - k : kBlock;
+    add_block<element, M>(x + k, K, w + k * kBytes<element>, part, c, chains);
+  }
+  for (int m = 0; m < M; ++m) {
+    float four[4];
+    _mm_storeu_ps(four, sum_lanes(chains[m][0], chains[m][1], chains[m][2], chains[m][3]));
+    for (int c = 0; c < 4; ++c) totals[m] += four[c];
   }
 }
 
 template <Element element, int M>
 void few_tokens(const float* x, const Matrix& weight, uint64_t begin, uint64_t end, float* out,
                 uint64_t stride) {
-  constexpr int kMost = M == 1 ? 8 : 4;  // runs at once: 8 to 12 chains in 16 registers
   const uint64_t K = weight.columns;
   const uint64_t row_bytes = K * kBytes<element>;
   const unsigned char* w = (const unsigned char*)weight.data + begin * row_bytes;
   for (uint64_t n = begin; n < end; ++n, w += row_bytes, ++out) {
     float totals[M] = {};
     uint64_t k = 0;
-    for (; k + kMost * kLinearRun <= K; k += kMost * kLinearRun) {
-      add_runs<element, M, kMost>(x, K, w, k, totals);
+    for (; k + kRun <= K; k += kRun) {
+      add_run<element, M>(x + k, K, w + k * kBytes<element>, kRun, totals);
     }
-    if (kMost > 4 && k + 4 * kLinearRun <= K) {
-      add_runs<element, M, 4>(x, K, w, k, totals);
-      k += 4 * kLinearRun;
-    }
-    switch ((K - k) / kLinearRun) {
-      case 3:
-        add_runs<element, M, 3>(x, K, w, k, totals);
-        break;
-      case 2:
-        add_runs<element, M, 2>(x, K, w, k, totals);
-        break;
-      case 1:
-        add_runs<element, M, 1>(x, K, w, k, totals);
-        break;
-    }
-    k = K / kLinearRun * kLinearRun;
-    if (k < K) add_rest<element, M>(x, K, w, k, totals);
+    if (k < K) add_run<element, M>(x + k, K, w + k * kBytes<element>, K - k, totals);
     for (int m = 0; m < M; ++m) out[m * stride] = totals[m];
   }
 }
 
-// f32[kPanelRows, kLinearRun] = weight[n + i, k + j], zero beyond `rows` and `count`.
+// --- many tokens
+
+// One chain of one run of a weight row: its blocks begin at 0, kCycle, ... and end at `count`.
+// panel[kPanelColumns] = its elements side by side.
 template <Element element>
-void fill_panel(const Matrix& weight, uint64_t n, uint64_t rows, uint64_t k, uint64_t count,
-                float* panel) {
-  const uint64_t row_bytes = weight.columns * kBytes<element>;
-  const unsigned char* w = (const unsigned char*)weight.data + n * row_bytes + k * kBytes<element>;
-  for (uint64_t i = 0; i < kPanelRows; ++i, w += row_bytes, panel += kLinearRun) {
-    uint64_t j = 0;
-    if (i < rows) {
-      for (; j + 8 <= count; j += 8) {
-        const unsigned char* from = w + j * kBytes<element>;
-        _mm_prefetch((const char*)from + kLinearRun * kBytes<element>, _MM_HINT_T0);
-        _mm256_storeu_ps(panel + j, load<element>(from));
-      }
-      if (j < count) {
-        _mm256_storeu_ps(panel + j, load_part<element>(w + j * kBytes<element>, count - j));
-        j += 8;
-      }
+inline void fill_row(const unsigned char* w, uint64_t count, float* panel) {
+  for (uint64_t k = 0; k < count; k += kCycle, panel += kBlock) {
+    const unsigned char* from = w + k * kBytes<element>;
+    _mm_prefetch((const char*)from + kBlock * kBytes<element>, _MM_HINT_T0);  // the next chain's
+    uint64_t i = 0;
+    for (; i < kBlock && k + i + 8 <= count; i += 8) {
+      _mm256_store_ps(panel + i, load<element>(from + i * kBytes<element>));
     }
-    for (; j < kLinearRun; j += 8) _mm256_storeu_ps(panel + j, _mm256_setzero_ps());
+    if (i < kBlock && k + i < count) {
+      _mm256_store_ps(panel + i, load_part<element>(from + i * kBytes<element>, count - k - i));
+    }
   }
 }
 
-// sums f32[M, kPanelRows] += x[M, count] panel^T, for the panel's rows [quad, quad + 4).
+// sums f32[M, kPanelRows] += x[M, chain] panel^T, for four rows of the panel.
 template <int M>
 inline void add_tile(const float* x, uint64_t K, uint64_t count, const float* panel, float* sums) {
   __m256 chains[M][4];
   for (int m = 0; m < M; ++m) {
-    for (int c = 0; c < 4; ++c) chains[m][c] = _mm256_setzero_ps();
+    for (int i = 0; i < 4; ++i) chains[m][i] = _mm256_setzero_ps();
   }
-  uint64_t j = 0;
-  for (; j + 8 <= count; j += 8) {
-    __m256 tokens[M];
-    for (int m = 0; m < M; ++m) tokens[m] = _mm256_loadu_ps(x + m * K + j);
-    for (int c = 0; c < 4; ++c) {
-      const __m256 weight = _mm256_loadu_ps(panel + c * kLinearRun + j);
-      for (int m = 0; m < M; ++m) chains[m][c] = _mm256_fmadd_ps(tokens[m], weight, chains[m][c]);
+  uint64_t k = 0;
+  for (; k + kBlock <= count; k += kCycle, panel += kBlock) {
+    for (uint64_t j = 0; j < kBlock; j += 8) {
+      __m256 tokens[M];
+      for (int m = 0; m < M; ++m) tokens[m] = _mm256_loadu_ps(x + m * K + k + j);
+      for (int i = 0; i < 4; ++i) {
+        const __m256 weight = _mm256_load_ps(panel + i * kPanelColumns + j);
+        for (int m = 0; m < M; ++m) chains[m][i] = _mm256_fmadd_ps(tokens[m], weight, chains[m][i]);
+      }
     }
   }
-  if (j < count) {
+  for (; k < count; k += 8, panel += 8) {  // the last block of the row
+    const uint64_t part = count - k < 8 ? count - k : 8;
     for (int m = 0; m < M; ++m) {
-      const __m256 token = load_part<Element::kF32>(x + m * K + j, count - j);
-      for (int c = 0; c < 4; ++c) {
-        const __m256 weight = _mm256_loadu_ps(panel + c * kLinearRun + j);
-        chains[m][c] = _mm256_fmadd_ps(token, weight, chains[m][c]);
+      const __m256 token = load_part<Element::kF32>(x + m * K + k, part);
+      for (int i = 0; i < 4; ++i) {
+        const __m256 weight = _mm256_load_ps(panel + i * kPanelColumns);
+        chains[m][i] = _mm256_fmadd_ps(token, weight, chains[m][i]);
       }
     }
   }
   for (int m = 0; m < M; ++m) {
     float* to = sums + m * kPanelRows;
-    const __m128 run = sum_lanes(chains[m][0], chains[m][1], chains[m][2], chains[m][3]);
-    _mm_storeu_ps(to, _mm_add_ps(_mm_loadu_ps(to), run));
+    const __m128 sum = sum_lanes(chains[m][0], chains[m][1], chains[m][2], chains[m][3]);
+    _mm_storeu_ps(to, _mm_add_ps(_mm_loadu_ps(to), sum));
   }
 }
 
+// All rows of the panel that hold weights, four at a time.
 template <int M>
-inline void add_tiles(const float* x, uint64_t K, uint64_t count, const float* panel, float* sums) {
-  for (uint64_t quad = 0; quad < kPanelRows; quad += 4) {
-    add_tile<M>(x, K, count, panel + quad * kLinearRun, sums + quad);
+inline void add_tiles(const float* x, uint64_t K, uint64_t count, const float* panel,
+                      uint64_t rows, float* sums) {
+  for (uint64_t i = 0; i < rows; i += 4) {
+    add_tile<M>(x, K, count, panel + i * kPanelColumns, sums + i);
   }
 }
 
@@ -173,20 +153,28 @@ template <Element element>
 void many_tokens(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin,
                  uint64_t end, float* out, uint64_t stride) {
   const uint64_t K = weight.columns;
-  alignas(64) float panel[kPanelRows * kLinearRun];
+  const uint64_t row_bytes = K * kBytes<element>;
+  alignas(64) float panel[kPanelRows * kPanelColumns] = {};
   alignas(64) float sums[kPanelTokens * kPanelRows];
   for (uint64_t n = begin; n < end; n += kPanelRows, out += kPanelRows) {
     const uint64_t rows = end - n < kPanelRows ? end - n : kPanelRows;
     memset(sums, 0, tokens * kPanelRows * sizeof(float));
-    for (uint64_t k = 0; k < K; k += kLinearRun) {
-      const uint64_t count = K - k < kLinearRun ? K - k : kLinearRun;
-      fill_panel<element>(weight, n, rows, k, count, panel);
-      uint64_t t = 0;
-      for (; t + 3 <= tokens; t += 3) {
-        add_tiles<3>(x + t * K + k, K, count, panel, sums + t * kPanelRows);
+    for (uint64_t k = 0; k < K; k += k % kRun < 3 * kBlock ? kBlock : kRun - 3 * kBlock) {
+      const uint64_t run = k / kRun * kRun;  // k is where a chain of this run begins
+      const uint64_t count = (K - run < kRun ? K : run + kRun) - k;
+      const unsigned char* w = (const unsigned char*)weight.data + n * row_bytes;
+      for (uint64_t i = 0; i < rows; ++i) {
+        fill_row<element>(w + i * row_bytes + k * kBytes<element>, count,
+                          panel + i * kPanelColumns);
       }
-      if (tokens - t == 2) add_tiles<2>(x + t * K + k, K, count, panel, sums + t * kPanelRows);
-      if (tokens - t == 1) add_tiles<1>(x + t * K + k, K, count, panel, sums + t * kPanelRows);
+      const float* from = x + k;
+      float* to = sums;
+      uint64_t left = tokens;
+      for (; left >= 3; left -= 3, from += 3 * K, to += 3 * kPanelRows) {
+        add_tiles<3>(from, K, count, panel, rows, to);
+      }
+      if (left == 2) add_tiles<2>(from, K, count, panel, rows, to);
+      if (left == 1) add_tiles<1>(from, K, count, panel, rows, to);
     }
     for (uint64_t t = 0; t < tokens; ++t) {
       memcpy(out + t * stride, sums + t * kPanelRows, rows * sizeof(float));

@@ -50,7 +50,9 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
   sdk::expect(node, rt_schema_attention, 1, {sdk::kTokens, {"G*E", k_width}});
   sdk::expect(node, rt_schema_attention, 2, {sdk::kTokens, {"G*E", k_width}});
   const rt_dtype kv_dtype = node.c().kv_dtype;
-  if (kv_dtype >= 32 || (sdk::kValueTypes & RT_DTYPE_BIT(kv_dtype)) == 0) {
+  // 0: shapes are being inferred, the cache's type is chosen later.
+  const bool chosen = kv_dtype != 0;
+  if (chosen && (kv_dtype >= 32 || (sdk::kValueTypes & RT_DTYPE_BIT(kv_dtype)) == 0)) {
     throw sdk::Refusal(
         std::string("expected a KV cache of f32, bf16 or f16, found ") + sdk::dtype_name(kv_dtype),
         RT_INVALID);

@@ -47,7 +47,12 @@ TEST(Yaml, KnowsWhereEverythingStands) {
 }
 
 TEST(Yaml, SkipsAByteOrderMarkAndTakesWindowsLineEnds) {
-  EXPECT_EQ(parse("\xEF\xBB\xBF" "a: 1\r\nb: 2\r\n").find("b")->as_int().value(), 2);
+  EXPECT_EQ(parse("\xEF\xBB\xBF"
+                  "a: 1\r\nb: 2\r\n")
+                .find("b")
+                ->as_int()
+                .value(),
+            2);
 }
 
 TEST(Yaml, TakesOneDocumentWithItsMarkers) {
@@ -72,7 +77,10 @@ TEST_P(YamlRefusals, SayWhereAndWhat) {
 }
 
 constexpr std::string_view kNul("a: \0", 4);
-constexpr std::string_view kUtf16("\xFF\xFE" "a\0:\0", 6);
+constexpr std::string_view kUtf16(
+    "\xFF\xFE"
+    "a\0:\0",
+    6);
 constexpr std::string_view kUtf16NoMark("a\0:\0 \0", 6);
 
 INSTANTIATE_TEST_SUITE_P(
@@ -97,8 +105,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"tab", "a:\n\tb: 1\n", "f.yaml:2:1: a tab in the indentation"},
         Refusal{"tab_behind_spaces", "a:\n  \tb: 1\n", "f.yaml:2:3: a tab"},
         Refusal{"control", "a: \x01\n", "f.yaml:1:4: a control character, '\\x01'"},
-        Refusal{"nul", kNul, "UTF-16 or UTF-32"},
-        Refusal{"utf16", kUtf16, "UTF-16 or UTF-32"},
+        Refusal{"nul", kNul, "UTF-16 or UTF-32"}, Refusal{"utf16", kUtf16, "UTF-16 or UTF-32"},
         Refusal{"utf16_no_mark", kUtf16NoMark, "UTF-16 or UTF-32"},
         Refusal{"stray_byte", "a: \xFF\n", "f.yaml:1:4: expected UTF-8"},
         Refusal{"overlong", "a: \xC0\xAF\n", "f.yaml:1:4: expected UTF-8"},

@@ -20,7 +20,9 @@ Scope names() {
   return scope;
 }
 
-YamlPosition place() { return {std::make_shared<const std::string>("g.yaml"), 3, 10}; }
+YamlPosition place() {
+  return {std::make_shared<const std::string>("g.yaml"), 3, 10};
+}
 
 // "type text" of the value, or the error.
 std::string evaluate(const std::string& text) {
@@ -300,7 +302,7 @@ TEST(Template, RefusesBrokenHoles) {
   }
   const Result<Template> unknown = Template::parse(scalar("x$E"));
   EXPECT_EQ(unknown->fill(names()).error().message,
-            "g.yaml:3:12: no value is named 'E' in 'E'");
+            "g.yaml:3:12: no value is named 'E'; did you mean 'D'? (in 'E')");
   EXPECT_FALSE(Template::parse(YamlNode()).ok());
 }
 

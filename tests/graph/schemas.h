@@ -170,31 +170,32 @@ inline void add_operators(SchemaShelf& shelf) {
             infer_norm);
   shelf.add("linear", {value("x", 2, "[*, K]"), weight("weight", 2, "[N, K]")},
             {value("out", 2, "[*, N]")}, {}, infer_linear);
-  shelf.add("rope_angles", {}, {value("cos", 2, "[T, E/2]"), value("sin", 2, "[T, E/2]")},
-            {integer("head_width", 2, 4096), real("base", 1, 1e12),
-             word("scaling", "none|llama3|longrope|linear", "none"),
-             optional(real("factor", 1e-9, 1e9), 1), optional(real("low_freq_factor", 0, 1e9), 1),
-             optional(real("high_freq_factor", 0, 1e9), 4),
-             optional(integer("original_context", 0, 2147483647.0), 0),
-             spec(RT_ATTR_FLOATS, "short_factors", false),
-             spec(RT_ATTR_FLOATS, "long_factors", false),
-             optional(real("attention_factor", 0, 1e9), 1)},
-            [](const rt_host*, const rt_node* node, rt_tensor* const* out) -> rt_status {
-              const std::int64_t half = int_attr(node, "head_width") / 2;
-              set(out[0], node->value_dtype, {RT_DIM_TOKENS, half});
-              set(out[1], node->value_dtype, {RT_DIM_TOKENS, half});
-              return RT_OK;
-            });
+  shelf.add(
+      "rope_angles", {}, {value("cos", 2, "[T, E/2]"), value("sin", 2, "[T, E/2]")},
+      {integer("head_width", 2, 4096), real("base", 1, 1e12),
+       word("scaling", "none|llama3|longrope|linear", "none"),
+       optional(real("factor", 1e-9, 1e9), 1), optional(real("low_freq_factor", 0, 1e9), 1),
+       optional(real("high_freq_factor", 0, 1e9), 4),
+       optional(integer("original_context", 0, 2147483647.0), 0),
+       spec(RT_ATTR_FLOATS, "short_factors", false), spec(RT_ATTR_FLOATS, "long_factors", false),
+       optional(real("attention_factor", 0, 1e9), 1)},
+      [](const rt_host*, const rt_node* node, rt_tensor* const* out) -> rt_status {
+        const std::int64_t half = int_attr(node, "head_width") / 2;
+        set(out[0], node->value_dtype, {RT_DIM_TOKENS, half});
+        set(out[1], node->value_dtype, {RT_DIM_TOKENS, half});
+        return RT_OK;
+      });
   shelf.add("rope",
             {value("x", 2, "[T, H*E]"), value("cos", 2, "[T, E/2]"), value("sin", 2, "[T, E/2]")},
             {value("out", 2, "[T, H*E]")}, {integer("head_width", 2, 4096)}, infer_same);
-  shelf.add("attention",
-            {value("q", 2, "[T, H*E]"), value("k", 2, "[T, G*E]"), value("v", 2, "[T, G*E]")},
-            {value("out", 2, "[T, H*E]")},
-            {integer("heads", 1, 4096), integer("kv_heads", 1, 4096),
-             integer("head_width", 1, 256), real("scale", 0, 1e9),
-             optional(real("softcap", 0, 1e9), 0), optional(integer("window", 0, 2147483647.0), 0)},
-            infer_attention)
+  shelf
+      .add("attention",
+           {value("q", 2, "[T, H*E]"), value("k", 2, "[T, G*E]"), value("v", 2, "[T, G*E]")},
+           {value("out", 2, "[T, H*E]")},
+           {integer("heads", 1, 4096), integer("kv_heads", 1, 4096), integer("head_width", 1, 256),
+            real("scale", 0, 1e9), optional(real("softcap", 0, 1e9), 0),
+            optional(integer("window", 0, 2147483647.0), 0)},
+           infer_attention)
       .has_kv_state = 1;
   shelf.add("mlp",
             {value("x", 2, "[T, D]"), weight("gate", 2, "[F, D]"), weight("up", 2, "[F, D]"),

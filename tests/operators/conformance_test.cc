@@ -8,8 +8,8 @@
 #include <set>
 
 #include "tests/operators/cases.h"
+#include "tests/operators/conformance.h"
 #include "tests/operators/plugin_file.h"
-#include "tests/operators/run.h"
 
 namespace rt::test {
 namespace {
@@ -44,35 +44,6 @@ std::vector<Subject> subjects() {
 
 class Conformance : public testing::TestWithParam<Subject> {};
 
-// Products with rounded inputs (no RT_TRAIT_EXACT): bf16 keeps 8 bits, so a sum of K terms of size
-// 1/sqrt(K) errs by about 2^-9; five times that is a mistake and not rounding.
-constexpr double kInexactTolerance = 1e-2;
-
-void expect_same(const RunOutcome& found, const RunOutcome& expected, const char* when) {
-  ASSERT_EQ(found.status, RT_OK) << when << ": " << found.text;
-  EXPECT_TRUE(found.outputs == expected.outputs)
-      << when << ": expected the same bits; " << difference(found, expected, 0, 0);
-}
-
-// Rows of sequence b in the outputs of the whole step are bit for bit those of b alone.
-void expect_rows(const Problem& problem, const RunOutcome& whole, std::size_t b,
-                 const RunOutcome& alone) {
-  ASSERT_EQ(alone.status, RT_OK) << alone.text;
-  for (std::size_t o = 0; o < whole.outputs.size(); ++o) {
-    const bool of_tokens = whole.leading[o] == RT_DIM_TOKENS;
-    std::int64_t first = 0;
-    for (std::size_t i = 0; i < b; ++i) {
-      const Sequence& before = problem.sequences[i];
-      first += of_tokens ? before.tokens : std::max<std::int64_t>(1, std::ssize(before.rows));
-    }
-    const std::size_t row =
-        whole.outputs[o].size() / static_cast<std::size_t>(whole.shapes[o].shape[0]);
-    const auto begin = whole.outputs[o].begin() + first * static_cast<std::int64_t>(row);
-    EXPECT_TRUE(std::equal(alone.outputs[o].begin(), alone.outputs[o].end(), begin))
-        << "sequence " << b << " alone gives other bits than in the batch";
-  }
-}
-
 TEST_P(Conformance, AgreesWithReference) {
   const rt_implementation& implementation = *GetParam().implementation;
   const rt_schema* schema = find_schema(implementation.op);
@@ -90,49 +61,23 @@ TEST_P(Conformance, AgreesWithReference) {
   if (problems.empty()) GTEST_SKIP() << "no table of cases for " << implementation.op;
   ASSERT_EQ(schema->version, implementation.op_version);
 
-  const bool exact = (implementation.traits & RT_TRAIT_EXACT) != 0;
-  const double absolute = schema->tolerance_absolute + (exact ? 0 : kInexactTolerance);
-  const double relative = schema->tolerance_relative + (exact ? 0 : kInexactTolerance);
   std::map<std::string, int> refusals;
   int served = 0;
-  for (const rt_step_class step_class : {RT_STEP_DECODE, RT_STEP_PREFILL}) {
-    if ((implementation.step_classes & static_cast<std::uint32_t>(step_class)) == 0) continue;
+  for (const rt_step_class step_class :
+       {rt_step_class{RT_STEP_DECODE}, rt_step_class{RT_STEP_PREFILL}}) {
+    if ((implementation.step_classes & step_class) == 0) continue;
     for (const Problem& problem : problems) {
       SCOPED_TRACE(problem.name + (step_class == RT_STEP_DECODE ? " (decode)" : " (prefill)"));
-      const auto with = [&](std::uint32_t threads, Split split) {
-        return RunOptions{threads, split, static_cast<rt_step_class>(step_class), exact};
-      };
-      const RunOutcome expected = run(*schema, *reference, problem, with(1, Split::kWhole));
-      ASSERT_EQ(expected.status, RT_OK) << "reference: " << expected.stage << ": " << expected.text;
-      const RunOutcome found = run(*schema, implementation, problem, with(1, Split::kWhole));
-      if (found.status != RT_OK) {
-        EXPECT_TRUE(found.stage == "supports" || found.stage == "kv_forms" ||
-                    found.stage == "require")
-            << "refused only at " << found.stage << ": " << found.text;
-        EXPECT_TRUE(found.status == RT_UNSUPPORTED || found.status == RT_INVALID);
-        EXPECT_TRUE(found.stage == "kv_forms" || !found.text.empty()) << "refused without a reason";
-        ++refusals[found.stage + ": " + found.text];
-        continue;
-      }
-      ++served;
-      EXPECT_EQ(difference(found, expected, absolute, relative), "");
-      EXPECT_TRUE(found.kv == expected.kv) << "the KV cache differs from the reference's";
-      for (const std::string& mistake : found.mistakes) ADD_FAILURE() << mistake;
-
-      expect_same(run(*schema, implementation, problem, with(2, Split::kShuffled)), found,
-                  "2 workers, shuffled");
-      expect_same(run(*schema, implementation, problem, with(3, Split::kShuffled)), found,
-                  "3 workers, shuffled");
-      if (&problem == &problems.back() || served % 16 == 1) {
-        expect_same(run(*schema, implementation, problem, with(3, Split::kPool)), found,
-                    "3 threads");
-      }
-      for (std::size_t b = 0; problem.sequences.size() > 1 && b < problem.sequences.size(); ++b) {
-        expect_rows(
-            problem, found, b,
-            run(*schema, implementation, only_sequence(problem, b), with(1, Split::kWhole)));
-      }
+      const bool threads = served % 16 == 0 || &problem == &problems.back();
+      const Verdict verdict =
+          judge(*schema, *reference, implementation, problem, step_class, threads);
+      for (const std::string& complaint : verdict.complaints) ADD_FAILURE() << complaint;
       if (HasFailure()) return;  // one case says enough
+      if (verdict.served) {
+        ++served;
+      } else {
+        ++refusals[verdict.refusal];
+      }
     }
   }
   for (const auto& [why, count] : refusals) {

@@ -19,7 +19,9 @@ namespace rt {
 inline const std::string kTextData = std::string(RT_SOURCE_DIR) + "/tests/text/data/";
 inline const std::string kSharedData = std::string(RT_SOURCE_DIR) + "/../shared/data/";
 
-inline bool has_shared_data() { return std::filesystem::exists(kSharedData); }
+inline bool has_shared_data() {
+  return std::filesystem::exists(kSharedData);
+}
 
 // Skips a test whose truth lies in the shared data folder, where that is absent.
 #define RT_NEEDS_SHARED_DATA() \

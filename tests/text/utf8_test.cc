@@ -17,15 +17,15 @@ struct Case {
 
 const Case kInvalid[] = {
     {"\x80"sv, kBad},
-    {"\xC0\x80"sv, kBad + kBad},                            // overlong NUL
-    {"\xC1\xBF"sv, kBad + kBad},                            // overlong
-    {"\xE0\x80\xAF"sv, kBad + kBad + kBad},                 // overlong '/'
-    {"\xF0\x80\x80\xAF"sv, kBad + kBad + kBad + kBad},      // overlong
-    {"\xED\xA0\x80"sv, kBad + kBad + kBad},                 // surrogate
-    {"\xF4\x90\x80\x80"sv, kBad + kBad + kBad + kBad},      // past U+10FFFF
+    {"\xC0\x80"sv, kBad + kBad},                        // overlong NUL
+    {"\xC1\xBF"sv, kBad + kBad},                        // overlong
+    {"\xE0\x80\xAF"sv, kBad + kBad + kBad},             // overlong '/'
+    {"\xF0\x80\x80\xAF"sv, kBad + kBad + kBad + kBad},  // overlong
+    {"\xED\xA0\x80"sv, kBad + kBad + kBad},             // surrogate
+    {"\xF4\x90\x80\x80"sv, kBad + kBad + kBad + kBad},  // past U+10FFFF
     {"\xF5\x80"sv, kBad + kBad},
     {"\xFF\xFE"sv, kBad + kBad},
-    {"a\xE4\xB8"sv, "a" + kBad},                            // cut short: one maximal subpart
+    {"a\xE4\xB8"sv, "a" + kBad},  // cut short: one maximal subpart
     {"\xF0\x9F\x98z"sv, kBad + "z"},
     {"\xF0\x9F z"sv, kBad + " z"},
     {"\xE1\x80\xE2\xF0\x91\x92\xF1\xBF\x41"sv, kBad + kBad + kBad + kBad + "A"},  // Unicode 3-8

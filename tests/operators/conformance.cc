@@ -1,0 +1,99 @@
+#include "tests/operators/conformance.h"
+
+#include <algorithm>
+
+namespace rt::test {
+namespace {
+
+// Products with rounded inputs (no RT_TRAIT_EXACT): bf16 keeps 8 bits, so a sum of K terms of size
+// 1/sqrt(K) errs by about 2^-9; five times that is a mistake and not rounding.
+constexpr double kInexactTolerance = 1e-2;
+
+// "" or how the two differ in any bit.
+std::string any_difference(const RunOutcome& found, const RunOutcome& expected) {
+  if (found.status != RT_OK) return found.stage + " refuses: " + found.text;
+  if (found.outputs == expected.outputs) return "";
+  const std::string where = difference(found, expected, 0, 0);
+  return where.empty() ? "other bits (a zero's sign)" : where;
+}
+
+// Of what a run of the whole step gave: the part that belongs to sequence b.
+RunOutcome part_of(const Problem& problem, const RunOutcome& whole, std::size_t b) {
+  RunOutcome part = whole;
+  for (std::size_t o = 0; o < whole.outputs.size(); ++o) {
+    const auto size_of = [&](const Sequence& sequence) {
+      return whole.leading[o] == RT_DIM_TOKENS
+                 ? std::int64_t{sequence.tokens}
+                 : std::max<std::int64_t>(1, std::ssize(sequence.rows));
+    };
+    std::int64_t first = 0;
+    for (std::size_t i = 0; i < b; ++i) first += size_of(problem.sequences[i]);
+    const std::int64_t row_bytes = std::ssize(whole.outputs[o]) / whole.shapes[o].shape[0];
+    const auto begin = whole.outputs[o].begin() + first * row_bytes;
+    part.outputs[o].assign(begin, begin + size_of(problem.sequences[b]) * row_bytes);
+    part.shapes[o].shape[0] = size_of(problem.sequences[b]);
+  }
+  return part;
+}
+
+bool refused_early(const RunOutcome& found, Verdict& verdict) {
+  if (found.status == RT_OK) return false;
+  verdict.refusal = found.stage + ": " + found.text;
+  const auto complain = [&](const std::string& what) { verdict.complaints.push_back(what); };
+  if (found.stage != "supports" && found.stage != "require" && found.stage != "kv_forms") {
+    complain("refuses only at " + verdict.refusal);
+  }
+  if (found.status != RT_UNSUPPORTED && found.status != RT_INVALID) {
+    complain("refuses with status " + std::to_string(found.status));
+  }
+  if (found.stage != "kv_forms" && found.text.empty()) complain("refuses without a reason");
+  return true;
+}
+
+}  // namespace
+
+Verdict judge(const rt_schema& schema, const rt_implementation& reference,
+              const rt_implementation& implementation, const Problem& problem,
+              rt_step_class step_class, bool threads) {
+  const bool exact = (implementation.traits & RT_TRAIT_EXACT) != 0;
+  const auto run_with = [&](const rt_implementation& which, const Problem& what,
+                            std::uint32_t workers, Split split) {
+    return run(schema, which, what, {workers, split, step_class, exact});
+  };
+  Verdict verdict;
+  const auto complain = [&](const std::string& when, const std::string& what) {
+    if (!what.empty()) verdict.complaints.push_back(when + ": " + what);
+  };
+
+  const RunOutcome expected = run_with(reference, problem, 1, Split::kWhole);
+  if (expected.status != RT_OK) {
+    complain("the reference refuses at " + expected.stage, expected.text);
+    return verdict;
+  }
+  const RunOutcome found = run_with(implementation, problem, 1, Split::kWhole);
+  if (refused_early(found, verdict)) return verdict;
+  verdict.served = true;
+
+  complain("against the reference",
+           difference(found, expected, schema.tolerance_absolute + (exact ? 0 : kInexactTolerance),
+                      schema.tolerance_relative + (exact ? 0 : kInexactTolerance)));
+  if (found.kv != expected.kv) complain("KV cache", "other bytes than the reference leaves");
+  for (const std::string& mistake : found.mistakes) complain("memory", mistake);
+
+  for (const std::uint32_t workers : {2u, 3u}) {
+    complain(std::to_string(workers) + " workers, ranges shuffled",
+             any_difference(run_with(implementation, problem, workers, Split::kShuffled), found));
+  }
+  if (threads) {
+    complain("3 threads",
+             any_difference(run_with(implementation, problem, 3, Split::kPool), found));
+  }
+  for (std::size_t b = 0; problem.sequences.size() > 1 && b < problem.sequences.size(); ++b) {
+    complain("sequence " + std::to_string(b) + " alone and in the batch",
+             any_difference(run_with(implementation, only_sequence(problem, b), 1, Split::kWhole),
+                            part_of(problem, found, b)));
+  }
+  return verdict;
+}
+
+}  // namespace rt::test

@@ -1,0 +1,25 @@
+// What an implementation is held to at one problem, as a list of complaints: empty is conformant.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tests/operators/run.h"
+
+namespace rt::test {
+
+struct Verdict {
+  bool served = false;  // false: it refused the problem; `refusal` says where and why
+  std::string refusal;
+  std::vector<std::string> complaints;
+};
+
+// Runs the problem with the reference and, several times, with the implementation: results within
+// tolerance and the KV cache equal to the byte; the same bits for any split over workers and for
+// each sequence alone; nothing touched that is not its own; refusals early and with a reason.
+// `threads`: also on a real pool, which costs a millisecond.
+Verdict judge(const rt_schema& schema, const rt_implementation& reference,
+              const rt_implementation& implementation, const Problem& problem,
+              rt_step_class step_class, bool threads);
+
+}  // namespace rt::test
