@@ -64,6 +64,8 @@ Result<std::unique_ptr<Session>> Session::open(std::unique_ptr<Blueprint> bluepr
 }
 
 Session::~Session() {
+  // Work that a failed step left in flight may still use the host's buffers.
+  if (device_) (void)device_->synchronize();
   for (void* graph : recorded_) {
     if (graph != nullptr) device_->destroy_graph(graph);
   }
@@ -430,7 +432,10 @@ Status Session::run_recorded() {
     RT_RETURN_IF_ERROR(device_->capture_begin());
     const Status recorded = run_nodes(true);
     auto ended = device_->capture_end();
-    RT_RETURN_IF_ERROR(recorded);
+    if (!recorded.ok()) {
+      if (ended.ok()) device_->destroy_graph(*ended);
+      return recorded;
+    }
     if (!ended.ok()) return std::move(ended).error();
     graph = *ended;
     ++captures_;
@@ -462,8 +467,9 @@ Status Session::collect_rows() {
     rows_[r].sampled = drawn[r];
     rows_[r].logits = direct || keep_logits_ ? scores + r * vocabulary : nullptr;
     if (drawn[r] < 0 || static_cast<std::uint64_t>(drawn[r]) >= vocabulary) {
-      return internal("the sampler drew token " + std::to_string(drawn[r]) +
-                      ", the vocabulary has " + std::to_string(vocabulary));
+      return internal("the sampler drew token " + std::to_string(drawn[r]) + ", the vocabulary has " +
+                      std::to_string(vocabulary) +
+                      "; the logits are not numbers (a damaged checkpoint?)");
     }
   }
   for (const Chunk& chunk : chunks_) {

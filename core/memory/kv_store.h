@@ -31,6 +31,7 @@ class KvStore {
 
   // A new, empty sequence. budget_tokens: declared prompt + new tokens, 0 if open.
   Slot add(std::uint64_t budget_tokens);
+  // Synchronises first: work in flight may still read the cache.
   void remove(Slot slot);
   void set_budget(Slot slot, std::uint64_t budget_tokens);
 
@@ -84,6 +85,7 @@ class KvStore {
   std::vector<KvNeed> needs(std::uint32_t c, std::span<const Demand> demands) const;
   Result<std::vector<std::vector<std::uint64_t>>> ask_capacities(
       std::span<const Demand> demands) const;
+  bool fits(std::span<const Demand> demands) const;
   Status admit(const std::vector<std::vector<std::uint64_t>>& capacities) const;
   Status grow(std::uint32_t c, Slot slot, std::uint64_t capacity);
   Status commit(std::uint32_t c, Slot slot, std::uint64_t capacity);

@@ -48,8 +48,8 @@ inline void add_run(const float* x, uint64_t K, const unsigned char* w, uint64_t
     for (uint64_t line = 0; line < kCycle * kBytes<element>; line += 64) {
       _mm_prefetch((const char*)from + kAhead + line, _MM_HINT_T0);
     }
-    for (uint64_t i = 0; i < kBlock; i += 8) {
-      for (int c = 0; c < 4; ++c) {
+    for (int c = 0; c < 4; ++c) {  // in the order of addresses: the other way costs 10 %
+      for (uint64_t i = 0; i < kBlock; i += 8) {
         const uint64_t at = c * kBlock + i;
         const __m256 weight = load<element>(from + at * kBytes<element>);
         for (int m = 0; m < M; ++m) {

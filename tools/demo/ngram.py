@@ -20,7 +20,7 @@ def _discounts(counts):
     n = [max(1.0, float((counts == i).sum())) for i in (1, 2, 3, 4)]
     y = n[0] / (n[0] + 2 * n[1])
     estimates = [i + 1 - (i + 2) * y * n[i + 1] / n[i] for i in range(3)]
-    return np.concatenate(([0.0], np.clip(estimates, 0.1, [0.9, 1.9, 2.9])))
+    return np.concatenate(([0.0], np.clip(estimates, 0.01, [0.99, 1.99, 2.99])))
 
 
 class _Order:
