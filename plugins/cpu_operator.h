@@ -13,7 +13,9 @@ static_assert(static_cast<rt_dtype>(Element::kF32) == RT_F32);
 static_assert(static_cast<rt_dtype>(Element::kBf16) == RT_BF16);
 static_assert(static_cast<rt_dtype>(Element::kF16) == RT_F16);
 
-inline Element element_of(rt_dtype dtype) { return static_cast<Element>(dtype); }
+inline Element element_of(rt_dtype dtype) {
+  return static_cast<Element>(dtype);
+}
 
 // The schemas leave the type of values to the device; these kernels know one.
 inline void expect_f32_values(const sdk::Node& node) {
@@ -47,25 +49,25 @@ inline std::uint64_t worker_count(const sdk::Node& node) {
 
 // The entry function and the manifest of the plugin <op>_cpu; `manifest` lists the implementations
 // that `table` (rt_implementation const*[]) holds, in the same order.
-#define RT_CPU_PLUGIN(op, table, implementations)                                              \
+#define RT_CPU_PLUGIN(op, table, implementations)                                               \
   RT_MANIFEST("plugin: " op "_cpu\nversion: 0.1.0\nabi: 0.1\nmin_host: 0.1\n" implementations); \
-  extern "C" const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {                \
-    static const rt_plugin plugin = {sizeof(rt_plugin),                                        \
-                                     RT_ABI_MAJOR,                                             \
-                                     RT_ABI_MINOR,                                             \
-                                     1,                                                        \
-                                     op "_cpu",                                                \
-                                     "0.1.0",                                                  \
-                                     0,                                                        \
-                                     static_cast<std::uint32_t>(std::size(table)),             \
-                                     0,                                                        \
-                                     0,                                                        \
-                                     nullptr,                                                  \
-                                     table,                                                    \
-                                     nullptr,                                                  \
-                                     nullptr};                                                 \
-    return &plugin;                                                                            \
-  }                                                                                            \
+  extern "C" const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {                 \
+    static const rt_plugin plugin = {sizeof(rt_plugin),                                         \
+                                     RT_ABI_MAJOR,                                              \
+                                     RT_ABI_MINOR,                                              \
+                                     1,                                                         \
+                                     op "_cpu",                                                 \
+                                     "0.1.0",                                                   \
+                                     0,                                                         \
+                                     static_cast<std::uint32_t>(std::size(table)),              \
+                                     0,                                                         \
+                                     0,                                                         \
+                                     nullptr,                                                   \
+                                     table,                                                     \
+                                     nullptr,                                                   \
+                                     nullptr};                                                  \
+    return &plugin;                                                                             \
+  }                                                                                             \
   static_assert(true)
 
 #define RT_CPU_PORTABLE(op) "implementation: " op "@1 cpu portable -\n"

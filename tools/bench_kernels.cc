@@ -60,7 +60,8 @@ __attribute__((target("avx2"))) void read_all(const char* p, std::uint64_t bytes
   for (std::uint64_t i = 0; i + 256 <= bytes; i += 256) {
     for (int j = 0; j < 4; ++j) _mm_prefetch(p + i + 4096 + 64 * j, _MM_HINT_T0);
     for (int j = 0; j < 8; ++j) {
-      sums[j] = _mm256_or_ps(sums[j], _mm256_loadu_ps(reinterpret_cast<const float*>(p + i) + 8 * j));
+      sums[j] =
+          _mm256_or_ps(sums[j], _mm256_loadu_ps(reinterpret_cast<const float*>(p + i) + 8 * j));
     }
   }
   float lanes[8];
@@ -93,8 +94,8 @@ struct Shape {
 };
 
 constexpr Shape kShapes[] = {
-    {"tinyllama q", 2048, 2048},   {"tinyllama up", 5632, 2048},  {"tinyllama down", 2048, 5632},
-    {"tinyllama head", 32000, 2048}, {"phi3 qkv", 9216, 3072},    {"phi3 up", 8192, 3072},
+    {"tinyllama q", 2048, 2048},     {"tinyllama up", 5632, 2048}, {"tinyllama down", 2048, 5632},
+    {"tinyllama head", 32000, 2048}, {"phi3 qkv", 9216, 3072},     {"phi3 up", 8192, 3072},
     {"phi3 down", 3072, 8192},
 };
 
@@ -132,9 +133,10 @@ struct Bench {
     std::vector<double> kernel, probe, quotient;
     for (int i = 0; i < rounds_; ++i) {
       const char* p = reinterpret_cast<const char*>(weights_.data());
-      const double read = split(threads, kBytes / 4096, [&](std::uint64_t begin, std::uint64_t end) {
-        read_all(p + begin * 4096, (end - begin) * 4096);
-      });
+      const double read =
+          split(threads, kBytes / 4096, [&](std::uint64_t begin, std::uint64_t end) {
+            read_all(p + begin * 4096, (end - begin) * 4096);
+          });
       probe.push_back(static_cast<double>(kBytes) / read / 1e9);
       kernel.push_back(bytes / product(shape, threads, tokens, copies) / 1e9);
       quotient.push_back(kernel.back() / probe.back());

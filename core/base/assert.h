@@ -17,8 +17,7 @@ namespace rt {
 [[noreturn]] inline void assert_compare_failed(const char* expression, std::int64_t left,
                                                std::int64_t right, const char* file, int line) {
   std::fprintf(stderr, "runtime: internal error: %s:%d: assertion failed: %s (%lld and %lld)\n",
-               file, line, expression, static_cast<long long>(left),
-               static_cast<long long>(right));
+               file, line, expression, static_cast<long long>(left), static_cast<long long>(right));
   std::abort();
 }
 
@@ -28,13 +27,13 @@ namespace rt {
   ((condition) ? (void)0 : ::rt::assert_failed(#condition, __FILE__, __LINE__))
 
 // RT_ASSERT_EQ, _LE, _LT print both integers.
-#define RT_ASSERT_OP_(a, op, b)                                                               \
-  do {                                                                                        \
-    const auto rt_a_ = (a);                                                                   \
-    const auto rt_b_ = (b);                                                                   \
-    if (!(rt_a_ op rt_b_))                                                                    \
-      ::rt::assert_compare_failed(#a " " #op " " #b, static_cast<std::int64_t>(rt_a_),        \
-                                  static_cast<std::int64_t>(rt_b_), __FILE__, __LINE__);      \
+#define RT_ASSERT_OP_(a, op, b)                                                          \
+  do {                                                                                   \
+    const auto rt_a_ = (a);                                                              \
+    const auto rt_b_ = (b);                                                              \
+    if (!(rt_a_ op rt_b_))                                                               \
+      ::rt::assert_compare_failed(#a " " #op " " #b, static_cast<std::int64_t>(rt_a_),   \
+                                  static_cast<std::int64_t>(rt_b_), __FILE__, __LINE__); \
   } while (0)
 #define RT_ASSERT_EQ(a, b) RT_ASSERT_OP_(a, ==, b)
 #define RT_ASSERT_LE(a, b) RT_ASSERT_OP_(a, <=, b)

@@ -82,9 +82,8 @@ Status check_value(const std::string& where, const rt_attr_spec& spec, OptionVal
     return bad_input(name + ": expected " + type_name(spec.type) + ", found " + describe(value));
   }
   if (spec.type == RT_ATTR_INT || spec.type == RT_ATTR_FLOAT) {
-    const double x = spec.type == RT_ATTR_INT
-                         ? static_cast<double>(std::get<std::int64_t>(value))
-                         : std::get<double>(value);
+    const double x = spec.type == RT_ATTR_INT ? static_cast<double>(std::get<std::int64_t>(value))
+                                              : std::get<double>(value);
     if (!(x >= spec.minimum && x <= spec.maximum)) {
       return bad_input(name + ": expected a value in [" + number(spec.minimum) + ", " +
                        number(spec.maximum) + "], found " + describe(value));
@@ -147,8 +146,8 @@ void OptionList::add(const Option& option) {
 }
 
 Result<std::vector<Option>> complete_options(const std::string& where,
-                                                   std::span<const Option> given,
-                                                   std::span<const rt_attr_spec* const> specs) {
+                                             std::span<const Option> given,
+                                             std::span<const rt_attr_spec* const> specs) {
   std::vector<std::string> names;
   for (const rt_attr_spec* spec : specs) names.emplace_back(spec->name);
   for (const Option& option : given) {

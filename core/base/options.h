@@ -49,8 +49,8 @@ class OptionList {
 // Checks names, types, ranges and choices, converts int to float where the spec says so, and adds
 // every default. `where` names the owner in errors ("planner 'elastic'").
 Result<std::vector<Option>> complete_options(const std::string& where,
-                                                   std::span<const Option> given,
-                                                   std::span<const rt_attr_spec* const> specs);
+                                             std::span<const Option> given,
+                                             std::span<const rt_attr_spec* const> specs);
 
 // "4" -> int, "0.5" -> real, "true" -> bool, anything else a string: for key=value on the command
 // line.

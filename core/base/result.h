@@ -15,9 +15,9 @@ namespace rt {
 
 // Whose mistake it is. The numbers are the exit codes of the command.
 enum class Fault {
-  kBadInput = 2,      // a file, config, graph, plugin, shape or request is wrong
-  kEnvironment = 3,   // the machine refuses: no memory, no permission, no device, file vanished
-  kInternal = 70,     // a device or plugin failed while running
+  kBadInput = 2,     // a file, config, graph, plugin, shape or request is wrong
+  kEnvironment = 3,  // the machine refuses: no memory, no permission, no device, file vanished
+  kInternal = 70,    // a device or plugin failed while running
 };
 
 struct Error {
@@ -25,9 +25,15 @@ struct Error {
   std::string message;  // one sentence: object, expected, found, what to do
 };
 
-inline Error bad_input(std::string message) { return {Fault::kBadInput, std::move(message)}; }
-inline Error environment(std::string message) { return {Fault::kEnvironment, std::move(message)}; }
-inline Error internal(std::string message) { return {Fault::kInternal, std::move(message)}; }
+inline Error bad_input(std::string message) {
+  return {Fault::kBadInput, std::move(message)};
+}
+inline Error environment(std::string message) {
+  return {Fault::kEnvironment, std::move(message)};
+}
+inline Error internal(std::string message) {
+  return {Fault::kInternal, std::move(message)};
+}
 
 template <class T>
 class [[nodiscard]] Result {
@@ -88,13 +94,13 @@ inline Error in(const std::string& where, Error error) {
 // RT_TRY(declaration, expression): takes the value of a Result or returns its Error.
 #define RT_TRY(declaration, expression) \
   RT_TRY_(RT_CONCAT(rt_result_, __LINE__), declaration, expression)
-#define RT_TRY_(temporary, declaration, expression)              \
-  auto temporary = (expression);                                 \
-  if (!temporary.ok()) return std::move(temporary).error();      \
+#define RT_TRY_(temporary, declaration, expression)         \
+  auto temporary = (expression);                            \
+  if (!temporary.ok()) return std::move(temporary).error(); \
   declaration = std::move(temporary).value()
 
 // RT_RETURN_IF_ERROR(expression): returns the Error of a Status, if it is one.
-#define RT_RETURN_IF_ERROR(expression)                                                      \
-  do {                                                                                      \
+#define RT_RETURN_IF_ERROR(expression)                                                          \
+  do {                                                                                          \
     if (auto rt_status_ = (expression); !rt_status_.ok()) return std::move(rt_status_).error(); \
   } while (0)

@@ -9,6 +9,7 @@ namespace rt {
 namespace {
 
 constexpr std::size_t kLongestWord = 64;
+constexpr std::size_t kMostCandidates = 20'000;  // 2 to 5 us each
 constexpr std::size_t kLongestQuote = 80;
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -28,7 +29,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string nearest(std::string_view word, std::span<const std::string> candidates) {
-  if (word.size() > kLongestWord) return "";
+  if (word.size() > kLongestWord || candidates.size() > kMostCandidates) return "";
   std::size_t best_distance = word.size() / 3 + 2;
   std::string best;
   for (const std::string& candidate : candidates) {

@@ -143,8 +143,8 @@ class Drafter {
     if (step == 0 || b.options.max_sequences == 0) {
       return bad_input("a step needs room for at least one token of one sequence");
     }
-    b.bounds = {sizeof(rt_bounds), static_cast<std::uint32_t>(std::max<std::uint64_t>(
-                                       step, b.options.max_sequences)),
+    b.bounds = {sizeof(rt_bounds),
+                static_cast<std::uint32_t>(std::max<std::uint64_t>(step, b.options.max_sequences)),
                 b.options.max_sequences, b.options.max_sequences, context};
     if (b.options.all_rows) b.bounds.rows = b.bounds.tokens;
     b.limit_bytes = b.options.memory_limit_bytes != 0 ? b.options.memory_limit_bytes
@@ -247,12 +247,12 @@ class Drafter {
           place.packer_input = i;
           place.bytes = packed;
         }
-        const bool mixed = packed == 0 ? place.packer != kNone
-                                       : read_plain[w] ||
-                                             place.packed_layout != decision.packed_layout();
+        const bool mixed = packed == 0
+                               ? place.packer != kNone
+                               : read_plain[w] || place.packed_layout != decision.packed_layout();
         if (mixed) {
-          return bad_input("weight " + quote(b.graph.weights[w].name) + ": " +
-                           decision.full_name + " at node " + b.graph.nodes[n].name +
+          return bad_input("weight " + quote(b.graph.weights[w].name) + ": " + decision.full_name +
+                           " at node " + b.graph.nodes[n].name +
                            " reads another layout than an earlier reader; prefer "
                            "implementations that read it alike");
         }
@@ -341,8 +341,7 @@ class Drafter {
     }
     b.mirror_bytes = StepMirror::charged_bytes(
         {b.bounds.tokens, b.bounds.sequences, b.bounds.rows,
-         b.kv ? static_cast<std::uint32_t>(b.kv->classes().size()) : 0,
-         b.options.history_tokens});
+         b.kv ? static_cast<std::uint32_t>(b.kv->classes().size()) : 0, b.options.history_tokens});
   }
 
   Registry& registry_;
@@ -357,8 +356,7 @@ Result<std::unique_ptr<Blueprint>> draw(Registry& registry, const EngineOptions&
   return Drafter(registry, options).run();
 }
 
-Result<MemoryBytes> Blueprint::memory(std::uint64_t tokens, std::uint64_t budget,
-                                      bool peak) const {
+Result<MemoryBytes> Blueprint::memory(std::uint64_t tokens, std::uint64_t budget, bool peak) const {
   MemoryBytes bytes;
   bytes[MemoryKind::kWeightsMapped] = mapped_weight_bytes;
   bytes[MemoryKind::kWeightsOwned] = Buffer::charged_bytes(owned_weight_bytes);
@@ -385,10 +383,12 @@ Status admit(const Blueprint& blueprint) {
                      " has no room for an answer; shorten it or raise --ctx-size");
   }
   const std::uint64_t tokens =
-      options.hard_budget ? std::min(declared, context)
-                          : std::min(context, std::max<std::uint64_t>(1, options.prompt_tokens + 1));
+      options.hard_budget
+          ? std::min(declared, context)
+          : std::min(context, std::max<std::uint64_t>(1, options.prompt_tokens + 1));
   const std::uint64_t budget = options.hard_budget ? tokens : 0;
-  RT_TRY(const MemoryBytes bytes, blueprint.memory(std::max<std::uint64_t>(tokens, 1), budget, true));
+  RT_TRY(const MemoryBytes bytes,
+         blueprint.memory(std::max<std::uint64_t>(tokens, 1), budget, true));
   if (bytes.owned() <= blueprint.limit_bytes) return {};
   const std::uint64_t kv = bytes[MemoryKind::kKv];
   return environment("memory: " + std::to_string(tokens) + " tokens need " +

@@ -29,8 +29,8 @@ struct NodeChoice {
 
 // Where a weight's bytes will be.
 struct WeightPlace {
-  bool mapped = false;           // read in place in the checkpoint's file
-  std::uint64_t offset = 0;      // else: in the buffer of owned weights
+  bool mapped = false;       // read in place in the checkpoint's file
+  std::uint64_t offset = 0;  // else: in the buffer of owned weights
   std::uint64_t bytes = 0;
   std::string packed_layout;     // not empty: converted by the implementation's pack()
   std::uint32_t packer = kNone;  // node and input whose implementation packs it
@@ -41,24 +41,24 @@ struct Blueprint {
   EngineOptions options;
   Graph graph;
   std::shared_ptr<const Checkpoint> checkpoint;  // null: random weights or none
-  Device device;          // the plugin's device
-  rt_device_desc desc{};  // of the device at options.device_index
+  Device device;                                 // the plugin's device
+  rt_device_desc desc{};                         // of the device at options.device_index
   rt_bounds bounds{};
   rt_dtype kv_dtype = RT_F32;
   std::uint64_t limit_bytes = UINT64_MAX;
 
-  std::vector<NodeChoice> nodes;                 // as graph.nodes
-  std::vector<std::uint64_t> value_offsets;      // in the arena, as graph.values
+  std::vector<NodeChoice> nodes;             // as graph.nodes
+  std::vector<std::uint64_t> value_offsets;  // in the arena, as graph.values
   std::uint64_t arena_bytes = 0;
   std::uint64_t workspace_bytes = 0;
-  std::vector<std::uint64_t> meta_offsets;       // in the step's metadata, as graph.nodes
+  std::vector<std::uint64_t> meta_offsets;  // in the step's metadata, as graph.nodes
   std::uint64_t meta_bytes = 0;
   std::uint64_t mirror_bytes = 0;
-  std::vector<WeightPlace> weights;              // as graph.weights
+  std::vector<WeightPlace> weights;  // as graph.weights
   std::uint64_t owned_weight_bytes = 0;
   std::uint64_t mapped_weight_bytes = 0;
-  std::optional<KvPlan> kv;                      // absent for a graph without KV layers
-  std::vector<std::string> notes;                // fall-backs and assumptions, for people
+  std::optional<KvPlan> kv;        // absent for a graph without KV layers
+  std::vector<std::string> notes;  // fall-backs and assumptions, for people
 
   // Bytes by kind once a sequence of `tokens` with a declared `budget` stands; peak if `peak`.
   Result<MemoryBytes> memory(std::uint64_t tokens, std::uint64_t budget, bool peak) const;

@@ -39,8 +39,10 @@ Result<Generation> Generation::begin(Sequence& sequence, const Tokenizer* tokeni
   }
   if (total >= context_tokens) {
     return bad_input("the prompt needs " + std::to_string(total) + " tokens (" +
-                     std::to_string(held) + " of them already in the conversation), the context "
-                     "holds " + std::to_string(context_tokens) +
+                     std::to_string(held) +
+                     " of them already in the conversation), the context "
+                     "holds " +
+                     std::to_string(context_tokens) +
                      " and the answer needs room too; shorten it, /clear, or raise --ctx-size");
   }
   Generation generation;

@@ -33,20 +33,20 @@ enum class Finish {
 const char* finish_name(Finish finish);
 
 struct GenerateRequest {
-  std::vector<std::int32_t> prompt;        // appended to what the sequence already holds
+  std::vector<std::int32_t> prompt;             // appended to what the sequence already holds
   std::optional<std::uint64_t> max_new_tokens;  // absent: an open budget
   Sampling sampling;
-  std::vector<std::int32_t> end_tokens;    // ids that end the answer; not part of the text
-  bool ignore_end = false;                 // go on past them (--ignore-eos)
-  std::vector<std::string> stop;           // stop strings; not part of the text
+  std::vector<std::int32_t> end_tokens;  // ids that end the answer; not part of the text
+  bool ignore_end = false;               // go on past them (--ignore-eos)
+  std::vector<std::string> stop;         // stop strings; not part of the text
 };
 
 struct GenerateTimings {
-  std::uint64_t prompt_tokens = 0;   // computed
-  std::uint64_t cached_tokens = 0;   // of the prompt, found in the cache
+  std::uint64_t prompt_tokens = 0;  // computed
+  std::uint64_t cached_tokens = 0;  // of the prompt, found in the cache
   std::uint64_t new_tokens = 0;
-  double prompt_ms = 0;              // until the first token is drawn
-  double decode_ms = 0;              // of the tokens after it
+  double prompt_ms = 0;  // until the first token is drawn
+  double decode_ms = 0;  // of the tokens after it
 };
 
 class Generation {

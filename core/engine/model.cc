@@ -38,8 +38,7 @@ Result<std::vector<std::int32_t>> end_token_ids(const Json* config, const Json* 
                                                 std::uint64_t vocabulary) {
   std::vector<std::int32_t> ids;
   RT_RETURN_IF_ERROR(add_end_tokens(config, "config.json", vocabulary, ids));
-  RT_RETURN_IF_ERROR(
-      add_end_tokens(generation_config, "generation_config.json", vocabulary, ids));
+  RT_RETURN_IF_ERROR(add_end_tokens(generation_config, "generation_config.json", vocabulary, ids));
   return ids;
 }
 

@@ -25,8 +25,8 @@ struct ModelText {
 
 // Loads the tokenizer beside the weights and collects the end tokens. Refuses a tokenizer with
 // more ids than the model has embedding rows.
-Result<ModelText> load_text(const Graph& graph, const std::string& folder,
-                            const Json* config, const Json* generation_config);
+Result<ModelText> load_text(const Graph& graph, const std::string& folder, const Json* config,
+                            const Json* generation_config);
 
 // ids of eos_token_id; refuses ids outside [0, vocabulary).
 Result<std::vector<std::int32_t>> end_token_ids(const Json* config, const Json* generation_config,

@@ -20,9 +20,10 @@ enum class WeightSource {
 };
 
 struct EngineOptions {
-  std::string graph;    // path of the YAML graph
+  std::string graph;  // path of the YAML graph
   WeightSource source = WeightSource::kCheckpoint;
-  std::string weights;  // folder; for kRandom and kNoWeights a config.json is read from it if not empty
+  std::string
+      weights;  // folder; for kRandom and kNoWeights a config.json is read from it if not empty
   std::uint64_t random_seed = 0;
 
   std::string device = "cpu";
@@ -38,11 +39,11 @@ struct EngineOptions {
   std::uint64_t context_tokens = 0;  // N; 0: the model's
   std::uint64_t prompt_tokens = 0;   // declared budget, 0: unknown
   std::uint64_t new_tokens = 0;
-  bool hard_budget = false;          // the user stated new_tokens or context_tokens
-  std::uint32_t step_tokens = 512;   // U; prefill goes in chunks of this
-  std::uint32_t max_sequences = 1;   // B
-  std::uint32_t history_tokens = 64; // most ids a row's penalties look back at
-  bool all_rows = false;             // logits for every token of a step, not for its last ones
+  bool hard_budget = false;              // the user stated new_tokens or context_tokens
+  std::uint32_t step_tokens = 512;       // U; prefill goes in chunks of this
+  std::uint32_t max_sequences = 1;       // B
+  std::uint32_t history_tokens = 64;     // most ids a row's penalties look back at
+  bool all_rows = false;                 // logits for every token of a step, not for its last ones
   std::uint64_t memory_limit_bytes = 0;  // 0: what the device says is available
 };
 

@@ -75,9 +75,13 @@ Session::~Session() {
   }
 }
 
-bool Session::healthy() const { return device_->healthy(); }
+bool Session::healthy() const {
+  return device_->healthy();
+}
 
-const Ledger& Session::ledger() const { return device_->ledger(); }
+const Ledger& Session::ledger() const {
+  return device_->ledger();
+}
 
 Status Session::allocate() {
   const Blueprint& b = *blueprint_;
@@ -175,7 +179,9 @@ Status Sequence::truncate(std::uint64_t n) {
   return {};
 }
 
-Status Session::trim() { return kv_ ? kv_->trim() : Status(); }
+Status Session::trim() {
+  return kv_ ? kv_->trim() : Status();
+}
 
 Status Session::check_weights() const {
   return blueprint_->checkpoint ? blueprint_->checkpoint->check_unchanged() : Status();
@@ -194,8 +200,7 @@ Result<std::span<const StepRow>> Session::step(std::span<Sequence* const> sequen
     rows += chunk.rows;
   }
   const bool decode = tokens <= kDecodeTokens;
-  RT_RETURN_IF_ERROR(
-      mirror_->publish(tokens, static_cast<std::uint32_t>(chunks_.size()), rows));
+  RT_RETURN_IF_ERROR(mirror_->publish(tokens, static_cast<std::uint32_t>(chunks_.size()), rows));
   for (std::size_t v = 0; v < values_.size(); ++v) {
     const std::int64_t size = blueprint_->graph.values[v].type.shape[0];
     values_[v].shape[0] = size == RT_DIM_TOKENS ? tokens : size == RT_DIM_ROWS ? rows : size;
@@ -265,7 +270,9 @@ Status Session::plan_chunks(std::span<Sequence* const> sequences) {
   return {};
 }
 
-Status Session::make_room() { return kv_ ? kv_->make_room(demands_) : Status(); }
+Status Session::make_room() {
+  return kv_ ? kv_->make_room(demands_) : Status();
+}
 
 // Layout constants are part of what was recorded; bases are data, unless an implementation bakes
 // them in.
@@ -350,8 +357,8 @@ void Session::fill_mirror() {
       if (drawn) {
         const std::int32_t n = sequence.sampling.repeat_last_n;
         const std::uint64_t wanted =
-            n < 0 ? most_history : std::min<std::uint64_t>(static_cast<std::uint64_t>(n),
-                                                           most_history);
+            n < 0 ? most_history
+                  : std::min<std::uint64_t>(static_cast<std::uint64_t>(n), most_history);
         sampling.history_offset = static_cast<std::uint32_t>(b) * most_history;
         sampling.history_count =
             copy_history(sequence.ids_, end, wanted, out.history + sampling.history_offset);
@@ -467,8 +474,8 @@ Status Session::collect_rows() {
     rows_[r].sampled = drawn[r];
     rows_[r].logits = direct || keep_logits_ ? scores + r * vocabulary : nullptr;
     if (drawn[r] < 0 || static_cast<std::uint64_t>(drawn[r]) >= vocabulary) {
-      return internal("the sampler drew token " + std::to_string(drawn[r]) + ", the vocabulary has " +
-                      std::to_string(vocabulary) +
+      return internal("the sampler drew token " + std::to_string(drawn[r]) +
+                      ", the vocabulary has " + std::to_string(vocabulary) +
                       "; the logits are not numbers (a damaged checkpoint?)");
     }
   }

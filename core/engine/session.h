@@ -85,9 +85,9 @@ class Sequence {
 // What a step gave one sequence.
 struct StepRow {
   Sequence* sequence = nullptr;
-  std::uint64_t position = 0;      // of the token whose logits these are
-  std::int32_t sampled = -1;       // drawn from them
-  const float* logits = nullptr;   // f32[V] on the host, if the session keeps logits
+  std::uint64_t position = 0;     // of the token whose logits these are
+  std::int32_t sampled = -1;      // drawn from them
+  const float* logits = nullptr;  // f32[V] on the host, if the session keeps logits
 };
 
 // Called while weights are read: bytes so far, bytes in all. May be empty.

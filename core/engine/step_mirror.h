@@ -18,10 +18,10 @@
 namespace rt {
 
 struct StepMirrorBounds {
-  std::uint32_t tokens = 0;     // U
-  std::uint32_t sequences = 0;  // B
-  std::uint32_t rows = 0;       // R
-  std::uint32_t kv_classes = 0; // C
+  std::uint32_t tokens = 0;          // U
+  std::uint32_t sequences = 0;       // B
+  std::uint32_t rows = 0;            // R
+  std::uint32_t kv_classes = 0;      // C
   std::uint32_t history_tokens = 0;  // per sequence
 };
 

@@ -79,8 +79,7 @@ Status WeightStore::place(std::uint32_t w) {
   const CheckpointTensor& source = blueprint_.checkpoint->tensors()[weight.checkpoint_index];
   const std::uint64_t row_bytes =
       weight.tensor_rows > 0 ? source.bytes / static_cast<std::uint64_t>(weight.tensor_rows) : 0;
-  const std::byte* bytes =
-      source.data + static_cast<std::uint64_t>(weight.first_row) * row_bytes;
+  const std::byte* bytes = source.data + static_cast<std::uint64_t>(weight.first_row) * row_bytes;
   if (place.mapped) {
     // Weights are read only; the C struct has one pointer for all tensors.
     tensor.data = const_cast<std::byte*>(bytes);

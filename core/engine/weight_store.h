@@ -1,5 +1,6 @@
 // The weights of a session as tensors on its device: read in place in the checkpoint's mapped files
-// where that is possible, else copied, uploaded or packed into one owned buffer, or drawn at random.
+// where that is possible, else copied, uploaded or packed into one owned buffer, or drawn at
+// random.
 #pragma once
 
 #include <functional>

@@ -49,9 +49,8 @@ std::uint64_t most_alive(std::span<const ArenaValue> values, std::uint64_t align
 ArenaPlan plan_arena(std::span<const ArenaValue> values, std::uint64_t alignment) {
   std::vector<std::size_t> order(values.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return values[a].bytes > values[b].bytes;
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return values[a].bytes > values[b].bytes; });
 
   ArenaPlan plan;
   plan.offsets.assign(values.size(), 0);

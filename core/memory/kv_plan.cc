@@ -69,7 +69,9 @@ void explain(rt_plan_sink* c, const char* sentence) {
   if (sentence != nullptr && sink.explanation->size() < 64) sink.explanation->push_back(sentence);
 }
 
-std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) { return (a + b - 1) / b; }
+std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) {
+  return (a + b - 1) / b;
+}
 
 }  // namespace
 
@@ -86,9 +88,8 @@ Result<KvPlan> KvPlan::make(const rt_planner& planner, const rt_host* host, Refu
   plan.name_ = planner.name;
   plan.problem_ = std::move(problem);
   plan.given_options_ = options;
-  RT_TRY(const auto complete,
-         complete_options("planner " + plan.name_, options,
-                             {planner.options, planner.option_count}));
+  RT_TRY(const auto complete, complete_options("planner " + plan.name_, options,
+                                               {planner.options, planner.option_count}));
   plan.options_ = OptionList(complete);
   for (const KvLayer& layer : plan.problem_.layers) {
     const std::uint64_t row =
@@ -142,7 +143,9 @@ Status KvPlan::ask_layout() {
   return {};
 }
 
-std::uint64_t KvPlan::row_bytes(std::uint32_t layer) const { return c_layers_[layer].k_row_bytes; }
+std::uint64_t KvPlan::row_bytes(std::uint32_t layer) const {
+  return c_layers_[layer].k_row_bytes;
+}
 
 Status KvPlan::check_sections(const KvClass& kv_class) const {
   const std::uint64_t tokens = kv_class.stripe_tokens;
@@ -176,8 +179,7 @@ Status KvPlan::check_sections(const KvClass& kv_class) const {
   std::sort(sections.begin(), sections.end());
   for (std::size_t i = 1; i < sections.size(); ++i) {
     if (sections[i].first < sections[i - 1].second) {
-      return refuse("sections of a stripe overlap at offset " +
-                    std::to_string(sections[i].first));
+      return refuse("sections of a stripe overlap at offset " + std::to_string(sections[i].first));
     }
   }
   return {};
@@ -240,19 +242,17 @@ Status KvPlan::check_coverage() {
 // Capacities at a few lengths, so that a falling or short answer is refused before a run begins.
 Status KvPlan::check_growth() const {
   const std::uint64_t context = problem_.context_tokens;
-  const std::uint64_t budget =
-      std::min(context, problem_.prompt_tokens + problem_.new_tokens);
+  const std::uint64_t budget = std::min(context, problem_.prompt_tokens + problem_.new_tokens);
   for (std::uint32_t c = 0; c < classes_.size(); ++c) {
     std::uint64_t before = 0;
-    for (const std::uint64_t tokens : {std::uint64_t{1}, std::uint64_t{2}, context / 3 + 1,
-                                       context / 2 + 1, context}) {
+    for (const std::uint64_t tokens :
+         {std::uint64_t{1}, std::uint64_t{2}, context / 3 + 1, context / 2 + 1, context}) {
       const std::uint64_t asked = std::clamp<std::uint64_t>(tokens, 1, context);
       const KvNeed need{asked, 0, budget};
       RT_TRY(const auto answer, capacities(c, {&need, 1}));
       if (answer[0] < before) {
         return refuse("capacity falls from " + std::to_string(before) + " to " +
-                      std::to_string(answer[0]) + " while tokens rise to " +
-                      std::to_string(asked));
+                      std::to_string(answer[0]) + " while tokens rise to " + std::to_string(asked));
       }
       before = answer[0];
     }
@@ -275,9 +275,8 @@ Result<std::vector<std::uint64_t>> KvPlan::capacities(std::uint32_t c,
   for (const rt_plan_layer& layer : c_layers_) layers.push_back(&layer);
   problem.layers = layers.data();
   problem.options = options_.view().data();
-  const rt_status status =
-      planner_->capacity(host_, &problem, c, static_cast<std::uint32_t>(asked.size()),
-                         pointers.data(), answer.data());
+  const rt_status status = planner_->capacity(
+      host_, &problem, c, static_cast<std::uint32_t>(asked.size()), pointers.data(), answer.data());
   if (status != RT_OK) {
     const std::string text = refusal_();
     return refuse(text.empty() ? "refused a capacity without a reason" : text);
@@ -315,8 +314,8 @@ std::uint64_t KvPlan::span_bytes(std::uint32_t c, std::uint64_t capacity) const 
 }
 
 std::uint64_t KvPlan::bytes(std::uint32_t c, std::uint64_t capacity) const {
-  const std::uint64_t quantum = classes_[c].growth == RT_GROW_COMMIT ? problem_.granule_bytes
-                                                                     : kAllocationBytes;
+  const std::uint64_t quantum =
+      classes_[c].growth == RT_GROW_COMMIT ? problem_.granule_bytes : kAllocationBytes;
   return round_up(span_bytes(c, capacity), quantum);
 }
 
@@ -370,9 +369,8 @@ rt_kv_layout KvPlan::layout(std::uint32_t layer, std::uint64_t capacity) const {
     layout.stripe_bytes = kv_class.stripe_bytes;
     layout.k_offset = kv_class.k_offsets[i];
     layout.v_offset = kv_class.v_offsets[i];
-    layout.ring_stripes = kv_class.form == RT_KV_RING
-                              ? ceil_div(kv_class.ring_tokens, kv_class.stripe_tokens)
-                              : 0;
+    layout.ring_stripes =
+        kv_class.form == RT_KV_RING ? ceil_div(kv_class.ring_tokens, kv_class.stripe_tokens) : 0;
     return layout;
   }
   const std::uint64_t room = std::max<std::uint64_t>(1, slots(kv_class, capacity));
@@ -383,8 +381,7 @@ rt_kv_layout KvPlan::layout(std::uint32_t layer, std::uint64_t capacity) const {
     layout.k_offset +=
         2 * round_up(room * row_bytes(kv_class.layers[before]), problem_.alignment_bytes);
   }
-  layout.v_offset =
-      layout.k_offset + round_up(room * row_bytes(layer), problem_.alignment_bytes);
+  layout.v_offset = layout.k_offset + round_up(room * row_bytes(layer), problem_.alignment_bytes);
   return layout;
 }
 

@@ -40,9 +40,9 @@ struct KvClass {
   rt_kv_form form = RT_KV_AFFINE;
   rt_growth growth = RT_GROW_NEVER;
   std::uint32_t window = 0;
-  std::vector<std::uint32_t> layers;  // positions in KvProblem::layers
-  std::uint64_t stripe_tokens = 0;    // S; 0: a stripe is the whole capacity
-  std::uint64_t stripe_bytes = 0;     // S > 0
+  std::vector<std::uint32_t> layers;     // positions in KvProblem::layers
+  std::uint64_t stripe_tokens = 0;       // S; 0: a stripe is the whole capacity
+  std::uint64_t stripe_bytes = 0;        // S > 0
   std::vector<std::uint64_t> k_offsets;  // S > 0
   std::vector<std::uint64_t> v_offsets;
   std::uint64_t reserve_tokens = 0;

@@ -11,7 +11,9 @@ namespace rt {
 
 KvStore::KvStore(OpenDevice& device, KvPlan plan) : device_(device), plan_(std::move(plan)) {}
 
-KvStore::~KvStore() { (void)device_.synchronize(); }
+KvStore::~KvStore() {
+  (void)device_.synchronize();
+}
 
 KvStore::Slot KvStore::add(std::uint64_t budget_tokens) {
   const auto unused = std::find_if(sequences_.begin(), sequences_.end(),
@@ -146,8 +148,8 @@ Status KvStore::commit(std::uint32_t c, Slot slot, std::uint64_t capacity) {
 // Address space for the whole context; where that is refused (ulimit -v), for the budget.
 Result<AddressRange> KvStore::reserve(std::uint32_t c, Sequence& sequence) {
   const KvClass& kv_class = plan_.classes()[c];
-  auto range = AddressRange::make(device_, MemoryKind::kKv,
-                                  plan_.span_bytes(c, kv_class.reserve_tokens));
+  auto range =
+      AddressRange::make(device_, MemoryKind::kKv, plan_.span_bytes(c, kv_class.reserve_tokens));
   if (range.ok() || sequence.budget == 0 || sequence.budget >= kv_class.reserve_tokens) {
     return range;
   }
@@ -162,8 +164,7 @@ Status KvStore::move(std::uint32_t c, Slot slot, std::uint64_t capacity) {
   Area& area = sequence.areas[c];
   if (area.buffer && plan_.classes()[c].growth == RT_GROW_NEVER) {
     return bad_input("planner " + plan_.planner_name() + ": asks a class that never grows for " +
-                     std::to_string(capacity) + " tokens after " +
-                     std::to_string(area.capacity));
+                     std::to_string(capacity) + " tokens after " + std::to_string(area.capacity));
   }
   RT_TRY(Buffer bigger, Buffer::make(device_, MemoryKind::kKv, plan_.span_bytes(c, capacity)));
   if (area.buffer) {
@@ -198,8 +199,7 @@ RowRun row_run(const rt_kv_layout& layout, std::uint64_t stream_offset, std::uin
 }  // namespace
 
 Status KvStore::copy_rows(std::uint32_t c, const Sequence& sequence, std::byte* from,
-                          std::uint64_t from_capacity, std::byte* to,
-                          std::uint64_t to_capacity) {
+                          std::uint64_t from_capacity, std::byte* to, std::uint64_t to_capacity) {
   const KvClass& kv_class = plan_.classes()[c];
   // A ring holds the last ring_tokens tokens at most.
   const std::uint64_t first =
@@ -210,7 +210,8 @@ Status KvStore::copy_rows(std::uint32_t c, const Sequence& sequence, std::byte* 
     for (const bool values : {false, true}) {
       const std::uint64_t row_bytes = values ? source.v_row_bytes : source.k_row_bytes;
       for (std::uint64_t t = first; t < sequence.length;) {
-        const RowRun out = row_run(source, values ? source.v_offset : source.k_offset, row_bytes, t);
+        const RowRun out =
+            row_run(source, values ? source.v_offset : source.k_offset, row_bytes, t);
         const RowRun in = row_run(target, values ? target.v_offset : target.k_offset, row_bytes, t);
         const std::uint64_t rows = std::min({out.rows, in.rows, sequence.length - t});
         RT_RETURN_IF_ERROR(device_.copy(to + in.offset, from + out.offset, rows * row_bytes));
@@ -250,8 +251,7 @@ std::uint64_t KvStore::kept_capacity(std::uint32_t c, const Sequence& sequence,
                                      std::uint64_t wanted) const {
   const KvClass& kv_class = plan_.classes()[c];
   const std::uint64_t now = sequence.areas[c].capacity;
-  const bool wrapped =
-      kv_class.form == RT_KV_RING && sequence.high_water > kv_class.ring_tokens;
+  const bool wrapped = kv_class.form == RT_KV_RING && sequence.high_water > kv_class.ring_tokens;
   return wrapped ? now : std::min(now, wanted);
 }
 

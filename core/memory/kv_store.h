@@ -14,8 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/memory/open_device.h"
 #include "core/memory/kv_plan.h"
+#include "core/memory/open_device.h"
 
 namespace rt {
 

@@ -28,7 +28,8 @@ Status Ledger::charge(MemoryKind kind, std::uint64_t bytes) {
     if (held > limit_bytes_ || bytes > limit_bytes_ - held) {
       return environment("memory limit: " + std::string(memory_kind_name(kind)) + " wants " +
                          format_bytes(bytes) + " more, " + format_bytes(held) + " of " +
-                         format_bytes(limit_bytes_) + " are in use; raise --memory-limit or lower "
+                         format_bytes(limit_bytes_) +
+                         " are in use; raise --memory-limit or lower "
                          "--ctx-size");
     }
   }

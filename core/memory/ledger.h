@@ -42,11 +42,11 @@ struct MemoryBytes {
 
 // Events that cost time and that people ask about. Never reset while a session lives.
 struct MemoryEvents {
-  std::uint64_t commits = 0;          // calls that gave address space memory
-  std::uint64_t decommits = 0;        // calls that took it back
-  std::uint64_t address_changes = 0;  // KV bases that moved after their first allocation
-  std::uint64_t copied_bytes = 0;     // KV bytes copied by growth
-  std::uint64_t reprefill_tokens = 0; // tokens computed again because their KV was given up
+  std::uint64_t commits = 0;           // calls that gave address space memory
+  std::uint64_t decommits = 0;         // calls that took it back
+  std::uint64_t address_changes = 0;   // KV bases that moved after their first allocation
+  std::uint64_t copied_bytes = 0;      // KV bytes copied by growth
+  std::uint64_t reprefill_tokens = 0;  // tokens computed again because their KV was given up
 };
 
 class Ledger {
@@ -54,12 +54,13 @@ class Ledger {
   // limit_bytes bounds owned() at any time; UINT64_MAX: none.
   explicit Ledger(std::uint64_t limit_bytes = UINT64_MAX) : limit_bytes_(limit_bytes) {}
 
-  // Notes that `bytes` are about to be taken. Refuses (kEnvironment) past the limit, noting nothing.
+  // Notes that `bytes` are about to be taken. Refuses (kEnvironment) past the limit, noting
+  // nothing.
   Status charge(MemoryKind kind, std::uint64_t bytes);
   void discharge(MemoryKind kind, std::uint64_t bytes);
 
   const MemoryBytes& now() const { return now_; }
-  const MemoryBytes& peak() const { return peak_; }     // of each kind on its own
+  const MemoryBytes& peak() const { return peak_; }         // of each kind on its own
   std::uint64_t peak_owned() const { return peak_owned_; }  // of owned(), at one moment
   std::uint64_t limit_bytes() const { return limit_bytes_; }
 

@@ -7,14 +7,15 @@
 
 namespace rt {
 
-Result<std::unique_ptr<OpenDevice>> OpenDevice::open(const rt_device& api, const rt_device_desc& desc,
-                                             std::span<const rt_attr* const> options,
-                                             const rt_host* host, RefusalText refusal,
-                                             std::uint64_t limit_bytes) {
+Result<std::unique_ptr<OpenDevice>> OpenDevice::open(const rt_device& api,
+                                                     const rt_device_desc& desc,
+                                                     std::span<const rt_attr* const> options,
+                                                     const rt_host* host, RefusalText refusal,
+                                                     std::uint64_t limit_bytes) {
   std::unique_ptr<OpenDevice> device(new OpenDevice(api, desc, refusal, limit_bytes));
   const auto count = static_cast<std::uint32_t>(options.size());
-  RT_RETURN_IF_ERROR(device->check(
-      api.open(host, desc.index, count, options.data(), &device->device_), "open"));
+  RT_RETURN_IF_ERROR(
+      device->check(api.open(host, desc.index, count, options.data(), &device->device_), "open"));
   RT_RETURN_IF_ERROR(
       device->check(api.stream_create(device->device_, &device->stream_), "create a stream"));
   device->exec_ = {sizeof(rt_exec), desc.threads, device->device_, device->stream_,
@@ -59,7 +60,9 @@ Status OpenDevice::copy(void* to_device, const void* from_device, std::uint64_t 
   return check(api_.copy(device_, stream_, to_device, from_device, bytes), "copy");
 }
 
-Status OpenDevice::synchronize() { return check(api_.synchronize(device_, stream_), "synchronize"); }
+Status OpenDevice::synchronize() {
+  return check(api_.synchronize(device_, stream_), "synchronize");
+}
 
 Status OpenDevice::capture_begin() {
   return check(api_.capture_begin(device_, stream_), "start recording");
@@ -75,7 +78,9 @@ Status OpenDevice::replay(void* graph) {
   return check(api_.replay(device_, stream_, graph), "replay");
 }
 
-void OpenDevice::destroy_graph(void* graph) { api_.graph_destroy(device_, graph); }
+void OpenDevice::destroy_graph(void* graph) {
+  api_.graph_destroy(device_, graph);
+}
 
 Result<std::uint64_t> OpenDevice::resident(const void* address, std::uint64_t bytes) const {
   if (api_.resident == nullptr) return environment("this device has no witness for residency");
@@ -104,7 +109,9 @@ Result<void*> OpenDevice::reserve(std::uint64_t bytes) {
   return base;
 }
 
-void OpenDevice::unreserve(void* base, std::uint64_t bytes) { api_.unreserve(device_, base, bytes); }
+void OpenDevice::unreserve(void* base, std::uint64_t bytes) {
+  api_.unreserve(device_, base, bytes);
+}
 
 Status OpenDevice::commit(void* address, std::uint64_t bytes) {
   return check(api_.commit(device_, address, bytes), "commit " + format_bytes(bytes));

@@ -23,9 +23,9 @@ class OpenDevice {
   using RefusalText = std::string (*)();
 
   static Result<std::unique_ptr<OpenDevice>> open(const rt_device& api, const rt_device_desc& desc,
-                                              std::span<const rt_attr* const> options,
-                                              const rt_host* host, RefusalText refusal,
-                                              std::uint64_t limit_bytes);
+                                                  std::span<const rt_attr* const> options,
+                                                  const rt_host* host, RefusalText refusal,
+                                                  std::uint64_t limit_bytes);
   ~OpenDevice();
   OpenDevice(const OpenDevice&) = delete;
   OpenDevice& operator=(const OpenDevice&) = delete;
@@ -65,7 +65,7 @@ class OpenDevice {
 
  private:
   OpenDevice(const rt_device& api, const rt_device_desc& desc, RefusalText refusal,
-         std::uint64_t limit_bytes)
+             std::uint64_t limit_bytes)
       : api_(api), desc_(desc), refusal_(refusal), ledger_(limit_bytes) {}
 
   const rt_device& api_;

@@ -12,6 +12,9 @@
 namespace rt {
 namespace {
 
+// Loading may map and relocate a gigabyte of vendor libraries from a cold disk.
+constexpr ProbeLimits kLoadLimits{std::chrono::milliseconds(5000), std::uint64_t{64} << 30};
+
 // What was loaded, and used or refused after its code had run, stays so for the life of the
 // process. A loaded file is mapped, so its inode is not given to another one.
 struct Opened {
@@ -114,10 +117,11 @@ Result<const Library*> Library::load(const std::string& path, const Manifest& ma
 }
 
 Status Library::try_in_child(const std::string& path, const Manifest& manifest) {
-  return probe(path, [&]() -> Status {
+  const auto body = [&]() -> Status {
     Result<const Library*> library = load(path, manifest);
     return library.ok() ? Status() : Status(std::move(library).error());
-  });
+  };
+  return probe(path, body, kLoadLimits);
 }
 
 Result<const Library*> Library::open(const std::string& path, const FileIdentity& identity,

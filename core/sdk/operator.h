@@ -130,7 +130,8 @@ typedef struct rt_implementation {
   uint32_t struct_size;
   uint32_t op_version;
   const char* op;
-  const char* name;        /* unique in the plugin: "avx2"; in full "<plugin>/<name>" */
+  /* Unique in the plugin for one operator and device: "avx2"; in full "<plugin>/<name>". */
+  const char* name;
   const char* device_kind; /* "cpu" */
   const char* isa;         /* "avx2,fma": must all stand in device.isa; "" for the baseline */
   uint32_t step_classes;   /* mask */

@@ -199,7 +199,7 @@ constexpr rt_implementation implementation(const ImplementationInfo& info) {
   out.create = [](const rt_host* host, const rt_node* node, void** self) {
     return guard(host, [&] { *self = new Op(Node(node)); });
   };
-  if constexpr (requires(Op& op, const rt_step& step, void* meta) { op.prepare(step, meta); }) {
+  if constexpr (requires(Op & op, const rt_step& step, void* meta) { op.prepare(step, meta); }) {
     out.prepare = [](const rt_host* host, void* self, const rt_step* step, void* meta) {
       return guard(host, [&] { static_cast<Op*>(self)->prepare(*step, meta); });
     };
@@ -217,31 +217,65 @@ constexpr rt_port value_port(const char* name, std::uint32_t rank, const char* s
   return {sizeof(rt_port), RT_PORT_VALUE, name, dtypes, rank, shape};
 }
 constexpr rt_port weight_port(const char* name, std::uint32_t rank, const char* shape) {
-  return {sizeof(rt_port), RT_PORT_WEIGHT, name,
-          RT_DTYPE_BIT(RT_F32) | RT_DTYPE_BIT(RT_BF16) | RT_DTYPE_BIT(RT_F16), rank, shape};
+  return {sizeof(rt_port),
+          RT_PORT_WEIGHT,
+          name,
+          RT_DTYPE_BIT(RT_F32) | RT_DTYPE_BIT(RT_BF16) | RT_DTYPE_BIT(RT_F16),
+          rank,
+          shape};
 }
 constexpr rt_attr_spec int_attr(const char* name, double minimum, double maximum, const char* doc) {
-  return {sizeof(rt_attr_spec), RT_ATTR_INT, name, 1, 0, 0, 0, nullptr, minimum, maximum, nullptr,
-          doc};
+  return {
+      sizeof(rt_attr_spec), RT_ATTR_INT, name, 1, 0, 0, 0, nullptr, minimum, maximum, nullptr, doc};
 }
 constexpr rt_attr_spec int_attr_or(const char* name, std::int64_t otherwise, double minimum,
                                    double maximum, const char* doc) {
-  return {sizeof(rt_attr_spec), RT_ATTR_INT, name, 0, 0, otherwise, 0, nullptr, minimum, maximum,
-          nullptr, doc};
+  return {sizeof(rt_attr_spec),
+          RT_ATTR_INT,
+          name,
+          0,
+          0,
+          otherwise,
+          0,
+          nullptr,
+          minimum,
+          maximum,
+          nullptr,
+          doc};
 }
 constexpr rt_attr_spec real_attr(const char* name, double minimum, double maximum,
                                  const char* doc) {
-  return {sizeof(rt_attr_spec), RT_ATTR_FLOAT, name, 1, 0, 0, 0, nullptr, minimum, maximum,
-          nullptr, doc};
+  return {sizeof(rt_attr_spec),
+          RT_ATTR_FLOAT,
+          name,
+          1,
+          0,
+          0,
+          0,
+          nullptr,
+          minimum,
+          maximum,
+          nullptr,
+          doc};
 }
 constexpr rt_attr_spec real_attr_or(const char* name, double otherwise, double minimum,
                                     double maximum, const char* doc) {
-  return {sizeof(rt_attr_spec), RT_ATTR_FLOAT, name, 0, 0, 0, otherwise, nullptr, minimum, maximum,
-          nullptr, doc};
+  return {sizeof(rt_attr_spec),
+          RT_ATTR_FLOAT,
+          name,
+          0,
+          0,
+          0,
+          otherwise,
+          nullptr,
+          minimum,
+          maximum,
+          nullptr,
+          doc};
 }
 constexpr rt_attr_spec bool_attr_or(const char* name, bool otherwise, const char* doc) {
-  return {sizeof(rt_attr_spec), RT_ATTR_BOOL, name, 0, 0, otherwise, 0, nullptr, 0, 1, nullptr,
-          doc};
+  return {
+      sizeof(rt_attr_spec), RT_ATTR_BOOL, name, 0, 0, otherwise, 0, nullptr, 0, 1, nullptr, doc};
 }
 constexpr rt_attr_spec string_attr_or(const char* name, const char* otherwise, const char* choices,
                                       const char* doc) {

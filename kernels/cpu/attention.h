@@ -1,9 +1,9 @@
 // Causal attention of grouped query heads over a KV cache, tile by tile.
 //
-// Keys are met in tiles of kTileKeys tokens that begin at multiples of kTileKeys; a tile is given as
-// the addresses of its rows [G, E], so these functions know nothing of stripes. Within a tile, and
-// from tile to tile, sums have one order, so the result for a query is a function of the keys it
-// sees and of nothing else: not of the step it came in, the split over threads, or the planner.
+// Keys are met in tiles of kTileKeys tokens that begin at multiples of kTileKeys; a tile is given
+// as the addresses of its rows [G, E], so these functions know nothing of stripes. Within a tile,
+// and from tile to tile, sums have one order, so the result for a query is a function of the keys
+// it sees and of nothing else: not of the step it came in, the split over threads, or the planner.
 #pragma once
 
 #include <stdint.h>
@@ -19,7 +19,7 @@ struct AttentionShape {
   uint32_t kv_heads;    // G
   uint32_t head_width;  // E
   float scale;
-  float softcap;  // 0: off
+  float softcap;    // 0: off
   Element element;  // of K and V
 };
 
@@ -59,15 +59,17 @@ struct QueryBlock {
   uint32_t tokens;
   uint32_t kv_begin;
   uint32_t kv_end;
-  uint32_t sub_keys;     // keys per walk over the kv heads: 8 to walk whole rows, 64 to reuse a panel
-  float* q;              // f32[rows, E']
-  float* sum_v;          // f32[rows, E']
+  uint32_t sub_keys;  // keys per walk over the kv heads: 8 to walk whole rows, 64 to reuse a panel
+  float* q;           // f32[rows, E']
+  float* sum_v;       // f32[rows, E']
   SoftmaxState* states;  // [rows]
   float* scores;         // f32[rows, kTileKeys], scratch
   float* panel;          // f32[kTileKeys, E'], scratch
 };
 
-constexpr uint64_t padded_width(uint64_t head_width) { return (head_width + 7) / 8 * 8; }
+constexpr uint64_t padded_width(uint64_t head_width) {
+  return (head_width + 7) / 8 * 8;
+}
 
 // Copies the block's rows of q f32[tokens, H*E] (row 0: the block's first token).
 void load_queries_avx2(const AttentionShape& shape, const QueryBlock& block, const float* q);

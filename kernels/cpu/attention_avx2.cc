@@ -1,9 +1,9 @@
 // Attention with AVX2: scores of 3 query rows x 4 keys at a time, then softmax, then the weighted
 // sum of V rows in tiles of 3 query rows x 32 columns.
 //
-// Rows of K and V are widened to f32 in a panel that all query rows of a kv head use, or, where a kv
-// head has one query row, straight from the cache. Every product and sum has the same order either
-// way: a score sums its E' columns in 8 lanes, a column of the output its keys in order.
+// Rows of K and V are widened to f32 in a panel that all query rows of a kv head use, or, where a
+// kv head has one query row, straight from the cache. Every product and sum has the same order
+// either way: a score sums its E' columns in 8 lanes, a column of the output its keys in order.
 //
 // Decode moves (bytes(K row) + bytes(V row)) per key and is bound by reading them where heads are
 // not shared (Phi-3), by arithmetic where 8 heads share one (TinyLlama: 4 FLOP per byte and head).
@@ -91,18 +91,23 @@ inline void add_value_rows(const float* weights, Rows v, uint32_t first, uint32_
   if (e + 8 <= width) add_values<element, M, 1>(weights, v, first, last, width, sum + e);
 }
 
+// Rows are taken by threes, a rest of 1, 2 or 4 as 1, 2 or 2 + 2: one row alone has too few sums
+// under way to fill the 4 cycles of an FMA.
+inline uint32_t rows_at_once(uint32_t left) { return left >= 3 && left != 4 ? 3 : left >= 2 ? 2 : 1; }
+
 // Keys [first, last) of the tile against `rows` query rows.
 template <Element element>
 inline void score_rows(const float* q, uint32_t rows, uint64_t width, Rows k, uint32_t first,
                        uint32_t last, float* scores) {
   for (uint32_t i = first; i < last; i += 4) {
     const Rows quad = {k.row + i, k.bytes};
-    uint32_t r = 0;
-    for (; r + 3 <= rows; r += 3) {
-      score<element, 3, 4>(q + r * width, width, quad, scores + r * kTileKeys + i);
-    }
-    for (; r < rows; ++r) {
-      score<element, 1, 4>(q + r * width, width, quad, scores + r * kTileKeys + i);
+    for (uint32_t r = 0, step; r < rows; r += step) {
+      const float* from = q + r * width;
+      float* to = scores + r * kTileKeys + i;
+      step = rows_at_once(rows - r);
+      if (step == 3) score<element, 3, 4>(from, width, quad, to);
+      if (step == 2) score<element, 2, 4>(from, width, quad, to);
+      if (step == 1) score<element, 1, 4>(from, width, quad, to);
     }
   }
 }
@@ -110,12 +115,13 @@ inline void score_rows(const float* q, uint32_t rows, uint64_t width, Rows k, ui
 template <Element element>
 inline void add_rows(const float* weights, uint32_t rows, Rows v, uint32_t first, uint32_t last,
                      uint64_t width, float* sum) {
-  uint32_t r = 0;
-  for (; r + 3 <= rows; r += 3) {
-    add_value_rows<element, 3, 4>(weights + r * kTileKeys, v, first, last, width, sum + r * width);
-  }
-  for (; r < rows; ++r) {
-    add_value_rows<element, 1, 8>(weights + r * kTileKeys, v, first, last, width, sum + r * width);
+  for (uint32_t r = 0, step; r < rows; r += step) {
+    const float* from = weights + r * kTileKeys;
+    float* to = sum + r * width;
+    step = rows_at_once(rows - r);
+    if (step == 3) add_value_rows<element, 3, 4>(from, v, first, last, width, to);
+    if (step == 2) add_value_rows<element, 2, 4>(from, v, first, last, width, to);
+    if (step == 1) add_value_rows<element, 1, 8>(from, v, first, last, width, to);
   }
 }
 
@@ -136,22 +142,27 @@ inline void widen_rows(Rows from, uint32_t first, uint32_t last, uint64_t head_w
   }
 }
 
-// One row's scores of keys [begin, end) become weights; the others become 0. Returns by how much
-// the sums so far fade.
+// All ones in the lanes of keys [begin, end), for the eight from key i.
+inline __m256 seen_lanes(uint32_t i, uint32_t begin, uint32_t end) {
+  const __m256i key = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+                                       _mm256_set1_epi32((int)i));
+  return _mm256_castsi256_ps(
+      _mm256_and_si256(_mm256_cmpgt_epi32(key, _mm256_set1_epi32((int)begin - 1)),
+                       _mm256_cmpgt_epi32(_mm256_set1_epi32((int)end), key)));
+}
+
+// One row's scores of keys [begin, end) become weights; those beside them, up to a multiple of 8,
+// become 0. Returns by how much the sums so far fade.
 inline float soften(const AttentionShape& shape, uint32_t begin, uint32_t end, float* scores,
                     SoftmaxState* state) {
   const __m256 scale = _mm256_set1_ps(shape.scale);
   const __m256 cap = _mm256_set1_ps(shape.softcap);
   const __m256 never = _mm256_set1_ps(-__builtin_inff());
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   __m256 largest = never;
   for (uint32_t i = begin / 8 * 8; i < end; i += 8) {
-    const __m256i key = _mm256_add_epi32(lane, _mm256_set1_epi32((int)i));
-    const __m256i seen = _mm256_and_si256(_mm256_cmpgt_epi32(key, _mm256_set1_epi32((int)begin - 1)),
-                                          _mm256_cmpgt_epi32(_mm256_set1_epi32((int)end), key));
     __m256 s = _mm256_mul_ps(_mm256_loadu_ps(scores + i), scale);
     if (shape.softcap > 0) s = _mm256_mul_ps(cap, tanh8(_mm256_div_ps(s, cap)));
-    s = _mm256_blendv_ps(never, s, _mm256_castsi256_ps(seen));
+    if (i < begin || i + 8 > end) s = _mm256_blendv_ps(never, s, seen_lanes(i, begin, end));
     _mm256_storeu_ps(scores + i, s);
     largest = _mm256_max_ps(largest, s);
   }
@@ -184,8 +195,8 @@ struct Meeting {
   uint64_t width = padded_width(shape.head_width);
   uint32_t group = shape.heads / shape.kv_heads;
   uint32_t rows = block.tokens * group;  // of one kv head
-  // Without a second row to share it, widening into the panel is a detour.
-  bool direct = rows == 1 && width == shape.head_width;
+  // For up to three rows widening into the panel is a detour.
+  bool direct = block.tokens == 1 && rows <= 3 && width == shape.head_width;
 
   Rows rows_of(const unsigned char* const* row, uint32_t g) const {
     return {row, uint64_t{g} * shape.head_width * kBytes<element>};
@@ -203,11 +214,14 @@ struct Meeting {
     const float* q = block.q + row_index(g) * width;
     float* scores = block.scores + row_index(g) * kTileKeys;
     if (direct && last - first == kSub) {
-      const Rows k = rows_of(tile.k + first, g);
-      return score<element, 1, kSub>(q, width, k, scores + first);
+      if (rows > 1) {
+        return score_rows<element>(q, rows, width, rows_of(tile.k, g), first, last, scores);
+      }
+      return score<element, 1, kSub>(q, width, rows_of(tile.k + first, g), scores + first);
     }
     widen_rows<element>(rows_of(tile.k, g), first, last, shape.head_width, width, block.panel);
-    // Four at a time: rows of the panel before and after may hold anything, their scores are unseen.
+    // Four at a time: rows of the panel before and after may hold anything, their scores are
+    // unseen.
     score_rows<Element::kF32>(q, rows, width, {panel, 0}, first / 4 * 4, last, scores);
   }
 
@@ -216,9 +230,7 @@ struct Meeting {
     const float* weights = block.scores + row_index(g) * kTileKeys;
     float* sum = block.sum_v + row_index(g) * width;
     const Rows v = rows_of(tile.v, g);
-    if (direct) {
-      return add_value_rows<element, 1, 8>(weights, v, first, last, width, sum);
-    }
+    if (direct) return add_rows<element>(weights, rows, v, first, last, width, sum);
     widen_rows<element>(v, first, last, shape.head_width, width, block.panel);
     // Tokens that see all of these keys go together, any other on its own.
     for (uint32_t t = 0; t < block.tokens;) {
@@ -235,16 +247,6 @@ struct Meeting {
     }
   }
 
-  void fetch(const unsigned char* const* next, uint32_t first, uint32_t last) const {
-    const uint64_t begin = uint64_t{block.kv_begin} * shape.head_width * kBytes<element>;
-    const uint64_t end = uint64_t{block.kv_end} * shape.head_width * kBytes<element>;
-    for (uint32_t i = first; i < last; ++i) {
-      for (uint64_t at = begin; at < end; at += 64) {
-        _mm_prefetch((const char*)next[i] + at, _MM_HINT_T1);
-      }
-    }
-  }
-
   void soften_rows(const uint32_t* begins, const uint32_t* ends) {
     for (uint32_t g = block.kv_begin; g < block.kv_end; ++g) {
       for (uint32_t r = 0; r < rows; ++r) {
@@ -252,8 +254,8 @@ struct Meeting {
         const uint32_t begin = begins[r / group];
         const uint32_t end = ends[r / group];
         if (begin >= end) continue;
-        const float fade = soften(shape, begin, end, block.scores + at * kTileKeys,
-                                  &block.states[at]);
+        const float fade =
+            soften(shape, begin, end, block.scores + at * kTileKeys, &block.states[at]);
         if (fade != 1.0f) multiply(fade, width, block.sum_v + at * width);
       }
     }
@@ -302,8 +304,8 @@ void load_queries_avx2(const AttentionShape& shape, const QueryBlock& block, con
 }
 
 void reset_avx2(const AttentionShape& shape, const QueryBlock& block) {
-  const uint64_t rows = uint64_t{block.tokens} * (block.kv_end - block.kv_begin) *
-                        (shape.heads / shape.kv_heads);
+  const uint64_t rows =
+      uint64_t{block.tokens} * (block.kv_end - block.kv_begin) * (shape.heads / shape.kv_heads);
   memset(block.sum_v, 0, rows * padded_width(shape.head_width) * sizeof(float));
   for (uint64_t r = 0; r < rows; ++r) block.states[r] = {-__builtin_inff(), 0};
 }

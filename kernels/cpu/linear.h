@@ -5,8 +5,8 @@
 //
 //   K is cut into runs of kRun, a run into blocks of kBlock. Four chains of 8 lanes sum a run, each
 //   from zero: chain c takes the blocks c, c + 4, c + 8, ..., lane j of it the elements k = j mod 8
-//   of these, in order. Lanes are added as ((0 + 4) + (1 + 5)) + ((2 + 6) + (3 + 7)), chains and runs
-//   in order.
+//   of these, in order. Lanes are added as ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)), chains and
+//   runs in order.
 //
 // Four chains, because one waits 4 cycles for each of its sums; a block is a line of memory (64
 // bytes of bf16), so that a matrix-vector product reads the weight in one stream, and two lines of
@@ -32,8 +32,8 @@ struct Matrix {
 
 // x f32[T, K]. Computes columns [begin, end) of the result; `out` is where column `begin` of row 0
 // goes, and rows are `stride` apart.
-using LinearKernel = void (*)(const float* x, uint64_t tokens, const Matrix& weight,
-                              uint64_t begin, uint64_t end, float* out, uint64_t stride);
+using LinearKernel = void (*)(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin,
+                              uint64_t end, float* out, uint64_t stride);
 
 void linear_portable(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin,
                      uint64_t end, float* out, uint64_t stride);

@@ -13,9 +13,8 @@ constexpr uint64_t kColumns = 16;
 // Both are x * sigmoid(z): silu with z = x, gelu_tanh with z = 2 sqrt(2/pi) (x + 0.044715 x^3),
 // for (1 + tanh(z/2)) / 2 = sigmoid(z). This form has no cancellation for negative x.
 float activate(Activation activation, float x) {
-  const float z = activation == Activation::kSilu
-                      ? x
-                      : 1.5957691216057308f * (x + 0.044715f * x * x * x);
+  const float z =
+      activation == Activation::kSilu ? x : 1.5957691216057308f * (x + 0.044715f * x * x * x);
   return x / (1.0f + std::exp(-z));
 }
 

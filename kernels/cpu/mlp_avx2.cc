@@ -1,5 +1,6 @@
 // The gated feed-forward block: 16 rows of gate, then 16 rows of up, then their activation while
-// both products are in the first-level cache. So a thread walks two streams in turns, never at once.
+// both products are in the first-level cache. So a thread walks two streams in turns, never at
+// once.
 #include "kernels/cpu/mlp.h"
 #include "kernels/cpu/vector_avx2.h"
 
@@ -39,8 +40,8 @@ void gate_up_avx2(const float* x, uint64_t tokens, const Matrix& gate, const Mat
         float* to = hidden + (t + i) * stride + (f - begin);
         for (uint64_t j = 0; j < columns; j += 8) {
           const uint64_t at = i * kColumns + j;
-          const __m256 v = _mm256_mul_ps(activate(activation, _mm256_loadu_ps(g + at)),
-                                         _mm256_loadu_ps(u + at));
+          const __m256 v =
+              _mm256_mul_ps(activate(activation, _mm256_loadu_ps(g + at)), _mm256_loadu_ps(u + at));
           if (j + 8 <= columns) {
             _mm256_storeu_ps(to + j, v);
           } else {

@@ -15,7 +15,9 @@ namespace rt::cpu {
 // Numbered as rt_dtype, which the plugins cast to this.
 enum class Element : uint32_t { kF32 = 1, kBf16 = 2, kF16 = 3 };
 
-static inline uint64_t element_bytes(Element element) { return element == Element::kF32 ? 4 : 2; }
+static inline uint64_t element_bytes(Element element) {
+  return element == Element::kF32 ? 4 : 2;
+}
 
 static inline uint32_t bits_of(float value) {
   uint32_t bits;
@@ -29,7 +31,9 @@ static inline float float_of(uint32_t bits) {
   return value;
 }
 
-static inline float widen_bf16(uint16_t half) { return float_of((uint32_t)half << 16); }
+static inline float widen_bf16(uint16_t half) {
+  return float_of((uint32_t)half << 16);
+}
 
 // Without a branch, so that loops over it vectorise: the exponent is rebiased by a product with
 // 2^112, which also makes subnormals right; infinity and NaN are rebiased a second time.

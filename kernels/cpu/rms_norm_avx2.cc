@@ -17,8 +17,8 @@ float mean_square(const float* x, uint64_t width) {
     }
   }
   for (; i < width; i += 8) {
-    const __m256 v = i + 8 <= width ? _mm256_loadu_ps(x + i)
-                                    : load_part<Element::kF32>(x + i, width - i);
+    const __m256 v =
+        i + 8 <= width ? _mm256_loadu_ps(x + i) : load_part<Element::kF32>(x + i, width - i);
     chains[0] = _mm256_fmadd_ps(v, v, chains[0]);
   }
   return sum_lanes(_mm256_add_ps(_mm256_add_ps(chains[0], chains[1]),

@@ -22,8 +22,8 @@ struct Row {
 };
 
 bool penalises(const SamplingRule& rule) {
-  return rule.history_count > 0 && (rule.repeat_penalty != 1 || rule.presence_penalty != 0 ||
-                                    rule.frequency_penalty != 0);
+  return rule.history_count > 0 &&
+         (rule.repeat_penalty != 1 || rule.presence_penalty != 0 || rule.frequency_penalty != 0);
 }
 
 double clean(double logit) {

@@ -1,8 +1,8 @@
 // From one row of logits to a token id.
 //
 // All arithmetic is in double and follows the sample schema step by step, so that the id is that of
-// the reference. Only a sum differs: the mass that top_p is a share of, where top_k is off, is added
-// by rising id instead of falling probability (a last-bit difference of a double).
+// the reference. Only a sum differs: the mass that top_p is a share of, where top_k is off, is
+// added by rising id instead of falling probability (a last-bit difference of a double).
 #pragma once
 
 #include <stdint.h>
@@ -29,7 +29,9 @@ int64_t argmax_portable(const float* logits, uint64_t count);
 int64_t argmax_avx2(const float* logits, uint64_t count);
 
 // Bytes of scratch that sample_row needs for V ids.
-constexpr uint64_t sample_scratch_bytes(uint64_t count) { return count * (8 + 4); }
+constexpr uint64_t sample_scratch_bytes(uint64_t count) {
+  return count * (8 + 4);
+}
 
 // The chosen id, or -1 if no logit can be chosen. scratch is 8-byte aligned.
 int64_t sample_row(const float* logits, uint64_t count, const SamplingRule& rule,

@@ -10,7 +10,9 @@
 
 namespace rt::cpu {
 
-static inline __m256 load_f32(const void* p) { return _mm256_loadu_ps((const float*)p); }
+static inline __m256 load_f32(const void* p) {
+  return _mm256_loadu_ps((const float*)p);
+}
 
 // One shuffle: both halves hold the 16 bytes, each picks four elements into the upper halves of its
 // lanes. (vpmovzxwd and a shift take three operations of the same two ports on Zen 3, which caps a
@@ -51,24 +53,23 @@ static inline void store_part(float* p, __m256 v, uint64_t count) {
   memcpy(p, lanes, count * sizeof(float));
 }
 
-// ((0+4)+(1+5)) + ((2+6)+(3+7)), the order of all sums over lanes.
+// ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)), the order of all sums over lanes.
 static inline float sum_lanes(__m256 v) {
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  const __m128 two = _mm_hadd_ps(four, four);
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-// sum_lanes of four vectors at once.
+// sum_lanes of four vectors at once. Blends may use any port, shuffles two: half of each.
 static inline __m128 sum_lanes(__m256 a, __m256 b, __m256 c, __m256 d) {
-  const __m256 low_ab = _mm256_permute2f128_ps(a, b, 0x20);
-  const __m256 high_ab = _mm256_permute2f128_ps(a, b, 0x31);
-  const __m256 low_cd = _mm256_permute2f128_ps(c, d, 0x20);
-  const __m256 high_cd = _mm256_permute2f128_ps(c, d, 0x31);
-  const __m256 ab = _mm256_add_ps(low_ab, high_ab);  // a04 a15 a26 a37 | b..
-  const __m256 cd = _mm256_add_ps(low_cd, high_cd);
-  const __m256 pairs = _mm256_hadd_ps(ab, cd);  // a0145 a2367 c.. c.. | b.. b.. d.. d..
-  const __m256 sums = _mm256_hadd_ps(pairs, pairs);  // a c a c | b d b d
-  return _mm_unpacklo_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
+  const __m256 ab =
+      _mm256_add_ps(_mm256_blend_ps(a, b, 0xf0), _mm256_permute2f128_ps(a, b, 0x21));
+  const __m256 cd =
+      _mm256_add_ps(_mm256_blend_ps(c, d, 0xf0), _mm256_permute2f128_ps(c, d, 0x21));
+  const __m256 pairs =  // a0+2 a1+3 c0+2 c1+3 | b.. b.. d.. d..
+      _mm256_add_ps(_mm256_blend_ps(ab, cd, 0xcc), _mm256_shuffle_ps(ab, cd, 0x4e));
+  const __m256 sums = _mm256_add_ps(pairs, _mm256_permute_ps(pairs, 0xb1));  // a a c c | b b d d
+  return _mm_blend_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1), 0xa);
 }
 
 static inline float max_lanes(__m256 v) {
@@ -92,10 +93,9 @@ static inline __m256 exp8(__m256 x) {
   p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.5558f2p-5f));
   p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.555492p-3f));
   p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(0x1.fffffcp-2f));
-  const __m256 e = _mm256_add_ps(
-      _mm256_fmadd_ps(_mm256_mul_ps(r, r), p, r), _mm256_set1_ps(1.0f));
-  const __m256i power = _mm256_slli_epi32(
-      _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+  const __m256 e = _mm256_add_ps(_mm256_fmadd_ps(_mm256_mul_ps(r, r), p, r), _mm256_set1_ps(1.0f));
+  const __m256i power =
+      _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
   return _mm256_andnot_ps(flushed, _mm256_mul_ps(e, _mm256_castsi256_ps(power)));
 }
 
@@ -115,8 +115,7 @@ static inline __m256 tanh8(__m256 x) {
   const __m256 e = exp8(_mm256_add_ps(magnitude, magnitude));
   const __m256 tail = _mm256_div_ps(_mm256_set1_ps(2.0f), _mm256_add_ps(e, one));
   const __m256 far = _mm256_or_ps(_mm256_sub_ps(one, tail), sign);
-  return _mm256_blendv_ps(near, far,
-                          _mm256_cmp_ps(magnitude, _mm256_set1_ps(0.625f), _CMP_NLT_UQ));
+  return _mm256_blendv_ps(near, far, _mm256_cmp_ps(magnitude, _mm256_set1_ps(0.625f), _CMP_NLT_UQ));
 }
 
 }  // namespace rt::cpu

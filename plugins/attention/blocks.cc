@@ -3,7 +3,9 @@
 namespace rt::cpu {
 namespace {
 
-constexpr std::uint64_t up(std::uint64_t bytes) { return (bytes + 63) / 64 * 64; }
+constexpr std::uint64_t up(std::uint64_t bytes) {
+  return (bytes + 63) / 64 * 64;
+}
 
 std::uint64_t position_of(const rt_step& step, std::uint64_t token) {
   return static_cast<std::uint64_t>(step.positions[token]);
@@ -215,9 +217,8 @@ void BlockAttention::prefill_block(const sdk::Call& call, std::uint32_t b, std::
                                    std::uint64_t index, std::uint32_t worker) {
   const rt_step& step = call.step();
   const std::uint64_t row = sizes_.heads * node_.shape.head_width;
-  const auto token =
-      static_cast<std::uint32_t>(step.token_offsets[b]) +
-      static_cast<std::uint32_t>(index * block_tokens());
+  const auto token = static_cast<std::uint32_t>(step.token_offsets[b]) +
+                     static_cast<std::uint32_t>(index * block_tokens());
   const auto end = static_cast<std::uint32_t>(step.token_offsets[b + 1]);
   const Scratch own = scratch(call, worker);
   QueryBlock block = own.block;

@@ -32,9 +32,9 @@ class BlockAttention {
   // The workspace: one scratch per worker, the slots of a round, the totals of one sequence.
   struct Sizes {
     explicit Sizes(const sdk::Node& node);
-    std::uint64_t width;        // E'
-    std::uint64_t heads;        // H
-    std::uint64_t rows;         // of a scratch
+    std::uint64_t width;  // E'
+    std::uint64_t heads;  // H
+    std::uint64_t rows;   // of a scratch
     std::uint64_t workers;
     std::uint64_t slots;
     std::uint64_t scratch_bytes;

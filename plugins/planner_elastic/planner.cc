@@ -22,7 +22,8 @@ std::uint64_t stripe_tokens(const sdk::PlanProblem& problem) {
 struct Elastic {
   static void plan(const sdk::PlanProblem& problem, sdk::PlanSink& sink) {
     if (problem.c().can_reserve == 0) {
-      throw sdk::Refusal("expected a device that can reserve address space; use `exact` or `static`");
+      throw sdk::Refusal(
+          "expected a device that can reserve address space; use `exact` or `static`");
     }
     for (sdk::PlanClass& plan_class : problem.classes_by_window()) {
       plan_class.growth = RT_GROW_COMMIT;
@@ -43,9 +44,9 @@ struct Elastic {
 constexpr rt_planner kElastic = sdk::planner<Elastic>(
     "elastic", "reserves addresses once, commits memory as the conversation grows", kOptions, 1);
 constexpr const rt_planner* kPlanners[] = {&kElastic};
-constexpr rt_plugin kPlugin{sizeof(rt_plugin), RT_ABI_MAJOR, RT_ABI_MINOR, 1,       "planner_elastic",
-                            "0.1.0",           0,            0,            1,       0,
-                            nullptr,           nullptr,      kPlanners,    nullptr};
+constexpr rt_plugin kPlugin{
+    sizeof(rt_plugin), RT_ABI_MAJOR, RT_ABI_MINOR, 1,      "planner_elastic", "0.1.0", 0, 0, 1, 0,
+    nullptr,           nullptr,      kPlanners,    nullptr};
 
 RT_MANIFEST(
     "plugin: planner_elastic\n"

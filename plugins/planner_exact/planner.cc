@@ -39,9 +39,9 @@ struct Exact {
 constexpr rt_planner kExact =
     sdk::planner<Exact>("exact", "declared prompt + new tokens, copied when passed", kOptions, 1);
 constexpr const rt_planner* kPlanners[] = {&kExact};
-constexpr rt_plugin kPlugin{sizeof(rt_plugin), RT_ABI_MAJOR, RT_ABI_MINOR, 1,       "planner_exact",
-                            "0.1.0",           0,            0,            1,       0,
-                            nullptr,           nullptr,      kPlanners,    nullptr};
+constexpr rt_plugin kPlugin{
+    sizeof(rt_plugin), RT_ABI_MAJOR, RT_ABI_MINOR, 1,      "planner_exact", "0.1.0", 0, 0, 1, 0,
+    nullptr,           nullptr,      kPlanners,    nullptr};
 
 RT_MANIFEST(
     "plugin: planner_exact\n"

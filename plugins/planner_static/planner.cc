@@ -22,9 +22,9 @@ struct Static {
 constexpr rt_planner kStatic =
     sdk::planner<Static>("static", "whole context, allocated at the first token", nullptr, 0);
 constexpr const rt_planner* kPlanners[] = {&kStatic};
-constexpr rt_plugin kPlugin{sizeof(rt_plugin), RT_ABI_MAJOR, RT_ABI_MINOR, 1,       "planner_static",
-                            "0.1.0",           0,            0,            1,       0,
-                            nullptr,           nullptr,      kPlanners,    nullptr};
+constexpr rt_plugin kPlugin{
+    sizeof(rt_plugin), RT_ABI_MAJOR, RT_ABI_MINOR, 1,      "planner_static", "0.1.0", 0, 0, 1, 0,
+    nullptr,           nullptr,      kPlanners,    nullptr};
 
 RT_MANIFEST(
     "plugin: planner_static\n"

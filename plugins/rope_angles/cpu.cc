@@ -48,10 +48,9 @@ struct RopeAngles {
          [&](std::uint64_t begin, std::uint64_t end, std::uint32_t) {
            for (std::uint64_t t = begin; t < end; ++t) {
              const bool is_long = longrope && step.rope_regimes[step.token_sequence[t]] != 0;
-             rope_angles_portable(step.positions[t],
-                                  (is_long ? long_frequencies : short_frequencies).data(), half,
-                                  magnitude, call.out<float>(0) + t * half,
-                                  call.out<float>(1) + t * half);
+             rope_angles_portable(
+                 step.positions[t], (is_long ? long_frequencies : short_frequencies).data(), half,
+                 magnitude, call.out<float>(0) + t * half, call.out<float>(1) + t * half);
            }
          });
   }

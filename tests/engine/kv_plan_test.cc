@@ -10,9 +10,13 @@
 namespace rt {
 namespace {
 
-std::string no_text() { return ""; }
+std::string no_text() {
+  return "";
+}
 
-rt_status silent_fail(const rt_host*, rt_status code, const char*) { return code; }
+rt_status silent_fail(const rt_host*, rt_status code, const char*) {
+  return code;
+}
 constexpr rt_host kHost{sizeof(rt_host), 0, 1, 0, silent_fail, nullptr, nullptr};
 
 KvProblem problem() {
@@ -47,7 +51,9 @@ struct Changed {
 
 constexpr rt_planner kChanged = sdk::planner<Changed>("changed", "", nullptr, 0);
 
-Result<KvPlan> make() { return KvPlan::make(kChanged, &kHost, no_text, problem(), {}); }
+Result<KvPlan> make() {
+  return KvPlan::make(kChanged, &kHost, no_text, problem(), {});
+}
 
 class LyingPlanner : public testing::Test {
  protected:

@@ -4,7 +4,9 @@
 namespace rt::test {
 namespace {
 
-std::string folder() { return shared_path("models/tinystories656K"); }
+std::string folder() {
+  return shared_path("models/tinystories656K");
+}
 
 struct Case {
   std::string name;
@@ -66,8 +68,9 @@ TEST_P(Tinystories, ReproducesGoldenIdsInRaggedBatches) {
     }
     for (int k = 0; k < 2; ++k) {
       const auto& golden = all[i + k].answer;
-      EXPECT_EQ(answers[k], std::vector<std::int32_t>(
-                                golden.begin(), golden.begin() + static_cast<std::ptrdiff_t>(count)))
+      EXPECT_EQ(answers[k],
+                std::vector<std::int32_t>(golden.begin(),
+                                          golden.begin() + static_cast<std::ptrdiff_t>(count)))
           << all[i + k].name;
     }
   }

@@ -57,12 +57,10 @@ struct Conversation {
     const std::int64_t k_width = shape.kv_heads * shape.width;
     Problem p;
     p.name = p.op = "attention";
-    p.attrs = {{"heads", shape.heads},
-               {"kv_heads", shape.kv_heads},
-               {"head_width", shape.width},
-               {"scale", 1 / std::sqrt(static_cast<double>(shape.width))},
-               {"softcap", shape.softcap},
-               {"window", shape.window}};
+    p.attrs = {
+        {"heads", shape.heads},      {"kv_heads", shape.kv_heads},
+        {"head_width", shape.width}, {"scale", 1 / std::sqrt(static_cast<double>(shape.width))},
+        {"softcap", shape.softcap},  {"window", shape.window}};
     p.inputs = {{RT_F32, {RT_DIM_TOKENS, q_width}, rows(q, q_width, past, count)},
                 {RT_F32, {RT_DIM_TOKENS, k_width}, rows(k, k_width, past, count)},
                 {RT_F32, {RT_DIM_TOKENS, k_width}, rows(v, k_width, past, count)}};
@@ -111,8 +109,8 @@ TEST_P(AttentionBits, DependOnTheKeysAlone) {
   const rt_schema& schema = *find_schema("attention");
   const Conversation all(shape);
   const KvSpec plain;
-  const RunOutcome expected = run(schema, *find_reference("attention"),
-                                  all.step(plain, shape.past, shape.tokens), {});
+  const RunOutcome expected =
+      run(schema, *find_reference("attention"), all.step(plain, shape.past, shape.tokens), {});
   const RunOutcome whole = run(schema, *subject, all.step(plain, shape.past, shape.tokens), {});
   ASSERT_EQ(whole.status, RT_OK) << whole.text;
   EXPECT_EQ(difference(whole, expected, schema.tolerance_absolute, schema.tolerance_relative), "");

@@ -16,7 +16,9 @@
 
 namespace rt::test {
 
-inline std::string source_path(const std::string& path) { return RT_SOURCE_DIR "/" + path; }
+inline std::string source_path(const std::string& path) {
+  return RT_SOURCE_DIR "/" + path;
+}
 // The data beside the checkout; tests skip where it is absent.
 inline std::string shared_path(const std::string& path) {
   return RT_SOURCE_DIR "/../shared/data/" + path;

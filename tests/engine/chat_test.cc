@@ -1,0 +1,185 @@
+// Generation and conversation on top of the step: stop conditions, streaming, cache reuse.
+#include "core/engine/chat.h"
+
+#include "core/engine/generate.h"
+#include "core/engine/model.h"
+#include "tests/support/models.h"
+
+namespace rt::test {
+namespace {
+
+std::string folder() {
+  return shared_path("models/tinystories656K");
+}
+
+// tinystories has no chat format of its own; its tokenizer knows <s> and </s>, which is enough for
+// one made here.
+class Conversation : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!std::filesystem::exists(folder())) GTEST_SKIP() << "no " << folder();
+    EngineOptions options = exact_options("tinyllama.yaml", folder());
+    options.max_sequences = 2;
+    session_ = open_session(options);
+    ASSERT_TRUE(session_);
+    const Checkpoint& checkpoint = *session_->blueprint().checkpoint;
+    auto text = load_text(session_->graph(), folder(), &checkpoint.config(),
+                          checkpoint.generation_config());
+    ASSERT_TRUE(text.ok()) << text.error().message;
+    text_ = std::move(text).value();
+    text_.chat = {};
+    text_.chat.bos = "<s>";
+    text_.chat.user = {"", " "};
+    text_.chat.assistant = {"", "</s>"};
+    text_.has_chat = true;
+    options_.sampling = greedy();
+    options_.max_new_tokens = 24;
+  }
+
+  std::unique_ptr<Chat> chat() {
+    auto chat = Chat::start(*session_, text_, options_);
+    EXPECT_TRUE(chat.ok());
+    return std::move(chat).value();
+  }
+
+  std::string ask(Chat& chat, const std::string& message) {
+    auto answer = chat.ask(message, {});
+    EXPECT_TRUE(answer.ok()) << answer.error().message;
+    return answer.ok() ? answer->text : "";
+  }
+
+  std::unique_ptr<Session> session_;
+  ModelText text_;
+  ChatOptions options_;
+};
+
+TEST_F(Conversation, ATurnEqualsTheSameTokensFromScratch) {
+  options_.ignore_end = true;  // so that every answer has 24 tokens
+  auto chat_ = chat();
+  ask(*chat_, "Once upon a time there was a dog.");
+  const std::string second = ask(*chat_, "The dog was happy.");
+  // The prompt of the second turn, as the cache holds it, fed to a fresh sequence.
+  const std::vector<std::int32_t> all = chat_->sequence().ids();
+  auto fresh = start(*session_);
+  const std::size_t answered = 24;
+  const std::vector<std::int32_t> prompt(all.begin(), all.end() - answered);
+  const auto ids = continue_greedy(*session_, *fresh, prompt, answered);
+  EXPECT_EQ(ids, std::vector<std::int32_t>(all.end() - answered, all.end()));
+  EXPECT_FALSE(second.empty());
+}
+
+TEST_F(Conversation, OnlyNewTokensArePrefilled) {
+  auto chat_ = chat();
+  ask(*chat_, "Once upon a time there was a dog.");
+  const std::uint64_t held = chat_->sequence().cached();
+  auto answer = chat_->ask("The dog was happy.", {});
+  ASSERT_TRUE(answer.ok());
+  EXPECT_EQ(answer->timings.cached_tokens, held);
+  EXPECT_LT(answer->timings.prompt_tokens, 16u);
+}
+
+TEST_F(Conversation, UndoAndClearGoBackExactly) {
+  auto chat_ = chat();
+  const std::string first = ask(*chat_, "Once upon a time there was a dog.");
+  const std::string second = ask(*chat_, "The dog was happy.");
+  ASSERT_TRUE(chat_->undo().ok());
+  EXPECT_EQ(ask(*chat_, "The dog was happy."), second);
+  ASSERT_TRUE(chat_->clear().ok());
+  EXPECT_EQ(session_->ledger().now()[MemoryKind::kKv], 0u);
+  EXPECT_EQ(ask(*chat_, "Once upon a time there was a dog."), first);
+}
+
+TEST_F(Conversation, AStreamShowsTheWholeTextInPieces) {
+  auto chat_ = chat();
+  std::string shown;
+  auto answer = chat_->ask("Once upon a time", [&](std::string_view piece) {
+    shown += piece;
+    return true;
+  });
+  ASSERT_TRUE(answer.ok());
+  EXPECT_EQ(shown, answer->text);
+  EXPECT_EQ(answer->finish, Finish::kLength);
+}
+
+TEST_F(Conversation, CancelKeepsTheTextSoFar) {
+  auto chat_ = chat();
+  int pieces = 0;
+  auto answer = chat_->ask("Once upon a time", [&](std::string_view) { return ++pieces < 5; });
+  ASSERT_TRUE(answer.ok());
+  EXPECT_EQ(answer->finish, Finish::kCancelled);
+  EXPECT_FALSE(answer->text.empty());
+  EXPECT_EQ(chat_->messages().size(), 2u);
+}
+
+TEST_F(Conversation, AFullContextIsReportedAndChangesNothing) {
+  options_.max_new_tokens.reset();
+  options_.ignore_end = true;
+  auto chat_ = chat();
+  auto answer = chat_->ask("Once upon a time", {});
+  ASSERT_TRUE(answer.ok());
+  EXPECT_EQ(answer->finish, Finish::kLength);
+  EXPECT_EQ(chat_->sequence().ids().size(), session_->context_tokens());
+  auto refused = chat_->ask("And then?", {});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().fault, Fault::kBadInput);
+  EXPECT_EQ(chat_->messages().size(), 2u);
+  EXPECT_EQ(chat_->sequence().ids().size(), session_->context_tokens());
+}
+
+TEST_F(Conversation, AStopStringCutsTheText) {
+  auto whole_chat = chat();
+  const std::string whole = ask(*whole_chat, "Once upon a time");
+  whole_chat.reset();
+  const std::string stop = whole.substr(whole.size() / 2, 4);
+  options_.stop = {stop};
+  auto cut_chat = chat();
+  auto cut = cut_chat->ask("Once upon a time", {});
+  ASSERT_TRUE(cut.ok());
+  EXPECT_EQ(cut->finish, Finish::kStop);
+  EXPECT_EQ(cut->text, whole.substr(0, whole.find(stop)));
+}
+
+TEST_F(Conversation, ASystemPromptWhereTheModelHasNoneIsRefused) {
+  options_.system = "Be brief.";
+  auto refused = Chat::start(*session_, text_, options_);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("no system role"), std::string::npos);
+}
+
+TEST_F(Conversation, TheSameSeedDrawsTheSameText) {
+  options_.sampling = Sampling{};
+  options_.sampling.seed = 7;
+  std::string texts[3];
+  for (int i = 0; i < 3; ++i) {
+    if (i == 2) options_.sampling.seed = 8;
+    auto chat_ = chat();
+    texts[i] = ask(*chat_, "Once upon a time");
+  }
+  EXPECT_EQ(texts[0], texts[1]);
+  EXPECT_NE(texts[0], texts[2]);
+}
+
+TEST_F(Conversation, AnOpenBudgetEndsAtTheMemoryLimit) {
+  EngineOptions options = exact_options("tinyllama.yaml", folder());
+  auto blueprint = draw(registry(), options);
+  ASSERT_TRUE(blueprint.ok());
+  auto need = (*blueprint)->memory(200, 0, true);
+  ASSERT_TRUE(need.ok());
+  options.memory_limit_bytes = need->owned();
+  auto session = open_session(options);
+  ASSERT_TRUE(session);
+  auto sequence = start(*session);
+  GenerateRequest request;
+  request.prompt = {1};
+  request.sampling = greedy();
+  auto generation = Generation::begin(*sequence, nullptr, request, session->context_tokens());
+  ASSERT_TRUE(generation.ok());
+  Generation* const one[] = {&*generation};
+  while (!generation->finished()) ASSERT_TRUE(advance(*session, one).ok());
+  EXPECT_EQ(generation->finish(), Finish::kMemory);
+  EXPECT_GE(generation->ids().size(), 199u);
+  EXPECT_LE(session->ledger().peak_owned(), options.memory_limit_bytes);
+}
+
+}  // namespace
+}  // namespace rt::test

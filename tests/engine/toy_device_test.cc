@@ -1,0 +1,113 @@
+// The same graphs on a device that is nothing like a CPU (tests/devices): memory the host cannot
+// read, asynchronous streams, 2 MiB granules, steps recorded once and replayed.
+#include "tests/support/models.h"
+
+namespace rt::test {
+namespace {
+
+Registry& toy_registry() {
+  static std::unique_ptr<Registry> one =
+      bundled_registry({RT_BINARY_DIR "/tests/plugins/toy.rtp.so"});
+  return *one;
+}
+
+EngineOptions on_toy(const std::string& fixture, const Json& golden) {
+  const std::string graph = golden.at("graph");
+  EngineOptions options =
+      exact_options(graph.substr(graph.find('/') + 1), source_path("tests/fixtures/" + fixture));
+  options.device = "toy";
+  options.device_options = {};
+  options.memory_limit_bytes = std::uint64_t{256} << 20;
+  options.step_tokens = 16;
+  return options;
+}
+
+class ToyDevice : public testing::TestWithParam<std::string> {};
+
+TEST_P(ToyDevice, RunsTheSameGraph) {
+  const Json golden = read_golden(source_path("tests/fixtures/" + GetParam() + "/golden.json"));
+  for (const char* planner : {"elastic", "static", "exact"}) {
+    SCOPED_TRACE(planner);
+    EngineOptions options = on_toy(GetParam(), golden);
+    options.planner = planner;
+    auto session = open_session(options, toy_registry());
+    ASSERT_TRUE(session);
+    session->keep_logits(true);
+    for (const Json& c : golden.at("cases")) {
+      SCOPED_TRACE(c.at("name").get<std::string>());
+      auto sequence = start(*session);
+      const std::vector<std::int32_t> answer = c.at("greedy_ids");
+      EXPECT_EQ(continue_greedy(*session, *sequence, c.at("prompt_ids"), answer.size()), answer);
+    }
+    auto plan = session->blueprint().memory(0, 0, false);
+    ASSERT_TRUE(plan.ok());
+    EXPECT_EQ(plan->owned() - (*plan)[MemoryKind::kKv],
+              session->ledger().now().owned() - session->ledger().now()[MemoryKind::kKv]);
+  }
+}
+
+// One recording serves every token of a growing conversation; growth by commit changes nothing
+// that was recorded.
+TEST_P(ToyDevice, GrowthNeedsNoNewRecording) {
+  const Json golden = read_golden(source_path("tests/fixtures/" + GetParam() + "/golden.json"));
+  EngineOptions options = on_toy(GetParam(), golden);
+  options.planner_options = {{"stripe", std::int64_t{4}}};
+  auto session = open_session(options, toy_registry());
+  ASSERT_TRUE(session);
+  auto sequence = start(*session);
+  continue_greedy(*session, *sequence, {1, 2, 3}, 100);
+  EXPECT_EQ(session->captures(), 1u);
+  EXPECT_EQ(session->ledger().events.copied_bytes, 0u);
+  EXPECT_EQ(session->ledger().events.address_changes, 0u);
+}
+
+TEST_P(ToyDevice, RaggedBatchesOfTwo) {
+  const Json golden = read_golden(source_path("tests/fixtures/" + GetParam() + "/golden.json"));
+  EngineOptions options = on_toy(GetParam(), golden);
+  options.max_sequences = 2;
+  auto session = open_session(options, toy_registry());
+  ASSERT_TRUE(session);
+  const Json& a = golden.at("cases").front();
+  const Json& b = golden.at("cases").back();
+  std::unique_ptr<Sequence> sequences[] = {start(*session), start(*session)};
+  Sequence* const batch[] = {sequences[0].get(), sequences[1].get()};
+  batch[0]->push(a.at("prompt_ids").get<std::vector<std::int32_t>>());
+  batch[1]->push(b.at("prompt_ids").get<std::vector<std::int32_t>>());
+  std::vector<std::int32_t> answers[2];
+  while (answers[0].size() < 64 || answers[1].size() < 64) {
+    auto rows = session->step(batch);
+    ASSERT_TRUE(rows.ok()) << rows.error().message;
+    for (const StepRow& row : *rows) {
+      const int k = row.sequence == batch[0] ? 0 : 1;
+      answers[k].push_back(row.sampled);
+      if (answers[k].size() < 64) batch[k]->push(row.sampled);
+    }
+  }
+  EXPECT_EQ(answers[0], a.at("greedy_ids").get<std::vector<std::int32_t>>());
+  EXPECT_EQ(answers[1], b.at("greedy_ids").get<std::vector<std::int32_t>>());
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, ToyDevice,
+                         testing::Values("gemma2", "phi3", "tinyllama", "phi3_longrope"),
+                         [](const auto& fixture) { return fixture.param; });
+
+TEST(ToyDeviceModel, ReproducesTinystories) {
+  const std::string folder = shared_path("models/tinystories656K");
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no " << folder;
+  const Json golden = read_golden(folder + "/golden.json");
+  EngineOptions options = exact_options("tinyllama.yaml", folder);
+  options.device = "toy";
+  options.device_options = {};
+  auto session = open_session(options, toy_registry());
+  ASSERT_TRUE(session);
+  for (const Json& c : golden.at("cases")) {
+    const std::vector<std::int32_t> prompt = c.at("prompt_ids");
+    std::vector<std::int32_t> all = c.at("greedy_ids");
+    all.erase(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(prompt.size()));
+    auto sequence = start(*session);
+    EXPECT_EQ(continue_greedy(*session, *sequence, prompt, all.size()), all);
+  }
+}
+
+}  // namespace
+}  // namespace rt::test

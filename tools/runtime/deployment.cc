@@ -1,0 +1,149 @@
+#include "tools/runtime/deployment.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <random>
+
+#include "core/base/text.h"
+#include "core/graph/graph.h"
+#include "tools/runtime/config_file.h"
+#include "tools/runtime/places.h"
+
+namespace rt {
+namespace {
+
+constexpr std::uint64_t kConfigLimitBytes = 16 << 20;
+
+// --config or RUNTIME_CONFIG, before anything else is known.
+Result<std::string> config_path(const Settings& early) {
+  if (early.text("config").empty()) return std::string();
+  return find_config(early.text("config"));
+}
+
+Status assign_command_line(const Arguments& arguments, Settings& settings) {
+  for (const Arguments::Assignment& assignment : arguments.assignments) {
+    RT_RETURN_IF_ERROR(settings.assign(*assignment.setting, assignment.values, assignment.flag,
+                                       Level::kCommandLine));
+  }
+  return {};
+}
+
+Status assign_sets(const std::vector<std::string>& sets, Settings& settings) {
+  for (const std::string& set : sets) {
+    const std::size_t equals = set.find('=');
+    if (equals == std::string::npos) {
+      return bad_input("--set: expected KEY=VALUE, found " + quote(set));
+    }
+    const std::string path = set.substr(0, equals);
+    RT_RETURN_IF_ERROR(
+        settings.assign_path(path, set.substr(equals + 1), "--set " + path, Level::kSet));
+  }
+  return {};
+}
+
+std::vector<Option> options_of(const std::vector<std::pair<std::string, std::string>>& pairs) {
+  std::vector<Option> options;
+  for (const auto& [name, value] : pairs) options.push_back({name, parse_option_value(value)});
+  return options;
+}
+
+// "cuda:1" is device cuda, number 1.
+Status read_device(const std::string& text, EngineOptions& options) {
+  const std::size_t colon = text.find(':');
+  options.device = text.substr(0, colon);
+  if (colon == std::string::npos) return {};
+  const std::string number = text.substr(colon + 1);
+  const bool digits = !number.empty() && number.size() < 4 &&
+                      number.find_first_not_of("0123456789") == std::string::npos;
+  if (!digits) return bad_input("--device: expected NAME or NAME:NUMBER, found " + quote(text));
+  options.device_index = static_cast<std::uint32_t>(integer_value(number));
+  return {};
+}
+
+}  // namespace
+
+Result<Settings> load_settings(const Arguments& arguments) {
+  Settings early;
+  RT_RETURN_IF_ERROR(early.assign_environment(arguments.verbs()));
+  RT_RETURN_IF_ERROR(assign_command_line(arguments, early));
+  RT_TRY(const std::string path, config_path(early));
+
+  Settings settings;
+  if (!path.empty()) RT_RETURN_IF_ERROR(read_config(path, settings));
+  RT_RETURN_IF_ERROR(assign_sets(early.list("set"), settings));
+  RT_RETURN_IF_ERROR(settings.assign_environment(arguments.verbs()));
+  RT_RETURN_IF_ERROR(assign_command_line(arguments, settings));
+  return settings;
+}
+
+Status add_generation_config(const std::string& folder, Settings& settings) {
+  const std::string path = folder + "/generation_config.json";
+  std::error_code code;
+  if (!std::filesystem::exists(path, code)) return {};
+  RT_TRY(const Json json, read_json(path, kConfigLimitBytes));
+  if (!json.is_object()) return bad_input(path + ": expected an object");
+  constexpr std::pair<const char*, const char*> kNames[] = {
+      {"temperature", "sampling.temperature"},
+      {"top_k", "sampling.top_k"},
+      {"top_p", "sampling.top_p"},
+      {"min_p", "sampling.min_p"},
+      {"repetition_penalty", "sampling.repeat_penalty"}};
+  for (const auto& [name, key] : kNames) {
+    const auto found = json.find(name);
+    if (found == json.end() || found->is_null()) continue;
+    RT_RETURN_IF_ERROR(settings.assign(*find_setting(key), {found->dump()}, path + ": " + name,
+                                       Level::kGenerationConfig));
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Registry>> scan_plugins(const Settings& settings) {
+  RegistryOptions options;
+  options.sources = process_sources(settings.list("plugins"));
+  std::unique_ptr<Registry> registry = Registry::scan(options);
+  RT_RETURN_IF_ERROR(registry->explicit_plugins_ok());
+  return registry;
+}
+
+Result<EngineOptions> engine_options(const Settings& settings, const std::string& graph) {
+  EngineOptions options;
+  options.graph = graph;
+  RT_RETURN_IF_ERROR(read_device(settings.text("device"), options));
+  if (settings.integer("threads") > 0) {
+    options.device_options.push_back({"threads", settings.integer("threads")});
+  }
+  for (const auto& [target, use] : settings.pairs("operators.pin")) {
+    options.selection.pins.push_back({target, use});
+  }
+  options.selection.prefer = settings.list("operators.prefer");
+  options.selection.allow_two_layouts = settings.flag("operators.two_layouts");
+  options.exact = settings.flag("operators.exact");
+  options.planner = settings.text("planner.name");
+  options.planner_options = options_of(settings.pairs("planner.options"));
+  const std::string kv_dtype = settings.text("kv.dtype");
+  options.kv_dtype = kv_dtype == "auto" ? 0 : parse_dtype(kv_dtype);
+  options.context_tokens = settings.count("context").value_or(0);
+  options.step_tokens = static_cast<std::uint32_t>(settings.count("step_tokens").value_or(512));
+  options.memory_limit_bytes = settings.bytes("memory_limit");
+  const std::int64_t history = settings.integer("sampling.repeat_last_n");
+  options.history_tokens = static_cast<std::uint32_t>(std::max<std::int64_t>(history, 64));
+  return options;
+}
+
+Sampling sampling_of(const Settings& settings) {
+  Sampling sampling;
+  sampling.temperature = static_cast<float>(settings.real("sampling.temperature"));
+  sampling.top_k = static_cast<std::int32_t>(settings.integer("sampling.top_k"));
+  sampling.top_p = static_cast<float>(settings.real("sampling.top_p"));
+  sampling.min_p = static_cast<float>(settings.real("sampling.min_p"));
+  sampling.repeat_penalty = static_cast<float>(settings.real("sampling.repeat_penalty"));
+  sampling.presence_penalty = static_cast<float>(settings.real("sampling.presence_penalty"));
+  sampling.frequency_penalty = static_cast<float>(settings.real("sampling.frequency_penalty"));
+  sampling.repeat_last_n = static_cast<std::int32_t>(settings.integer("sampling.repeat_last_n"));
+  const std::int64_t seed = settings.integer("sampling.seed");
+  // 32 bits: a number a person can type again.
+  sampling.seed = seed < 0 ? std::random_device()() : static_cast<std::uint64_t>(seed);
+  return sampling;
+}
+
+}  // namespace rt

@@ -1,0 +1,194 @@
+// `runtime generate`: continues one prompt, as it is, on stdout.
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+#include "core/base/log.h"
+#include "core/base/text.h"
+#include "core/engine/generate.h"
+#include "tools/runtime/deployment.h"
+#include "tools/runtime/interrupt.h"
+#include "tools/runtime/output.h"
+#include "tools/runtime/prompt.h"
+#include "tools/runtime/stats.h"
+#include "tools/runtime/verbs.h"
+
+namespace rt {
+namespace {
+
+// --logits FILE: f32[generated, V], little-endian.
+class LogitsFile {
+ public:
+  static Result<LogitsFile> open(const std::string& path) {
+    LogitsFile out;
+    if (path.empty()) return out;
+    out.path_ = path;
+    out.file_.reset(std::fopen(path.c_str(), "wb"));
+    if (!out.file_) return environment("--logits: " + path + ": " + std::strerror(errno));
+    return out;
+  }
+
+  bool wanted() const { return file_ != nullptr; }
+
+  Status write(const float* logits, std::uint64_t vocabulary) {
+    if (!file_ || std::fwrite(logits, sizeof(float), vocabulary, file_.get()) == vocabulary) {
+      return {};
+    }
+    return environment("--logits: " + path_ + ": " + std::strerror(errno));
+  }
+
+  Status close() {
+    if (!file_ || std::fclose(file_.release()) == 0) return {};
+    return environment("--logits: " + path_ + ": " + std::strerror(errno));
+  }
+
+ private:
+  struct Closer {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  std::string path_;
+  std::unique_ptr<std::FILE, Closer> file_;
+};
+
+class Run {
+ public:
+  explicit Run(Settings& settings) : settings_(settings) {}
+
+  Result<ExitCode> run() {
+    RT_RETURN_IF_ERROR(read_prompt());
+    RT_TRY(logits_, LogitsFile::open(settings_.text("logits")));
+    RT_TRY(model_, draw_model(settings_, Need::kWeights));
+    RT_RETURN_IF_ERROR(find_ids());
+    budget_ = budget_of(settings_, model_, ids_.size());
+    RT_RETURN_IF_ERROR(open_model(model_, settings_, budget_));
+    RT_TRY(const auto sequence, model_.session->start());
+    RT_TRY(Generation generation, begin(*sequence));
+    RT_RETURN_IF_ERROR(answer(generation));
+    RT_RETURN_IF_ERROR(report(generation, *sequence));
+    return generation.finish() == Finish::kCancelled ? kInterruptedExit : 0;
+  }
+
+ private:
+  Status read_prompt() {
+    if (settings_.given("prompt_ids")) {
+      if (settings_.given("prompt") || settings_.given("file")) {
+        return bad_input("give either --prompt-ids or --prompt or --file");
+      }
+      return {};
+    }
+    RT_TRY(text_, read_text(settings_));
+    if (!text_) return bad_input("what to continue? give --prompt, --file or text on stdin");
+    return {};
+  }
+
+  Status find_ids() {
+    if (text_) {
+      RT_TRY(ids_, encode_prompt(model_, *text_));
+      return {};
+    }
+    RT_TRY(ids_, parse_ids(settings_.text("prompt_ids"), "--prompt-ids",
+                           model_.blueprint->graph.vocabulary()));
+    return {};
+  }
+
+  Result<Generation> begin(Sequence& sequence) {
+    GenerateRequest request;
+    request.prompt = ids_;
+    request.max_new_tokens = settings_.count("max_new_tokens");
+    request.sampling = sampling_of(settings_);
+    request.end_tokens = model_.end_tokens;
+    request.ignore_end = settings_.flag("ignore_eos");
+    request.stop = settings_.list("stop");
+    seed_ = request.sampling.seed;
+    model_.session->keep_logits(logits_.wanted());
+    return Generation::begin(sequence, model_.tokenizer(), std::move(request),
+                             model_.session->context_tokens());
+  }
+
+  Status answer(Generation& generation) {
+    const bool stream = !settings_.flag("json");
+    if (stream && settings_.flag("echo") && text_) RT_RETURN_IF_ERROR(write_out(*text_));
+    const AnswerScope scope;
+    Generation* const one[] = {&generation};
+    std::size_t seen = 0;
+    while (!generation.finished()) {
+      RT_RETURN_IF_ERROR(advance(*model_.session, one));
+      const bool fresh = generation.ids().size() > seen;
+      if (fresh && logits_.wanted()) {
+        RT_RETURN_IF_ERROR(
+            logits_.write(generation.logits(), model_.session->graph().vocabulary()));
+      }
+      seen = generation.ids().size();
+      if (interrupted()) generation.cancel();
+      if (stream && fresh) RT_RETURN_IF_ERROR(show(generation));
+    }
+    if (stream) RT_RETURN_IF_ERROR(show(generation));
+    if (stream) RT_RETURN_IF_ERROR(write_out("\n"));
+    return logits_.close();
+  }
+
+  // New text, or without a tokenizer the new ids.
+  Status show(Generation& generation) {
+    if (model_.tokenizer() != nullptr) return write_out(generation.take_text());
+    std::string text;
+    for (; shown_ids_ < generation.ids().size(); ++shown_ids_) {
+      text += (shown_ids_ == 0 ? "" : " ") + std::to_string(generation.ids()[shown_ids_]);
+    }
+    return write_out(text);
+  }
+
+  Status report(const Generation& generation, const Sequence& sequence) {
+    if (settings_.flag("json")) {
+      RT_TRY(const Json json, result_json(generation, sequence));
+      RT_RETURN_IF_ERROR(write_json(json));
+    }
+    const bool terminal = isatty(STDERR_FILENO) == 1 && !settings_.flag("quiet");
+    if (terminal || settings_.flag("stats")) {
+      std::fprintf(stderr, "%s\n",
+                   stats_line(model_, sequence, generation.timings(), seed_).c_str());
+    } else if (settings_.integer("sampling.seed") < 0 && sequence.sampling.temperature > 0) {
+      spdlog::info("seed {}", seed_);
+    }
+    if (generation.finish() == Finish::kMemory) {
+      spdlog::warn("the answer stops here: the memory limit is reached");
+    }
+    return {};
+  }
+
+  Result<Json> result_json(const Generation& generation, const Sequence& sequence) {
+    const std::uint64_t budget =
+        settings_.count("max_new_tokens") ? budget_.prompt_tokens + budget_.new_tokens : 0;
+    Json json = Json::object();
+    json["model"] = model_.session->graph().name;
+    json["prompt_ids"] = ids_;
+    json["ids"] = generation.ids();
+    json["text"] = generation.text();
+    json["finish_reason"] = finish_name(generation.finish());
+    json["seed"] = seed_;
+    json["timings"] = timings_json(generation.timings());
+    json["timings"]["load_ms"] = model_.load_ms;
+    RT_TRY(json["memory"], memory_json(*model_.session, sequence, budget));
+    return json;
+  }
+
+  Settings& settings_;
+  LogitsFile logits_;
+  LoadedModel model_;
+  std::optional<std::string> text_;
+  std::vector<std::int32_t> ids_;
+  Budget budget_;
+  std::uint64_t seed_ = 0;
+  std::size_t shown_ids_ = 0;
+};
+
+}  // namespace
+
+Result<ExitCode> run_generate(Settings& settings) {
+  if (settings.given("prompts")) return run_batch(settings);
+  return Run(settings).run();
+}
+
+}  // namespace rt

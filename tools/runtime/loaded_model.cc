@@ -1,0 +1,136 @@
+#include "tools/runtime/loaded_model.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "core/base/log.h"
+#include "core/base/text.h"
+#include "core/graph/document.h"
+#include "core/memory/model_location.h"
+#include "tools/runtime/deployment.h"
+#include "tools/runtime/places.h"
+#include "tools/runtime/progress_bar.h"
+
+namespace rt {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_there(const fs::path& path) {
+  std::error_code code;
+  return fs::exists(path, code);
+}
+
+bool has_weights(const fs::path& folder) {
+  return is_there(folder / "model.safetensors") ||
+         is_there(folder / "model.safetensors.index.json");
+}
+
+bool has_tokenizer(const fs::path& folder) {
+  return is_there(folder / "tokenizer.json") || is_there(folder / "tokenizer.model");
+}
+
+// "random", or "random:DIR" for the sizes and the tokenizer of DIR.
+bool is_random(const std::string& weights) {
+  return weights == "random" || weights.starts_with("random:");
+}
+
+Status load_model_text(LoadedModel& model) {
+  const Blueprint& b = *model.blueprint;
+  const Json* config = b.checkpoint ? &b.checkpoint->config() : nullptr;
+  const Json* generation = b.checkpoint ? b.checkpoint->generation_config() : nullptr;
+  if (model.folder.empty() || !has_tokenizer(model.folder)) {
+    RT_TRY(model.end_tokens, end_token_ids(config, generation, b.graph.vocabulary()));
+    return {};
+  }
+  RT_TRY(model.text, load_text(b.graph, model.folder, config, generation));
+  model.end_tokens = model.text->end_tokens;
+  return {};
+}
+
+void show_notes(const Blueprint& blueprint) {
+  for (const std::string& note : blueprint.notes) spdlog::info("{}", note);
+}
+
+}  // namespace
+
+Result<ModelPlace> find_model(const Settings& settings, Need need) {
+  if (settings.text("graph").empty()) {
+    return bad_input("which model? give its graph with --graph FILE or --graph NAME (phi3)");
+  }
+  ModelPlace place;
+  RT_TRY(place.graph, find_graph(settings.text("graph")));
+  RT_TRY(const GraphDocument document, read_graph(place.graph));
+  const std::string weights = settings.text("weights");
+  if (is_random(weights)) {
+    place.source = WeightSource::kRandom;
+    if (weights.size() > 7) place.folder = find_model_folder(weights.substr(7));
+    return place;
+  }
+  ModelQuery query{std::nullopt, document.name, document.source, ModelEnvironment::of_process()};
+  if (!weights.empty()) query.weights = find_model_folder(weights);
+  Result<std::string> folder = locate_model(query);
+  if (!folder.ok()) {
+    if (need == Need::kPlan && weights.empty()) return place;
+    return std::move(folder).error();
+  }
+  place.folder = *folder;
+  if (need == Need::kWeights || has_weights(place.folder)) place.source = WeightSource::kCheckpoint;
+  return place;
+}
+
+Result<LoadedModel> draw_model(Settings& settings, Need need) {
+  LoadedModel model;
+  RT_TRY(const ModelPlace place, find_model(settings, need));
+  if (!place.folder.empty()) RT_RETURN_IF_ERROR(add_generation_config(place.folder, settings));
+  RT_TRY(model.registry, scan_plugins(settings));
+  RT_TRY(model.options, engine_options(settings, place.graph));
+  model.folder = place.folder;
+  model.options.weights = place.folder;
+  model.options.source = place.source;
+  if (need == Need::kPlan) {
+    model.options.prompt_tokens = settings.count("prompt_tokens").value_or(0);
+    model.options.new_tokens = settings.count("new_tokens").value_or(0);
+    model.options.hard_budget = model.options.new_tokens > 0;
+  }
+  RT_TRY(model.blueprint, draw(*model.registry, model.options));
+  if (settings.integer("sampling.repeat_last_n") < 0) {
+    model.options.history_tokens =
+        static_cast<std::uint32_t>(model.blueprint->bounds.context_tokens);
+  }
+  if (need == Need::kWeights) RT_RETURN_IF_ERROR(load_model_text(model));
+  return model;
+}
+
+Budget budget_of(const Settings& settings, const LoadedModel& model, std::uint64_t prompt_tokens) {
+  Budget budget;
+  budget.prompt_tokens = prompt_tokens;
+  const std::uint64_t context = model.blueprint->bounds.context_tokens;
+  if (const auto wanted = settings.count("max_new_tokens")) {
+    budget.new_tokens = std::min(*wanted, context);
+    budget.hard = true;
+  } else if (settings.count("context").value_or(0) > 0) {
+    budget.new_tokens = context - std::min(context, prompt_tokens);
+    budget.hard = true;
+  }
+  return budget;
+}
+
+Status open_model(LoadedModel& model, const Settings& settings, const Budget& budget) {
+  const auto start = std::chrono::steady_clock::now();
+  model.options.prompt_tokens = budget.prompt_tokens;
+  model.options.new_tokens = budget.new_tokens;
+  model.options.hard_budget = budget.hard;
+  model.options.max_sequences = budget.sequences;
+  RT_TRY(model.blueprint, draw(*model.registry, model.options));
+  show_notes(*model.blueprint);
+  ProgressBar bar(settings);
+  const auto shown = [&bar](std::uint64_t done, std::uint64_t all) { bar.show(done, all); };
+  RT_TRY(model.session, Session::open(std::move(model.blueprint), shown));
+  const auto elapsed = std::chrono::steady_clock::now() - start;
+  model.load_ms = std::chrono::duration<double, std::milli>(elapsed).count();
+  return {};
+}
+
+}  // namespace rt

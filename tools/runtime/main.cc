@@ -1,0 +1,98 @@
+// The command `runtime`: arguments to settings to a verb; Errors to a line on stderr and an exit
+// code: 0, 2 bad input, 3 environment, 70 internal, 130 interrupted. Start reading at verbs.h.
+#include <locale.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <new>
+
+#include "core/base/log.h"
+#include "tools/runtime/arguments.h"
+#include "tools/runtime/deployment.h"
+#include "tools/runtime/interrupt.h"
+#include "tools/runtime/loaded_model.h"
+#include "tools/runtime/output.h"
+#include "tools/runtime/verbs.h"
+
+namespace rt {
+namespace {
+
+void start_log(const Settings& settings) {
+  rt::start_log(settings.flag("quiet")     ? Verbosity::kQuiet
+                : settings.flag("verbose") ? Verbosity::kVerbose
+                                           : Verbosity::kNormal);
+}
+
+// Without a verb: a prompt of any kind, or a stdin that is no terminal, is to be continued.
+Verb choose_verb(const Arguments& arguments, const Settings& settings) {
+  if (arguments.verb_given) return arguments.verb;
+  for (const char* key : {"prompt", "file", "prompt_ids", "prompts"}) {
+    if (settings.given(key)) return Verb::kGenerate;
+  }
+  return isatty(STDIN_FILENO) == 1 ? Verb::kChat : Verb::kGenerate;
+}
+
+Result<ExitCode> print_config(const Arguments& arguments, Settings& settings) {
+  if (settings.given("graph")) {
+    RT_TRY(const ModelPlace place, find_model(settings, Need::kPlan));
+    if (!place.folder.empty()) RT_RETURN_IF_ERROR(add_generation_config(place.folder, settings));
+  }
+  RT_RETURN_IF_ERROR(write_out(settings.print(arguments.verbs())));
+  return 0;
+}
+
+Result<ExitCode> dispatch(const Arguments& arguments, Settings& settings) {
+  if (settings.flag("print_config")) return print_config(arguments, settings);
+  switch (choose_verb(arguments, settings)) {
+    case Verb::kGenerate:
+      return run_generate(settings);
+    case Verb::kChat:
+      return run_chat(settings);
+    case Verb::kPlan:
+      return run_plan(settings);
+    case Verb::kTokenize:
+      return run_tokenize(arguments, settings);
+    case Verb::kRender:
+      return run_render(settings);
+    case Verb::kPlugins:
+      return run_plugins(arguments, settings);
+    case Verb::kGraph:
+      return run_graph(arguments, settings);
+  }
+  return 0;
+}
+
+Result<ExitCode> run(int argc, const char* const* argv) {
+  rt::start_log(Verbosity::kNormal);
+  RT_TRY(const Arguments arguments, parse_arguments(argc, argv));
+  if (!arguments.answer.empty()) {
+    RT_RETURN_IF_ERROR(write_out(arguments.answer));
+    return 0;
+  }
+  RT_TRY(Settings settings, load_settings(arguments));
+  start_log(settings);
+  return dispatch(arguments, settings);
+}
+
+int report(const Error& error) {
+  std::fprintf(stderr, "runtime: error: %s\n", error.message.c_str());
+  return static_cast<int>(error.fault);
+}
+
+}  // namespace
+}  // namespace rt
+
+int main(int argc, char** argv) {
+  setlocale(LC_CTYPE, "C.UTF-8");  // widths of characters; numbers stay in the C locale
+  rt::install_signals();
+  try {
+    const rt::Result<rt::ExitCode> result = rt::run(argc, argv);
+    return result.ok() ? *result : rt::report(result.error());
+  } catch (const std::bad_alloc&) {
+    return rt::report(rt::environment("out of memory"));
+  } catch (const std::exception& error) {
+    return rt::report(rt::internal(error.what()));
+  }
+}

@@ -1,0 +1,18 @@
+// Standard output, which carries answers and nothing else. A reader that went away, or a full disk,
+// is an Error of the environment and never a signal.
+#pragma once
+
+#include <string_view>
+
+#include "core/base/json.h"
+#include "core/base/result.h"
+
+namespace rt {
+
+// Writes and flushes: an answer is seen as it comes.
+Status write_out(std::string_view text);
+
+// One line of JSON; bytes that are not UTF-8 become U+FFFD.
+Status write_json(const Json& json);
+
+}  // namespace rt

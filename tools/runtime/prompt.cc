@@ -1,0 +1,98 @@
+#include "tools/runtime/prompt.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+
+#include "core/base/bytes.h"
+#include "core/base/file.h"
+#include "core/base/text.h"
+
+namespace rt {
+namespace {
+
+void drop_newline(std::string& text) {
+  if (text.ends_with('\n')) text.pop_back();
+  if (text.ends_with('\r')) text.pop_back();
+}
+
+}  // namespace
+
+Result<std::string> read_stdin() {
+  std::string text;
+  char block[1 << 16];
+  for (;;) {
+    const ssize_t count = ::read(STDIN_FILENO, block, sizeof block);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return environment(std::string("stdin: ") + std::strerror(errno));
+    if (count == 0) return text;
+    text.append(block, static_cast<std::size_t>(count));
+    if (text.size() > kPromptLimitBytes) {
+      return bad_input("stdin: expected at most " + format_bytes(kPromptLimitBytes) + " of text");
+    }
+  }
+}
+
+Result<std::optional<std::string>> read_text(const Settings& settings) {
+  if (settings.given("prompt")) {
+    if (settings.given("file")) return bad_input("give either --prompt or --file, not both");
+    return std::optional<std::string>(settings.text("prompt"));
+  }
+  const std::string file = settings.text("file");
+  if (file.empty() && isatty(STDIN_FILENO) == 1) return std::optional<std::string>();
+  std::string text;
+  if (file.empty() || file == "-") {
+    RT_TRY(text, read_stdin());
+  } else {
+    RT_TRY(text, read_file(file, kPromptLimitBytes));
+  }
+  drop_newline(text);
+  if (text.empty()) {
+    return bad_input((file.empty() || file == "-" ? std::string("stdin") : file) +
+                     ": the prompt is empty; give some text, or --prompt \"\" to start from nothing");
+  }
+  return std::optional<std::string>(std::move(text));
+}
+
+Result<std::vector<std::int32_t>> parse_ids(const std::string& text, const std::string& where,
+                                            std::uint64_t vocabulary) {
+  std::vector<std::int32_t> ids;
+  const char* at = text.data();
+  const char* end = at + text.size();
+  const auto skip = [&] {
+    while (at != end && (*at == ' ' || *at == ',' || *at == '\n' || *at == '\t')) ++at;
+  };
+  for (skip(); at != end; skip()) {
+    std::int64_t id = 0;
+    const auto [rest, code] = std::from_chars(at, end, id);
+    const bool whole = code == std::errc() && (rest == end || std::strchr(" ,\n\t", *rest));
+    if (!whole || id < 0 || static_cast<std::uint64_t>(id) >= vocabulary) {
+      const char* stop = at;
+      while (stop != end && std::strchr(" ,\n\t", *stop) == nullptr) ++stop;
+      return bad_input(where + ": expected token ids in [0, " + std::to_string(vocabulary) +
+                       ") with commas between, found " + quote(std::string(at, stop)) +
+                       " at position " + std::to_string(ids.size()));
+    }
+    ids.push_back(static_cast<std::int32_t>(id));
+    at = rest;
+  }
+  return ids;
+}
+
+Result<std::vector<std::int32_t>> encode_prompt(const LoadedModel& model, const std::string& text) {
+  if (model.tokenizer() == nullptr) {
+    return bad_input((model.folder.empty() ? "random weights" : model.folder) +
+                     ": there is no tokenizer (tokenizer.json or tokenizer.model); give token ids "
+                     "with --prompt-ids 1,2,3");
+  }
+  RT_TRY(std::vector<std::int32_t> ids, model.tokenizer()->encode(text));
+  if (ids.empty()) {
+    return bad_input("the prompt is empty and this model has no beginning-of-text token; give at "
+                     "least one character");
+  }
+  return ids;
+}
+
+}  // namespace rt

@@ -1,0 +1,30 @@
+// What is asked: text from -p, -f or stdin, or token ids.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/result.h"
+#include "tools/runtime/loaded_model.h"
+#include "tools/runtime/settings.h"
+
+namespace rt {
+
+// The text of -p, -f or (unless it is a terminal) stdin; a single newline at the end of a file is
+// the file's, not the text's. None if nothing was given.
+Result<std::optional<std::string>> read_text(const Settings& settings);
+
+// "1,2,3": refuses what is no id of a vocabulary of that size.
+Result<std::vector<std::int32_t>> parse_ids(const std::string& text, const std::string& where,
+                                            std::uint64_t vocabulary);
+
+// Everything of a stream that has at most kPromptLimitBytes.
+Result<std::string> read_stdin();
+inline constexpr std::uint64_t kPromptLimitBytes = 256ull << 20;
+
+// The ids that a text stands for, BOS included where the tokenizer wants one.
+Result<std::vector<std::int32_t>> encode_prompt(const LoadedModel& model, const std::string& text);
+
+}  // namespace rt

@@ -1,0 +1,285 @@
+#include "tools/runtime/setting.h"
+
+#include <charconv>
+#include <cmath>
+
+#include "core/base/bytes.h"
+#include "core/base/text.h"
+
+namespace rt {
+namespace {
+
+using enum ValueKind;
+
+constexpr std::uint32_t kGen = verb_bit(Verb::kGenerate);
+constexpr std::uint32_t kTalk = verb_bit(Verb::kChat);
+constexpr std::uint32_t kRun = kGen | kTalk;
+constexpr std::uint32_t kPlanning = verb_bit(Verb::kPlan);
+constexpr std::uint32_t kWords = verb_bit(Verb::kTokenize) | verb_bit(Verb::kRender);
+constexpr std::uint32_t kListing = verb_bit(Verb::kPlugins);
+constexpr std::uint32_t kModel = kRun | kPlanning | kListing | verb_bit(Verb::kGraph);
+constexpr std::uint32_t kAll = kModel | kWords;
+constexpr double kMost = 9.2e18;
+
+// clang-format off
+constexpr Setting kSettings[] = {
+    // What runs.
+    {"graph", "--graph", kText, "", 0, 0, kAll, false, "FILE",
+     "the model: a graph file, or the name of a shipped one (phi3)"},
+    {"weights", "--weights,-m,--model,--model-dir,--model-path", kText, "", 0, 0, kAll, false, "DIR",
+     "folder of the weights, or 'random'; default: $RUNTIME_MODELS/<name>, the Hugging Face cache"},
+    {"config", "--config", kText, "", 0, 0, kModel, false, "FILE",
+     "the deployment: a config file, or the name of a shipped one"},
+    {"set", "--set,--overrides", kTexts, "", 0, 0, kModel, false, "KEY=VALUE",
+     "set one key of the config; repeatable"},
+    {"print_config", "--print-config", kFlag, "false", 0, 0, kModel, false, "",
+     "print every setting with its value and origin, and exit"},
+
+    // What it is asked.
+    {"prompt", "-p,--prompt", kText, "", 0, 0, kRun | kWords, false, "TEXT", "the prompt"},
+    {"file", "-f,--file,--prompt-file", kText, "", 0, 0, kRun | kWords, false, "FILE",
+     "read the prompt from a file; - is stdin"},
+    {"prompt_ids", "--prompt-ids", kText, "", 0, 0, kGen, false, "1,2,3", "the prompt as token ids"},
+    {"prompts", "--prompts", kText, "", 0, 0, kGen, false, "FILE.jsonl",
+     "many prompts, one JSON object or string per line"},
+    {"parallel", "--parallel,--max-num-seqs", kInteger, "8", 1, 4096, kGen, true, "B",
+     "with --prompts: how many run at once (-np)"},
+    {"system", "--system,--system-prompt", kText, "", 0, 0, kTalk, true, "TEXT",
+     "the system prompt (-sys)"},
+
+    // How much and until when.
+    {"max_new_tokens", "-n,--max-new-tokens,--n-predict,--predict,--max-tokens", kCount, "-1", -1,
+     kMost, kRun, true, "N", "tokens of an answer; -1: until it ends or the context is full"},
+    {"context", "-c,--ctx-size,--max-model-len,--context-length", kCount, "0", 0, kMost, kModel, true,
+     "N", "context in tokens; 0: the model's"},
+    {"stop", "--stop,-r,--reverse-prompt", kTexts, "", 0, 0, kRun, true, "TEXT",
+     "end the answer before this text; repeatable"},
+    {"ignore_eos", "--ignore-eos", kFlag, "false", 0, 0, kRun, true, "",
+     "go on past the tokens that end an answer"},
+
+    // How tokens are drawn.
+    {"sampling.temperature", "--temp,--temperature", kReal, "0.8", 0, 1000, kRun, true, "X",
+     "0 is greedy"},
+    {"sampling.top_k", "--top-k", kInteger, "40", 0, 2147483647, kRun, true, "N",
+     "draw from the N likeliest; 0: all"},
+    {"sampling.top_p", "--top-p", kReal, "0.95", 0, 1, kRun, true, "X",
+     "draw from the likeliest that together have this probability", "", true},
+    {"sampling.min_p", "--min-p", kReal, "0.05", 0, 1, kRun, true, "X",
+     "leave out what is less likely than X times the likeliest"},
+    {"sampling.repeat_penalty", "--repeat-penalty", kReal, "1", 0, 1000, kRun, true, "X",
+     "penalty on repeated tokens; 1: none", "", true},
+    {"sampling.repeat_last_n", "--repeat-last-n", kInteger, "64", -1, 1048576, kRun, true, "N",
+     "tokens the penalties look back at; -1: the whole context"},
+    {"sampling.presence_penalty", "--presence-penalty", kReal, "0", -1000, 1000, kRun, true, "X",
+     "subtracted once from every token already there"},
+    {"sampling.frequency_penalty", "--frequency-penalty", kReal, "0", -1000, 1000, kRun, true, "X",
+     "subtracted for every time a token is already there"},
+    {"sampling.seed", "-s,--seed", kInteger, "-1", -1, kMost, kRun, true, "N",
+     "-1: a random one, which is printed"},
+
+    // Where and how it runs.
+    {"device", "--device", kText, "cpu", 0, 0, kModel, true, "NAME[:N]", "the device"},
+    {"threads", "-t,--threads", kInteger, "0", 0, 1024, kModel, true, "N",
+     "0: the physical cores this process may use"},
+    {"planner.name", "--planner", kText, "elastic", 0, 0, kModel, true, "NAME",
+     "how the KV cache gets its memory: static, exact, elastic, or a plugin's"},
+    {"planner.options", "", kPairs, "", 0, 0, kModel, true, "", "options of the planner"},
+    {"kv.dtype", "--kv-dtype,--cache-type-k,--kv-cache-dtype", kText, "auto", 0, 0, kModel, true,
+     "TYPE", "elements of the KV cache (-ctk)", "auto|f32|f16|bf16"},
+    {"memory_limit", "--memory-limit", kSize, "", 0, 0, kModel, true, "SIZE",
+     "most device memory to use; default: what is available"},
+    {"step_tokens", "--step-tokens,--ubatch-size", kCount, "512", 1, 65536, kModel, true, "N",
+     "most tokens computed at once; longer prompts go in chunks"},
+    {"operators.prefer", "--prefer", kNames, "", 0, 0, kModel, true, "NAME",
+     "implementations or plugins to prefer, the first one most"},
+    {"operators.exact", "--exact", kFlag, "false", 0, 0, kModel, true, "",
+     "products never round their inputs"},
+    {"operators.pin", "", kPairs, "", 0, 0, kModel, true, "", "operator or node: implementation"},
+    {"operators.two_layouts", "", kFlag, "false", 0, 0, kModel, true, "",
+     "prefill and decode may keep a weight in two forms"},
+    {"plugins", "--plugin", kTexts, "", 0, 0, kModel, true, "FILE", "load this plugin; repeatable"},
+
+    // What is shown.
+    {"json", "--json", kFlag, "false", 0, 0, kAll & ~kTalk, false, "", "print JSON on stdout"},
+    {"logits", "--logits", kText, "", 0, 0, kGen, false, "FILE",
+     "write the logits of each generated token, float32 little-endian"},
+    {"echo", "--echo", kFlag, "false", 0, 0, kGen, false, "", "print the prompt before the answer"},
+    {"stats", "--stats", kFlag, "false", 0, 0, kRun, false, "",
+     "print speed and memory on stderr (a terminal gets them anyway)"},
+    {"no_history", "--no-history", kFlag, "false", 0, 0, kTalk, false, "",
+     "neither read nor write the history of the prompt"},
+    {"verbose", "-v,--verbose", kFlag, "false", 0, 0, kAll, false, "", "say more"},
+    {"quiet", "-q,--quiet", kFlag, "false", 0, 0, kAll, false, "", "only errors and answers"},
+    {"no_color", "--no-color", kFlag, "false", 0, 0, kAll, false, "", "no colours"},
+    {"no_progress", "--no-progress", kFlag, "false", 0, 0, kRun, false, "", "no progress bar"},
+
+    // Of single verbs.
+    {"prompt_tokens", "--prompt-tokens", kCount, "0", 0, kMost, kPlanning, false, "N",
+     "plan for a prompt of N tokens"},
+    {"new_tokens", "--new-tokens", kCount, "0", 0, kMost, kPlanning, false, "N",
+     "plan for N new tokens"},
+    {"node", "--node", kText, "*", 0, 0, kListing, false, "GLOB", "only nodes of such a name"},
+    {"detokenize", "--detokenize", kFlag, "false", 0, 0, verb_bit(Verb::kTokenize), false, "",
+     "from token ids to text"},
+    {"no_special", "--no-special", kFlag, "false", 0, 0, verb_bit(Verb::kTokenize), false, "",
+     "add no BOS or EOS; leave special tokens out of text"},
+    {"parse_special", "--parse-special", kFlag, "false", 0, 0, verb_bit(Verb::kTokenize), false, "",
+     "recognise special tokens in the text"},
+    {"no_generation_prompt", "--no-generation-prompt", kFlag, "false", 0, 0,
+     verb_bit(Verb::kRender), false, "", "do not open the assistant's turn"},
+};
+// clang-format on
+
+std::string range_text(const Setting& setting) {
+  const auto number = [](double value) {
+    char text[32];
+    const auto end = std::to_chars(text, text + sizeof text, value).ptr;
+    return std::string(text, end);
+  };
+  if (setting.maximum >= kMost) return "of at least " + number(setting.minimum);
+  return std::string("in ") + (setting.open ? "(" : "[") + number(setting.minimum) + ", " +
+         number(setting.maximum) + "]";
+}
+
+template <class T>
+bool parse_whole(const std::string& text, T* out) {
+  const char* end = text.data() + text.size();
+  const auto [rest, code] = std::from_chars(text.data(), end, *out);
+  return code == std::errc() && rest == end;
+}
+
+Error expected(const std::string& what, const std::string& text) {
+  return bad_input("expected " + what + ", found " + quote(text));
+}
+
+Status check_real(const Setting& setting, const std::string& text) {
+  double value = 0;
+  const bool above = parse_whole(text, &value) && std::isfinite(value) &&
+                     (setting.open ? value > setting.minimum : value >= setting.minimum);
+  if (above && value <= setting.maximum) return {};
+  return expected("a number " + range_text(setting), text);
+}
+
+Status check_integer(const Setting& setting, const std::string& text) {
+  std::int64_t value = 0;
+  if (parse_whole(text, &value) && static_cast<double>(value) >= setting.minimum &&
+      static_cast<double>(value) <= setting.maximum) {
+    return {};
+  }
+  return expected("a whole number " + range_text(setting), text);
+}
+
+Status check_count(const Setting& setting, const std::string& text) {
+  if (text == "-1" && setting.minimum < 0) return {};
+  const Result<std::uint64_t> count = parse_count(text);
+  if (!count.ok() || static_cast<double>(*count) < setting.minimum ||
+      static_cast<double>(*count) > setting.maximum) {
+    return expected("a number of tokens " + range_text(setting) + " (4096, 4k)", text);
+  }
+  return {};
+}
+
+Status check_choice(const Setting& setting, const std::string& text) {
+  std::vector<std::string> choices(1);
+  for (const char* c = setting.choices; *c != '\0'; ++c) {
+    if (*c == '|') {
+      choices.emplace_back();
+    } else {
+      choices.back() += *c;
+    }
+  }
+  for (const std::string& choice : choices) {
+    if (choices.size() == 1 || choice == text) return {};
+  }
+  return bad_input("expected " + join(choices, ", ") + ", found " + quote(text) +
+                   did_you_mean(text, choices));
+}
+
+}  // namespace
+
+std::span<const Setting> all_settings() { return kSettings; }
+
+const Setting* find_setting(std::string_view key) {
+  for (const Setting& setting : kSettings) {
+    if (key == setting.key) return &setting;
+  }
+  return nullptr;
+}
+
+std::vector<std::string> flags_of(const Setting& setting) {
+  std::vector<std::string> flags;
+  if (*setting.flags == '\0') return flags;
+  flags.emplace_back();
+  for (const char* c = setting.flags; *c != '\0'; ++c) {
+    if (*c == ',') {
+      flags.emplace_back();
+    } else {
+      flags.back() += *c;
+    }
+  }
+  return flags;
+}
+
+std::string flag_name(const Setting& setting) {
+  for (const std::string& flag : flags_of(setting)) {
+    if (flag.starts_with("--")) return flag;
+  }
+  return "";
+}
+
+std::string variable_name(const Setting& setting) {
+  const std::string flag = flag_name(setting);
+  // Plugins have RUNTIME_PLUGIN_PATH, with its own rules; --set would be set twice.
+  const std::string_view key = setting.key;
+  if (flag.empty() || key == "plugins" || key == "set") return "";
+  std::string name = "RUNTIME_";
+  for (const char c : flag.substr(2)) {
+    name += c == '-' ? '_' : static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+  }
+  return name;
+}
+
+Status check_setting(const Setting& setting, const std::string& text) {
+  switch (setting.kind) {
+    case kText:
+      return check_choice(setting, text);
+    case kFlag:
+      if (text == "true" || text == "false") return {};
+      return expected("true or false", text);
+    case kInteger:
+      return check_integer(setting, text);
+    case kReal:
+      return check_real(setting, text);
+    case kCount:
+      return check_count(setting, text);
+    case kSize: {
+      const Result<std::uint64_t> size = parse_bytes(text);
+      if (size.ok() && *size > 0) return {};
+      return expected("a size (8GiB, 512MiB)", text);
+    }
+    case kPairs: {
+      const std::size_t equals = text.find('=');
+      if (equals != std::string::npos && equals > 0) return {};
+      return expected("NAME=VALUE", text);
+    }
+    case kTexts:
+    case kNames:
+      if (!text.empty()) return {};
+      return bad_input("expected a text, found an empty one");
+  }
+  return {};
+}
+
+double real_value(const std::string& text) {
+  double value = 0;
+  parse_whole(text, &value);
+  return value;
+}
+
+std::int64_t integer_value(const std::string& text) {
+  std::int64_t value = 0;
+  parse_whole(text, &value);
+  return value;
+}
+
+}  // namespace rt
