@@ -9,8 +9,8 @@
 namespace rt {
 
 // The candidate nearest to `word` by edit distance, or "" if none is near (distance > 1/3 of the
-// word's length + 1). Words longer than 64 bytes, and any among more than 20,000
-// candidates, have no neighbours, so the cost is bounded.
+// word's length + 1). Words longer than 64 bytes, and any among more than 20,000 candidates, have
+// no neighbours, so the cost is bounded.
 std::string nearest(std::string_view word, std::span<const std::string> candidates);
 
 // "; did you mean 'x'?" or "".

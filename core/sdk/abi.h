@@ -84,7 +84,13 @@ typedef struct rt_tensor {
 
 /* A named constant of a node or an option of a planner or device. */
 typedef uint32_t rt_attr_type;
-enum { RT_ATTR_INT = 1, RT_ATTR_FLOAT = 2, RT_ATTR_BOOL = 3, RT_ATTR_STRING = 4, RT_ATTR_FLOATS = 5 };
+enum {
+  RT_ATTR_INT = 1,
+  RT_ATTR_FLOAT = 2,
+  RT_ATTR_BOOL = 3,
+  RT_ATTR_STRING = 4,
+  RT_ATTR_FLOATS = 5
+};
 
 typedef struct rt_attr {
   uint32_t struct_size;

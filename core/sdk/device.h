@@ -22,19 +22,19 @@ extern "C" {
  * not this one. */
 typedef struct rt_device_desc {
   uint32_t struct_size;
-  uint32_t index;            /* among devices of its kind */
-  const char* kind;          /* "cpu", "cuda", ...: implementations name it */
-  const char* name;          /* for people: "AMD EPYC 7763" */
-  const char* isa;           /* "avx2,fma,f16c,...": what implementations may require */
-  uint32_t threads;          /* of parallel_for; 0 where there is none */
-  uint32_t host_readable;    /* 1: the host may read and write device addresses */
-  uint32_t can_reserve;      /* 1: reserve/commit/decommit work */
-  uint32_t can_capture;      /* 1: streams can be recorded and replayed */
-  uint64_t granule_bytes;    /* commits are whole multiples of it */
-  uint64_t alignment_bytes;  /* of allocations and of KV sections */
+  uint32_t index;           /* among devices of its kind */
+  const char* kind;         /* "cpu", "cuda", ...: implementations name it */
+  const char* name;         /* for people: "AMD EPYC 7763" */
+  const char* isa;          /* "avx2,fma,f16c,...": what implementations may require */
+  uint32_t threads;         /* of parallel_for; 0 where there is none */
+  uint32_t host_readable;   /* 1: the host may read and write device addresses */
+  uint32_t can_reserve;     /* 1: reserve/commit/decommit work */
+  uint32_t can_capture;     /* 1: streams can be recorded and replayed */
+  uint64_t granule_bytes;   /* commits are whole multiples of it */
+  uint64_t alignment_bytes; /* of allocations and of KV sections */
   uint64_t memory_total_bytes;
   uint64_t memory_available_bytes; /* at the time of describe() */
-  rt_dtype value_dtype;      /* element type of values between operators: RT_F32 on CPUs */
+  rt_dtype value_dtype;            /* element type of values between operators: RT_F32 on CPUs */
   uint32_t reserved;
 } rt_device_desc;
 
@@ -80,7 +80,8 @@ typedef struct rt_device {
   /* Address space. All offsets and sizes are multiples of the granule; commit makes
    * [address, address + bytes) usable (content undefined), decommit gives it back. Committing what
    * is committed, or decommitting what is not, is a mistake of the caller. decommit and unreserve
-   * are called only when no recorded work that uses the range is pending (the host synchronises). */
+   * are called only when no recorded work that uses the range is pending (the host synchronises).
+   */
   rt_status (*reserve)(void* device, uint64_t bytes, void** base);
   void (*unreserve)(void* device, void* base, uint64_t bytes);
   rt_status (*commit)(void* device, void* address, uint64_t bytes);
@@ -88,7 +89,8 @@ typedef struct rt_device {
 
   /* Bytes of [address, address + bytes) that the operating system says are resident; a witness for
    * tests. NULL where there is none. */
-  rt_status (*resident)(void* device, const void* address, uint64_t bytes, uint64_t* resident_bytes);
+  rt_status (*resident)(void* device, const void* address, uint64_t bytes,
+                        uint64_t* resident_bytes);
 
   /* Streams: work runs in order within one. The device makes at least one. */
   rt_status (*stream_create)(void* device, void** stream);

@@ -42,9 +42,9 @@ typedef struct rt_port {
 /* Declared limits of a step; every requirement is for these. */
 typedef struct rt_bounds {
   uint32_t struct_size;
-  uint32_t tokens;    /* U: largest T */
-  uint32_t sequences; /* largest B */
-  uint32_t rows;      /* largest R */
+  uint32_t tokens;         /* U: largest T */
+  uint32_t sequences;      /* largest B */
+  uint32_t rows;           /* largest R */
   uint64_t context_tokens; /* N: longest sequence */
 } rt_bounds;
 
@@ -118,12 +118,12 @@ typedef struct rt_call {
   uint32_t reserved;
   const rt_host* host;
   const rt_exec* exec;
-  const rt_step* step;             /* counts; the arrays are on the device */
-  const rt_tensor* const* inputs;  /* shapes of this step, addresses on the device */
+  const rt_step* step;            /* counts; the arrays are on the device */
+  const rt_tensor* const* inputs; /* shapes of this step, addresses on the device */
   const rt_tensor* const* outputs;
-  void* workspace;                 /* requirements.workspace_bytes, on the device */
-  const void* meta;                /* requirements.meta_bytes, on the device */
-  const rt_kv_layout* kv;          /* nodes with KV state, else NULL */
+  void* workspace;        /* requirements.workspace_bytes, on the device */
+  const void* meta;       /* requirements.meta_bytes, on the device */
+  const rt_kv_layout* kv; /* nodes with KV state, else NULL */
 } rt_call;
 
 typedef struct rt_implementation {

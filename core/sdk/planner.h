@@ -21,9 +21,9 @@ extern "C" {
 /* One layer's streams. Row bytes hold everything of one token, scales of quantized elements too. */
 typedef struct rt_plan_layer {
   uint32_t struct_size;
-  uint32_t index;    /* the layer */
-  uint32_t window;   /* keys visible to a query, itself included; 0: all */
-  uint32_t kv_heads; /* G */
+  uint32_t index;       /* the layer */
+  uint32_t window;      /* keys visible to a query, itself included; 0: all */
+  uint32_t kv_heads;    /* G */
   uint32_t query_heads; /* H */
   uint32_t head_width;  /* E */
   uint64_t k_row_bytes;
@@ -35,16 +35,16 @@ typedef struct rt_plan_problem {
   uint32_t layer_count;
   const rt_plan_layer* const* layers;
   rt_dtype kv_dtype;
-  uint32_t forms;            /* mask of the forms that the candidate implementations read */
-  uint64_t context_tokens;   /* N: no sequence grows beyond it */
-  uint64_t prompt_tokens;    /* declared; 0 if not */
-  uint64_t new_tokens;       /* declared; 0 if not */
-  uint32_t budget_is_hard;   /* 1: the user stated new_tokens, all of it must fit */
-  uint32_t step_tokens;      /* U */
-  uint32_t max_sequences;    /* B */
-  uint32_t can_reserve;      /* 1: RT_GROW_COMMIT is possible on this device */
-  uint64_t granule_bytes;    /* of commits */
-  uint64_t alignment_bytes;  /* of every section of a stripe */
+  uint32_t forms;              /* mask of the forms that the candidate implementations read */
+  uint64_t context_tokens;     /* N: no sequence grows beyond it */
+  uint64_t prompt_tokens;      /* declared; 0 if not */
+  uint64_t new_tokens;         /* declared; 0 if not */
+  uint32_t budget_is_hard;     /* 1: the user stated new_tokens, all of it must fit */
+  uint32_t step_tokens;        /* U */
+  uint32_t max_sequences;      /* B */
+  uint32_t can_reserve;        /* 1: RT_GROW_COMMIT is possible on this device */
+  uint64_t granule_bytes;      /* of commits */
+  uint64_t alignment_bytes;    /* of every section of a stripe */
   uint64_t memory_limit_bytes; /* left for the KV cache; UINT64_MAX if unlimited */
   uint32_t option_count;
   uint32_t reserved;
@@ -64,13 +64,13 @@ typedef struct rt_plan_class {
   rt_kv_form form;
   rt_growth growth;
   uint32_t layer_count;
-  const uint32_t* layers;     /* u32[layer_count]: positions in problem.layers, of one window */
-  uint64_t stripe_tokens;     /* S. 0: one stripe of the whole capacity, plain contiguous tensors;
-                                 the host lays the sections one after another */
-  uint64_t stripe_bytes;      /* S > 0: distance of two stripes, a multiple of the alignment */
-  const uint64_t* k_offsets;  /* S > 0: u64[layer_count], bytes from the start of a stripe, */
-  const uint64_t* v_offsets;  /* multiples of the alignment; else NULL */
-  uint64_t reserve_tokens;    /* RT_GROW_COMMIT: address space per sequence; else 0 */
+  const uint32_t* layers;    /* u32[layer_count]: positions in problem.layers, of one window */
+  uint64_t stripe_tokens;    /* S. 0: one stripe of the whole capacity, plain contiguous tensors;
+                                the host lays the sections one after another */
+  uint64_t stripe_bytes;     /* S > 0: distance of two stripes, a multiple of the alignment */
+  const uint64_t* k_offsets; /* S > 0: u64[layer_count], bytes from the start of a stripe, */
+  const uint64_t* v_offsets; /* multiples of the alignment; else NULL */
+  uint64_t reserve_tokens;   /* RT_GROW_COMMIT: address space per sequence; else 0 */
 } rt_plan_class;
 
 /* Where a planner puts its answer; everything is copied during the call. */

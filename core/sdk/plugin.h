@@ -55,9 +55,9 @@ typedef const rt_plugin* (*rt_plugin_entry_fn)(const rt_host* host, const char* 
 RT_EXPORT const rt_plugin* rt_plugin_entry_v1(const rt_host* host, const char* library_path);
 
 /* RT_MANIFEST("plugin: acme_norm\n" ...): place once, at file scope. */
-#define RT_MANIFEST(text)                                            \
-  __attribute__((used, section(RT_MANIFEST_SECTION), aligned(1)))    \
-  static const char rt_manifest_text[] = text
+#define RT_MANIFEST(text)                            \
+  __attribute__((used, section(RT_MANIFEST_SECTION), \
+                 aligned(1))) static const char rt_manifest_text[] = text
 
 #ifdef __cplusplus
 }

@@ -36,22 +36,22 @@ typedef struct rt_sampling {
 
 typedef struct rt_step {
   uint32_t struct_size;
-  uint32_t tokens;                /* T >= 1 */
-  uint32_t sequences;             /* B >= 1 */
-  uint32_t rows;                  /* R >= 0 */
-  uint32_t kv_classes;            /* C >= 0 */
+  uint32_t tokens;     /* T >= 1 */
+  uint32_t sequences;  /* B >= 1 */
+  uint32_t rows;       /* R >= 0 */
+  uint32_t kv_classes; /* C >= 0 */
   uint32_t reserved;
-  const int32_t* token_ids;       /* i32[T]; the tokens of one sequence are adjacent */
-  const int32_t* positions;       /* i32[T]: place of the token in its sequence, from 0 */
-  const int32_t* token_sequence;  /* i32[T]: which of the B sequences */
-  const int32_t* token_offsets;   /* i32[B + 1]: sequence b's tokens are [offsets[b], offsets[b+1]) */
-  const int32_t* lengths;         /* i32[B]: tokens in the cache once this step has run */
-  const int32_t* row_tokens;      /* i32[R]: which of the T tokens each row of logits is for */
-  const int32_t* rope_regimes;    /* i32[B]: 0 the short factors, 1 the long ones (LongRoPE) */
-  const uint64_t* kv_bases;       /* u64[C, B]: address of stripe 0 (affine and ring forms) */
-  const uint64_t* kv_tables;      /* u64[C, B]: address of u64[stripes] (table form), else 0 */
-  const rt_sampling* sampling;    /* rt_sampling[R] */
-  const int32_t* history;         /* i32[]: the ids that the penalties look at */
+  const int32_t* token_ids;      /* i32[T]; the tokens of one sequence are adjacent */
+  const int32_t* positions;      /* i32[T]: place of the token in its sequence, from 0 */
+  const int32_t* token_sequence; /* i32[T]: which of the B sequences */
+  const int32_t* token_offsets; /* i32[B + 1]: sequence b's tokens are [offsets[b], offsets[b+1]) */
+  const int32_t* lengths;       /* i32[B]: tokens in the cache once this step has run */
+  const int32_t* row_tokens;    /* i32[R]: which of the T tokens each row of logits is for */
+  const int32_t* rope_regimes;  /* i32[B]: 0 the short factors, 1 the long ones (LongRoPE) */
+  const uint64_t* kv_bases;     /* u64[C, B]: address of stripe 0 (affine and ring forms) */
+  const uint64_t* kv_tables;    /* u64[C, B]: address of u64[stripes] (table form), else 0 */
+  const rt_sampling* sampling;  /* rt_sampling[R] */
+  const int32_t* history;       /* i32[]: the ids that the penalties look at */
 } rt_step;
 
 /* The one address rule. Token t of a layer's K (or V) rows begins at
@@ -74,7 +74,7 @@ typedef struct rt_kv_layout {
   uint32_t class_index;   /* c in kv_bases[c, b] */
   uint64_t stripe_tokens; /* S */
   uint64_t stripe_bytes;
-  uint64_t ring_stripes;  /* n, RT_KV_RING only */
+  uint64_t ring_stripes; /* n, RT_KV_RING only */
   uint64_t k_offset;
   uint64_t v_offset;
   uint64_t k_row_bytes;

@@ -53,7 +53,8 @@ class Tokenizer {
   Result<std::vector<std::int32_t>> encode(std::span<const TextSegment> segments,
                                            EncodeOptions options = {}) const;
 
-  // What Hugging Face's decode gives for the same ids. Ids that no token has are dropped.
+  // What Hugging Face's decode gives for the same ids (an added token is its own text). Ids that
+  // no token has are dropped.
   std::string decode(std::span<const std::int32_t> ids, bool skip_special = true) const;
 
   // Largest id + 1. Every id below it has a token. A model whose embedding has fewer rows is not
@@ -114,6 +115,7 @@ class Detokenizer {
 
   // Ids that come before the text of interest (a prompt): they decide, for example, whether the
   // next token's leading space is kept; their own text is not returned. Call before any push.
+  // For text that goes on from a prompt; a chat's reply is a text of its own and is not primed.
   void prime(std::span<const std::int32_t> ids);
 
   std::string push(std::int32_t id);

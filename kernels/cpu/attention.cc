@@ -17,7 +17,8 @@ float dot(const AttentionShape& shape, const float* q, const unsigned char* row,
     widen(row, shape.element, first + e, count, run);
     for (uint32_t j = 0; j < count; ++j) lanes[j % 8] += q[e + j] * run[j];
   }
-  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
+         ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
 void add_scaled(const AttentionShape& shape, float weight, const unsigned char* row, uint64_t first,

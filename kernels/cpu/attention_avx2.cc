@@ -26,19 +26,26 @@ template <Element element, int M, int keys>
 inline void score(const float* q, uint64_t width, Rows k, float* scores) {
   __m256 sums[M][keys];
   const unsigned char* from[keys];
+  RT_UNROLL
   for (int c = 0; c < keys; ++c) {
     from[c] = k.row[c] + k.bytes;
+    RT_UNROLL
     for (int m = 0; m < M; ++m) sums[m][c] = _mm256_setzero_ps();
   }
   for (uint64_t e = 0; e < width; e += 8) {
     __m256 queries[M];
+    RT_UNROLL
     for (int m = 0; m < M; ++m) queries[m] = _mm256_loadu_ps(q + m * width + e);
+    RT_UNROLL
     for (int c = 0; c < keys; ++c) {
       const __m256 key = load<element>(from[c] + e * kBytes<element>);
+      RT_UNROLL
       for (int m = 0; m < M; ++m) sums[m][c] = _mm256_fmadd_ps(queries[m], key, sums[m][c]);
     }
   }
+  RT_UNROLL
   for (int m = 0; m < M; ++m) {
+    RT_UNROLL
     for (int c = 0; c < keys; c += 4) {
       _mm_storeu_ps(scores + m * kTileKeys + c,
                     sum_lanes(sums[m][c], sums[m][c + 1], sums[m][c + 2], sums[m][c + 3]));
@@ -51,19 +58,26 @@ template <Element element, int M, int columns>
 inline void add_values(const float* weights, Rows v, uint32_t first, uint32_t last, uint64_t width,
                        float* sum) {
   __m256 sums[M][columns];
+  RT_UNROLL
   for (int m = 0; m < M; ++m) {
+    RT_UNROLL
     for (int c = 0; c < columns; ++c) sums[m][c] = _mm256_loadu_ps(sum + m * width + 8 * c);
   }
   for (uint32_t i = first; i < last; ++i) {
     const unsigned char* from = v.row[i] + v.bytes;
     __m256 weight[M];
+    RT_UNROLL
     for (int m = 0; m < M; ++m) weight[m] = _mm256_broadcast_ss(weights + m * kTileKeys + i);
+    RT_UNROLL
     for (int c = 0; c < columns; ++c) {
       const __m256 value = load<element>(from + 8 * c * kBytes<element>);
+      RT_UNROLL
       for (int m = 0; m < M; ++m) sums[m][c] = _mm256_fmadd_ps(weight[m], value, sums[m][c]);
     }
   }
+  RT_UNROLL
   for (int m = 0; m < M; ++m) {
+    RT_UNROLL
     for (int c = 0; c < columns; ++c) _mm256_storeu_ps(sum + m * width + 8 * c, sums[m][c]);
   }
 }
@@ -93,7 +107,9 @@ inline void add_value_rows(const float* weights, Rows v, uint32_t first, uint32_
 
 // Rows are taken by threes, a rest of 1, 2 or 4 as 1, 2 or 2 + 2: one row alone has too few sums
 // under way to fill the 4 cycles of an FMA.
-inline uint32_t rows_at_once(uint32_t left) { return left >= 3 && left != 4 ? 3 : left >= 2 ? 2 : 1; }
+inline uint32_t rows_at_once(uint32_t left) {
+  return left >= 3 && left != 4 ? 3 : left >= 2 ? 2 : 1;
+}
 
 // Keys [first, last) of the tile against `rows` query rows.
 template <Element element>
@@ -144,8 +160,8 @@ inline void widen_rows(Rows from, uint32_t first, uint32_t last, uint64_t head_w
 
 // All ones in the lanes of keys [begin, end), for the eight from key i.
 inline __m256 seen_lanes(uint32_t i, uint32_t begin, uint32_t end) {
-  const __m256i key = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
-                                       _mm256_set1_epi32((int)i));
+  const __m256i key =
+      _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32((int)i));
   return _mm256_castsi256_ps(
       _mm256_and_si256(_mm256_cmpgt_epi32(key, _mm256_set1_epi32((int)begin - 1)),
                        _mm256_cmpgt_epi32(_mm256_set1_epi32((int)end), key)));
@@ -195,8 +211,10 @@ struct Meeting {
   uint64_t width = padded_width(shape.head_width);
   uint32_t group = shape.heads / shape.kv_heads;
   uint32_t rows = block.tokens * group;  // of one kv head
-  // For up to three rows widening into the panel is a detour.
-  bool direct = block.tokens == 1 && rows <= 3 && width == shape.head_width;
+  // The few rows of one token widen K and V as they use them: it costs a shuffle, on a port that
+  // the sums leave free. The many rows of a prompt share a panel, where rows of the cache lie
+  // dense.
+  bool direct = block.tokens == 1 && width == shape.head_width;
 
   Rows rows_of(const unsigned char* const* row, uint32_t g) const {
     return {row, uint64_t{g} * shape.head_width * kBytes<element>};
@@ -210,16 +228,30 @@ struct Meeting {
     }
   }
 
+  // Rows of one head lie whole rows apart, which no hardware prefetcher follows.
+  void fetch(Rows from, uint32_t first, uint32_t last) const {
+    const uint64_t bytes = shape.head_width * kBytes<element>;
+    for (uint32_t i = first; i < last; ++i) {
+      for (uint64_t at = 0; at < bytes; at += 64) {
+        _mm_prefetch((const char*)from.row[i] + from.bytes + at, _MM_HINT_T0);
+      }
+    }
+  }
+
   void score_keys(uint32_t g, uint32_t first, uint32_t last, const unsigned char* const* panel) {
     const float* q = block.q + row_index(g) * width;
     float* scores = block.scores + row_index(g) * kTileKeys;
-    if (direct && last - first == kSub) {
-      if (rows > 1) {
-        return score_rows<element>(q, rows, width, rows_of(tile.k, g), first, last, scores);
+    if (direct && first % kSub == 0 && last % kSub == 0) {
+      const Rows k = rows_of(tile.k, g);
+      if (rows > 1) return score_rows<element>(q, rows, width, k, first, last, scores);
+      for (uint32_t i = first; i < last; i += kSub) {
+        score<element, 1, kSub>(q, width, {k.row + i, k.bytes}, scores + i);
       }
-      return score<element, 1, kSub>(q, width, rows_of(tile.k + first, g), scores + first);
+      return;
     }
+    fetch(rows_of(tile.k, g), first, last);
     widen_rows<element>(rows_of(tile.k, g), first, last, shape.head_width, width, block.panel);
+    fetch(rows_of(tile.v, g), first, last);  // arrives while the scores are computed
     // Four at a time: rows of the panel before and after may hold anything, their scores are
     // unseen.
     score_rows<Element::kF32>(q, rows, width, {panel, 0}, first / 4 * 4, last, scores);

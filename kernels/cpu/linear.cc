@@ -19,7 +19,8 @@ float dot(const float* a, const float* b, uint64_t count) {
       }
       for (uint64_t j = 0; i + j < end; ++j) lanes[j] += a[i + j] * b[i + j];
     }
-    sum += ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+    sum += ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
+           ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
   }
   return sum;
 }

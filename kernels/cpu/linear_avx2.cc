@@ -27,6 +27,7 @@ inline void add_block(const float* x, uint64_t K, const unsigned char* w, uint64
   for (uint64_t k = 0; k < count; k += 8) {
     const uint64_t part = count - k < 8 ? count - k : 8;
     const __m256 weight = load_part<element>(w + k * kBytes<element>, part);
+    RT_UNROLL
     for (int m = 0; m < M; ++m) {
       chains[m][c] =
           _mm256_fmadd_ps(load_part<Element::kF32>(x + m * K + k, part), weight, chains[m][c]);
@@ -39,7 +40,9 @@ template <Element element, int M>
 inline void add_run(const float* x, uint64_t K, const unsigned char* w, uint64_t count,
                     float* totals) {
   __m256 chains[M][4];
+  RT_UNROLL
   for (int m = 0; m < M; ++m) {
+    RT_UNROLL
     for (int c = 0; c < 4; ++c) chains[m][c] = _mm256_setzero_ps();
   }
   uint64_t k = 0;
@@ -48,10 +51,13 @@ inline void add_run(const float* x, uint64_t K, const unsigned char* w, uint64_t
     for (uint64_t line = 0; line < kCycle * kBytes<element>; line += 64) {
       _mm_prefetch((const char*)from + kAhead + line, _MM_HINT_T0);
     }
+    RT_UNROLL
     for (int c = 0; c < 4; ++c) {  // in the order of addresses: the other way costs 10 %
+      RT_UNROLL
       for (uint64_t i = 0; i < kBlock; i += 8) {
         const uint64_t at = c * kBlock + i;
         const __m256 weight = load<element>(from + at * kBytes<element>);
+        RT_UNROLL
         for (int m = 0; m < M; ++m) {
           chains[m][c] = _mm256_fmadd_ps(_mm256_loadu_ps(x + m * K + k + at), weight, chains[m][c]);
         }
@@ -62,9 +68,11 @@ inline void add_run(const float* x, uint64_t K, const unsigned char* w, uint64_t
     const uint64_t part = count - k < kBlock ? count - k : kBlock;
     add_block<element, M>(x + k, K, w + k * kBytes<element>, part, c, chains);
   }
+  RT_UNROLL
   for (int m = 0; m < M; ++m) {
     float four[4];
     _mm_storeu_ps(four, sum_lanes(chains[m][0], chains[m][1], chains[m][2], chains[m][3]));
+    RT_UNROLL
     for (int c = 0; c < 4; ++c) totals[m] += four[c];
   }
 }
@@ -82,6 +90,7 @@ void few_tokens(const float* x, const Matrix& weight, uint64_t begin, uint64_t e
       add_run<element, M>(x + k, K, w + k * kBytes<element>, kRun, totals);
     }
     if (k < K) add_run<element, M>(x + k, K, w + k * kBytes<element>, K - k, totals);
+    RT_UNROLL
     for (int m = 0; m < M; ++m) out[m * stride] = totals[m];
   }
 }
@@ -109,30 +118,39 @@ inline void fill_row(const unsigned char* w, uint64_t count, float* panel) {
 template <int M>
 inline void add_tile(const float* x, uint64_t K, uint64_t count, const float* panel, float* sums) {
   __m256 chains[M][4];
+  RT_UNROLL
   for (int m = 0; m < M; ++m) {
+    RT_UNROLL
     for (int i = 0; i < 4; ++i) chains[m][i] = _mm256_setzero_ps();
   }
   uint64_t k = 0;
   for (; k + kBlock <= count; k += kCycle, panel += kBlock) {
+    RT_UNROLL
     for (uint64_t j = 0; j < kBlock; j += 8) {
       __m256 tokens[M];
+      RT_UNROLL
       for (int m = 0; m < M; ++m) tokens[m] = _mm256_loadu_ps(x + m * K + k + j);
+      RT_UNROLL
       for (int i = 0; i < 4; ++i) {
         const __m256 weight = _mm256_load_ps(panel + i * kPanelColumns + j);
+        RT_UNROLL
         for (int m = 0; m < M; ++m) chains[m][i] = _mm256_fmadd_ps(tokens[m], weight, chains[m][i]);
       }
     }
   }
   for (; k < count; k += 8, panel += 8) {  // the last block of the row
     const uint64_t part = count - k < 8 ? count - k : 8;
+    RT_UNROLL
     for (int m = 0; m < M; ++m) {
       const __m256 token = load_part<Element::kF32>(x + m * K + k, part);
+      RT_UNROLL
       for (int i = 0; i < 4; ++i) {
         const __m256 weight = _mm256_load_ps(panel + i * kPanelColumns);
         chains[m][i] = _mm256_fmadd_ps(token, weight, chains[m][i]);
       }
     }
   }
+  RT_UNROLL
   for (int m = 0; m < M; ++m) {
     float* to = sums + m * kPanelRows;
     const __m128 sum = sum_lanes(chains[m][0], chains[m][1], chains[m][2], chains[m][3]);
@@ -144,6 +162,7 @@ inline void add_tile(const float* x, uint64_t K, uint64_t count, const float* pa
 // cache cannot keep many of them and they come from the third: 10 % of prefill if they are awaited.
 template <int M>
 inline void fetch_blocks(const float* x, uint64_t K) {
+  RT_UNROLL
   for (int m = 0; m < M; ++m) {
     for (uint64_t k = 0; k < 2 * kCycle; k += kCycle) {
       _mm_prefetch((const char*)(x + m * K + k), _MM_HINT_T0);

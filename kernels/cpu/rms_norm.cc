@@ -16,7 +16,8 @@ float sum_of_squares(const float* x, uint64_t count) {
     for (uint64_t j = 0; j < 8; ++j) lanes[j] += x[i + j] * x[i + j];
   }
   for (uint64_t j = 0; i + j < count; ++j) lanes[j] += x[i + j] * x[i + j];
-  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
+         ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
 }  // namespace

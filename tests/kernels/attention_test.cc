@@ -94,11 +94,6 @@ const rt_implementation* implementation(std::string_view name) {
   return nullptr;
 }
 
-struct Subject {
-  const char* name;
-  Case shape;
-};
-
 class AttentionBits : public testing::TestWithParam<std::tuple<const char*, Case>> {};
 
 TEST_P(AttentionBits, DependOnTheKeysAlone) {

@@ -142,7 +142,7 @@ class Parser {
   void add(const Setting& setting) {
     CLI::Option* option = nullptr;
     if (setting.kind == ValueKind::kFlag) {
-      option = app_.add_flag(cli_names(setting), help_text(setting));
+      option = app_.add_flag(cli_names(setting), flags_.emplace_back(), help_text(setting));
       option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     } else {
       option = app_.add_option(cli_names(setting), texts_.emplace_back(), help_text(setting));
@@ -194,7 +194,8 @@ class Parser {
   CLI::App app_;
   Arguments arguments_;
   bool words_allowed_ = false;
-  std::deque<std::vector<std::string>> texts_;
+  std::deque<std::vector<std::string>> texts_;  // CLI11 wants a place for what it parses
+  std::deque<bool> flags_;
   std::vector<std::pair<const Setting*, CLI::Option*>> options_;
 };
 

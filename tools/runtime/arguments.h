@@ -11,8 +11,8 @@ namespace rt {
 
 struct Arguments {
   Verb verb = Verb::kChat;
-  bool verb_given = false;          // else: chat on a terminal, generate otherwise
-  std::vector<std::string> words;   // what is no flag: "list" of `plugins list`
+  bool verb_given = false;         // else: chat on a terminal, generate otherwise
+  std::vector<std::string> words;  // what is no flag: "list" of `plugins list`
   struct Assignment {
     const Setting* setting;
     std::vector<std::string> values;

@@ -22,8 +22,8 @@ Error unknown_key(const YamlNode::Entry& entry, const std::string& prefix) {
     const std::string_view rest = key.substr(prefix.size());
     siblings.emplace_back(rest.substr(0, rest.find('.')));
   }
-  return bad_input_at(entry.where, "unknown key " + quote(prefix + entry.key) +
-                                       did_you_mean(entry.key, siblings));
+  return bad_input_at(
+      entry.where, "unknown key " + quote(prefix + entry.key) + did_you_mean(entry.key, siblings));
 }
 
 Result<std::vector<std::string>> pair_values(const YamlNode& node) {

@@ -6,13 +6,12 @@
 
 #include "core/base/text.h"
 #include "core/graph/graph.h"
+#include "core/memory/config_json.h"
 #include "tools/runtime/config_file.h"
 #include "tools/runtime/places.h"
 
 namespace rt {
 namespace {
-
-constexpr std::uint64_t kConfigLimitBytes = 16 << 20;
 
 // --config or RUNTIME_CONFIG, before anything else is known.
 Result<std::string> config_path(const Settings& early) {

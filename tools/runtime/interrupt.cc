@@ -35,8 +35,12 @@ AnswerScope::AnswerScope() {
   answering = true;
 }
 
-AnswerScope::~AnswerScope() { answering = false; }
+AnswerScope::~AnswerScope() {
+  answering = false;
+}
 
-bool interrupted() { return presses.load() > 0; }
+bool interrupted() {
+  return presses.load() > 0;
+}
 
 }  // namespace rt

@@ -18,9 +18,9 @@ namespace rt {
 struct LoadedModel {
   std::unique_ptr<Registry> registry;
   EngineOptions options;
-  std::string folder;                     // of weights and tokenizer; "" if there is none
-  std::unique_ptr<Blueprint> blueprint;   // until open_model() moves it into the session
-  std::optional<ModelText> text;          // absent: no tokenizer, token ids only
+  std::string folder;                    // of weights and tokenizer; "" if there is none
+  std::unique_ptr<Blueprint> blueprint;  // until open_model() moves it into the session
+  std::optional<ModelText> text;         // absent: no tokenizer, token ids only
   std::vector<std::int32_t> end_tokens;
   std::unique_ptr<Session> session;
   double load_ms = 0;

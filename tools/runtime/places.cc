@@ -41,14 +41,18 @@ Result<std::string> find_shipped(const std::string& what, const std::string& nam
   const std::vector<std::string> names = shipped_names(folder);
   const std::string stem = fs::path(name).stem().string();
   return bad_input("--" + what + ": no file " + quote(name) + " and no shipped " + what +
-                   " of that name" + did_you_mean(stem, names) + " (there are: " +
-                   (names.empty() ? "none" : join(names, ", ")) + ")");
+                   " of that name" + did_you_mean(stem, names) +
+                   " (there are: " + (names.empty() ? "none" : join(names, ", ")) + ")");
 }
 
 }  // namespace
 
-Result<std::string> find_graph(const std::string& name) { return find_shipped("graph", name); }
-Result<std::string> find_config(const std::string& name) { return find_shipped("config", name); }
+Result<std::string> find_graph(const std::string& name) {
+  return find_shipped("graph", name);
+}
+Result<std::string> find_config(const std::string& name) {
+  return find_shipped("config", name);
+}
 
 std::string find_model_folder(const std::string& name) {
   std::error_code code;

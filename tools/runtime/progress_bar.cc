@@ -31,7 +31,8 @@ void ProgressBar::show(std::uint64_t done_bytes, std::uint64_t all_bytes) {
   if (!wanted_ || all_bytes == 0 || Clock::now() < next_) return;
   next_ = Clock::now() + kBetween;
   drawn_ = true;
-  const double part = std::min(1.0, static_cast<double>(done_bytes) / static_cast<double>(all_bytes));
+  const double part =
+      std::min(1.0, static_cast<double>(done_bytes) / static_cast<double>(all_bytes));
   std::string bar(static_cast<std::size_t>(part * static_cast<double>(kCells)), '#');
   bar.resize(kCells, '.');
   std::fprintf(stderr, "\r\x1b[Kloading [%s] %s / %s", bar.c_str(),

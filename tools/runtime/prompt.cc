@@ -50,8 +50,9 @@ Result<std::optional<std::string>> read_text(const Settings& settings) {
   }
   drop_newline(text);
   if (text.empty()) {
-    return bad_input((file.empty() || file == "-" ? std::string("stdin") : file) +
-                     ": the prompt is empty; give some text, or --prompt \"\" to start from nothing");
+    return bad_input(
+        (file.empty() || file == "-" ? std::string("stdin") : file) +
+        ": the prompt is empty; give some text, or --prompt \"\" to start from nothing");
   }
   return std::optional<std::string>(std::move(text));
 }
@@ -89,8 +90,9 @@ Result<std::vector<std::int32_t>> encode_prompt(const LoadedModel& model, const 
   }
   RT_TRY(std::vector<std::int32_t> ids, model.tokenizer()->encode(text));
   if (ids.empty()) {
-    return bad_input("the prompt is empty and this model has no beginning-of-text token; give at "
-                     "least one character");
+    return bad_input(
+        "the prompt is empty and this model has no beginning-of-text token; give at "
+        "least one character");
   }
   return ids;
 }

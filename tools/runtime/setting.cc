@@ -197,7 +197,9 @@ Status check_choice(const Setting& setting, const std::string& text) {
 
 }  // namespace
 
-std::span<const Setting> all_settings() { return kSettings; }
+std::span<const Setting> all_settings() {
+  return kSettings;
+}
 
 const Setting* find_setting(std::string_view key) {
   for (const Setting& setting : kSettings) {

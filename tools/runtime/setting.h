@@ -15,7 +15,9 @@ namespace rt {
 
 enum class Verb { kGenerate, kChat, kPlan, kTokenize, kRender, kPlugins, kGraph };
 
-constexpr std::uint32_t verb_bit(Verb verb) { return 1u << static_cast<std::uint32_t>(verb); }
+constexpr std::uint32_t verb_bit(Verb verb) {
+  return 1u << static_cast<std::uint32_t>(verb);
+}
 
 enum class ValueKind {
   kText,
@@ -37,7 +39,7 @@ struct Setting {
   double minimum;     // of numbers, inclusive unless `open`
   double maximum;
   std::uint32_t verbs;
-  bool in_config;     // may stand in a config file and in --set
+  bool in_config;  // may stand in a config file and in --set
   const char* metavar;
   const char* help;
   const char* choices = "";  // "a|b": of kText

@@ -114,18 +114,30 @@ Status Settings::assign_environment(std::uint32_t verbs) {
   return {};
 }
 
-bool Settings::given(std::string_view key) const { return slot(key).level > Level::kBuiltIn; }
-bool Settings::stated(std::string_view key) const { return slot(key).level >= Level::kConfig; }
-const std::string& Settings::origin(std::string_view key) const { return slot(key).origin; }
+bool Settings::given(std::string_view key) const {
+  return slot(key).level > Level::kBuiltIn;
+}
+bool Settings::stated(std::string_view key) const {
+  return slot(key).level >= Level::kConfig;
+}
+const std::string& Settings::origin(std::string_view key) const {
+  return slot(key).origin;
+}
 
 std::string Settings::text(std::string_view key) const {
   const Slot& found = slot(key);
   return found.values.empty() ? "" : found.values.back();
 }
 
-bool Settings::flag(std::string_view key) const { return text(key) == "true"; }
-std::int64_t Settings::integer(std::string_view key) const { return integer_value(text(key)); }
-double Settings::real(std::string_view key) const { return real_value(text(key)); }
+bool Settings::flag(std::string_view key) const {
+  return text(key) == "true";
+}
+std::int64_t Settings::integer(std::string_view key) const {
+  return integer_value(text(key));
+}
+double Settings::real(std::string_view key) const {
+  return real_value(text(key));
+}
 
 std::optional<std::uint64_t> Settings::count(std::string_view key) const {
   const std::string value = text(key);

@@ -14,8 +14,9 @@ std::string quoted(const std::string& text) {
 
 bool is_plain(const std::string& text) {
   return !text.empty() &&
-         text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "_./-") == std::string::npos &&
+         text.find_first_not_of(
+             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+             "_./-") == std::string::npos &&
          text[0] != '-';
 }
 

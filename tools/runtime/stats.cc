@@ -41,8 +41,8 @@ std::string stats_line(const LoadedModel& model, const Sequence& sequence,
   const Session& session = *model.session;
   std::string line = print("[ load %.1f s | prompt %llu tok", model.load_ms / 1000,
                            static_cast<unsigned long long>(timings.prompt_tokens));
-  line += print(" %.0f t/s", per_second(static_cast<double>(timings.prompt_tokens),
-                                        timings.prompt_ms));
+  line +=
+      print(" %.0f t/s", per_second(static_cast<double>(timings.prompt_tokens), timings.prompt_ms));
   if (timings.cached_tokens > 0) {
     line += " (" + std::to_string(timings.cached_tokens) + " cached)";
   }
@@ -82,8 +82,7 @@ Json memory_bytes_json(const MemoryBytes& bytes) {
 
 Result<Json> memory_json(const Session& session, const Sequence& sequence, std::uint64_t budget) {
   const Ledger& ledger = session.ledger();
-  RT_TRY(const MemoryBytes planned,
-         session.blueprint().memory(sequence.cached(), budget, true));
+  RT_TRY(const MemoryBytes planned, session.blueprint().memory(sequence.cached(), budget, true));
   Json json = Json::object();
   json["planned"] = memory_bytes_json(planned);
   json["measured"] = memory_bytes_json(ledger.peak());
@@ -103,8 +102,8 @@ std::string memory_text(const Session& session) {
     text += line + format_bytes(ledger.now()[kind]) + " now, " + format_bytes(ledger.peak()[kind]) +
             " at most\n";
   }
-  text += "  address changes " + std::to_string(ledger.events.address_changes) +
-          ", copied bytes " + std::to_string(ledger.events.copied_bytes) + ", tokens prefilled again " +
+  text += "  address changes " + std::to_string(ledger.events.address_changes) + ", copied bytes " +
+          std::to_string(ledger.events.copied_bytes) + ", tokens prefilled again " +
           std::to_string(ledger.events.reprefill_tokens) + "\n";
   return text;
 }

@@ -1,0 +1,161 @@
+// `runtime plugins list`: what was found and what was not taken, with the reason.
+// `runtime plugins why`: for each node, every candidate's fate.
+#include <fnmatch.h>
+
+#include <map>
+
+#include "core/base/text.h"
+#include "tools/runtime/deployment.h"
+#include "tools/runtime/loaded_model.h"
+#include "tools/runtime/output.h"
+#include "tools/runtime/verbs.h"
+
+namespace rt {
+namespace {
+
+std::vector<std::string> contents(const Manifest& manifest) {
+  std::vector<std::string> parts;
+  for (const OperatorId& schema : manifest.schemas) parts.push_back("schema " + schema.text());
+  for (const ManifestImplementation& one : manifest.implementations) {
+    parts.push_back(one.op.text() + " " + one.device_kind + "/" + one.name +
+                    (one.isa.empty() ? "" : " (" + one.isa + ")"));
+  }
+  for (const std::string& planner : manifest.planners) parts.push_back("planner " + planner);
+  for (const std::string& device : manifest.devices) parts.push_back("device " + device);
+  return parts;
+}
+
+Json entry_json(const PluginEntry& entry) {
+  Json json = Json::object();
+  json["name"] = entry.name();
+  json["version"] = entry.manifest ? Json(entry.manifest->version) : Json(nullptr);
+  json["state"] = state_text(entry.state);
+  json["path"] = entry.path;
+  json["origin"] = origin_text(entry.origin);
+  json["contents"] = entry.manifest ? Json(contents(*entry.manifest)) : Json::array();
+  json["reason"] = entry.reason;
+  return json;
+}
+
+std::string entry_text(const PluginEntry& entry) {
+  std::string text = entry.manifest ? entry.name() + " " + entry.manifest->version : "(unknown)";
+  text += "  [" + std::string(state_text(entry.state)) + ", " + origin_text(entry.origin) + "]  " +
+          entry.path + "\n";
+  if (!entry.reason.empty()) text += "    " + entry.reason + "\n";
+  if (!entry.manifest) return text;
+  for (const std::string& part : contents(*entry.manifest)) text += "    " + part + "\n";
+  return text;
+}
+
+// Lists even where a plugin that the user named was refused: that is what is looked for here.
+Result<ExitCode> list(const Settings& settings) {
+  RegistryOptions options;
+  options.sources = process_sources(settings.list("plugins"));
+  const std::unique_ptr<Registry> registry = Registry::scan(options);
+  if (settings.flag("json")) {
+    Json json = Json::array();
+    for (const PluginEntry& entry : registry->plugins()) json.push_back(entry_json(entry));
+    RT_RETURN_IF_ERROR(write_json(json));
+    return 0;
+  }
+  std::string text;
+  for (const PluginEntry& entry : registry->plugins()) text += entry_text(entry);
+  text += "looked in: " + join(registry->places(), ", ") + "\n";
+  RT_RETURN_IF_ERROR(write_out(text));
+  return 0;
+}
+
+const char* mark(const Decision& decision) {
+  if (decision.verdict == Verdict::kChosen) return "  * ";
+  return decision.usable() ? "  + " : "  - ";
+}
+
+std::string decisions_text(const Selection& selection) {
+  std::string text;
+  for (const Decision& decision : selection.decisions) {
+    text += "  " + std::string(mark(decision)) + decision.full_name + ": " + decision.reason + "\n";
+  }
+  return text;
+}
+
+Json decisions_json(const Selection& selection) {
+  Json list = Json::array();
+  for (const Decision& decision : selection.decisions) {
+    Json json = Json::object();
+    json["name"] = decision.full_name;
+    json["chosen"] = decision.verdict == Verdict::kChosen;
+    json["usable"] = decision.usable();
+    json["tier"] = decision.tier;
+    json["reason"] = decision.reason;
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+std::vector<std::size_t> matching_nodes(const Blueprint& b, const std::string& pattern) {
+  std::vector<std::size_t> found;
+  for (std::size_t n = 0; n < b.graph.nodes.size(); ++n) {
+    if (fnmatch(pattern.c_str(), b.graph.nodes[n].name.c_str(), 0) == 0) found.push_back(n);
+  }
+  return found;
+}
+
+// Nodes whose story is the same are told once.
+std::string why_text(const Blueprint& b, const std::vector<std::size_t>& nodes) {
+  std::vector<std::string> order;
+  std::map<std::string, std::vector<std::string>> names;
+  for (const std::size_t n : nodes) {
+    std::string story = "  decode\n" + decisions_text(b.nodes[n].decode) + "  prefill\n" +
+                        decisions_text(b.nodes[n].prefill);
+    story = b.graph.nodes[n].op + "@" + std::to_string(b.graph.nodes[n].op_version) + "\n" + story;
+    auto& list = names[story];
+    if (list.empty()) order.push_back(story);
+    list.push_back(b.graph.nodes[n].name);
+  }
+  std::string text;
+  for (const std::string& story : order) {
+    const std::vector<std::string>& list = names[story];
+    text += list.front();
+    if (list.size() > 1) text += " and " + std::to_string(list.size() - 1) + " more like it";
+    text += ": " + story;
+  }
+  return text;
+}
+
+Result<ExitCode> why(Settings& settings) {
+  RT_TRY(const LoadedModel model, draw_model(settings, Need::kPlan));
+  const Blueprint& b = *model.blueprint;
+  const std::vector<std::size_t> nodes = matching_nodes(b, settings.text("node"));
+  if (nodes.empty()) {
+    return bad_input("--node: no node of " + b.graph.name + " is called " +
+                     quote(settings.text("node")) + "; `runtime graph expand` lists them");
+  }
+  if (!settings.flag("json")) {
+    RT_RETURN_IF_ERROR(write_out(why_text(b, nodes)));
+    return 0;
+  }
+  Json json = Json::array();
+  for (const std::size_t n : nodes) {
+    Json node = Json::object();
+    node["node"] = b.graph.nodes[n].name;
+    node["op"] = b.graph.nodes[n].op;
+    node["decode"] = decisions_json(b.nodes[n].decode);
+    node["prefill"] = decisions_json(b.nodes[n].prefill);
+    json.push_back(std::move(node));
+  }
+  RT_RETURN_IF_ERROR(write_json(json));
+  return 0;
+}
+
+}  // namespace
+
+Result<ExitCode> run_plugins(const Arguments& arguments, Settings& settings) {
+  const std::vector<std::string> actions{"list", "why"};
+  if (arguments.words.size() == 1 && arguments.words[0] == "list") return list(settings);
+  if (arguments.words.size() == 1 && arguments.words[0] == "why") return why(settings);
+  const std::string word = join(arguments.words, " ");
+  return bad_input("plugins: expected list or why, found " + quote(word) +
+                   did_you_mean(word, actions));
+}
+
+}  // namespace rt
