@@ -1,8 +1,8 @@
-// How near the CPU kernels come to the machine: bytes per second of decode beside a plain read of
-// the same memory, operations per second of prefill beside a loop of FMAs. Probe and kernel run in
-// turns, so that a busy machine slows both; medians and the median of their quotients are printed.
-// Time is the processor time of the slowest thread: what others take of the cores is not counted,
-// what they take of the caches and the memory is.
+// How near the CPU kernels (avx2) come to the machine: bytes per second of decode beside a plain
+// read of the same memory, operations per second of prefill beside a loop of FMAs. Probe and kernel
+// run in turns, so that a busy machine slows both; medians and the median of their quotients are
+// printed. Time is the processor time of the slowest thread: what others take of the cores is not
+// counted, what they take of the caches and the memory is.
 //
 //   bench_kernels [rounds = 9] [only names that contain this]
 #include <immintrin.h>
@@ -13,11 +13,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <new>
 #include <thread>
 #include <vector>
 
+#include "kernels/cpu/attention.h"
 #include "kernels/cpu/linear.h"
-#include "kernels/cpu/mlp.h"
 
 namespace {
 
@@ -25,6 +26,17 @@ using rt::cpu::Element;
 using rt::cpu::Matrix;
 
 constexpr std::uint64_t kBytes = std::uint64_t{1} << 30;  // of weights: far beyond any cache
+
+// As the runtime's arena: half of all 32-byte loads would cross a line at malloc's 16 bytes.
+template <class T>
+struct Aligned {
+  using value_type = T;
+  T* allocate(std::size_t count) {
+    return static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{64}));
+  }
+  void deallocate(T* p, std::size_t) { ::operator delete (p, std::align_val_t{64}); }
+  bool operator==(const Aligned&) const = default;
+};
 
 double processor_seconds() {
   timespec now;
@@ -99,6 +111,16 @@ constexpr Shape kShapes[] = {
     {"phi3 down", 3072, 8192},
 };
 
+struct Heads {
+  const char* name;
+  std::uint32_t heads;     // H
+  std::uint32_t kv_heads;  // G
+  std::uint32_t width;     // E
+};
+
+constexpr Heads kHeads[] = {
+    {"tinyllama attn", 32, 4, 64}, {"phi3 attn", 32, 32, 96}, {"gemma2 attn", 16, 8, 256}};
+
 struct Bench {
   Bench(int rounds, const char* only)
       : rounds_(rounds), only_(only), weights_(kBytes / 2), x_(512 * 16384) {
@@ -162,21 +184,96 @@ struct Bench {
                 median(probe), 100 * median(quotient));
   }
 
+  // One block of queries against `keys` keys in a plain bf16 cache at p.
+  void attend(const Heads& model, const unsigned char* p, std::uint32_t keys, bool decode) {
+    const rt::cpu::AttentionShape shape = {model.heads, model.kv_heads, model.width, 0.1f,
+                                           0,           Element::kBf16};
+    const std::uint64_t row_bytes = std::uint64_t{2} * model.kv_heads * model.width;
+    const std::uint32_t group = model.heads / model.kv_heads;
+    const std::uint32_t rows = decode ? model.heads : 64;
+    std::vector<float> floats(rows * (2 * model.width + 64) + 64 * model.width + 64);
+    std::vector<rt::cpu::SoftmaxState> states(rows);
+    float* q = floats.data();
+    rt::cpu::QueryBlock block;
+    block.tokens = decode ? 1 : 64 / group;
+    block.kv_begin = 0;
+    block.kv_end = decode ? model.kv_heads : 1;
+    block.sub_keys = decode ? 8 : 64;
+    block.q = q;
+    block.sum_v = q + rows * model.width;
+    block.scores = block.sum_v + rows * model.width;
+    block.panel = block.scores + rows * 64;
+    block.states = states.data();
+    const std::vector<std::uint32_t> begins(64, 0);
+    const std::vector<std::uint32_t> ends(64, 64);
+    rt::cpu::load_queries_avx2(shape, block, x_.data());
+    rt::cpu::reset_avx2(shape, block);
+    for (std::uint64_t t = 0; t < keys; t += 64) {
+      rt::cpu::KeyTile tile;
+      tile.first = 0;
+      tile.last = 64;
+      for (std::uint64_t i = 0; i < 64; ++i) {
+        tile.k[i] = p + (t + i) * row_bytes;
+        tile.v[i] = p + (keys + t + i) * row_bytes;
+      }
+      rt::cpu::attend_avx2(shape, tile, begins.data(), ends.data(), block);
+    }
+    sink = block.sum_v[0];
+  }
+
+  void attention(const Heads& model) {
+    if (std::strstr(model.name, only_) == nullptr) return;
+    constexpr std::uint64_t kDecodeBytes = std::uint64_t{64} << 20;
+    constexpr std::uint32_t kKeys = 2048;
+    const auto* cache = reinterpret_cast<const unsigned char*>(weights_.data());
+    const std::uint64_t layer = std::uint64_t{4} * kKeys * model.kv_heads * model.width;
+    std::vector<double> kernel, read, share, prefill, peak;
+    for (int i = 0; i < rounds_; ++i) {
+      const unsigned char* p = cache + static_cast<std::uint64_t>(i % 8) * kDecodeBytes;
+      double time = split(1, 1, [&](std::uint64_t, std::uint64_t) {
+        read_all(reinterpret_cast<const char*>(p) + kBytes / 2, kDecodeBytes);
+      });
+      read.push_back(static_cast<double>(kDecodeBytes) / time / 1e9);
+      const std::uint64_t layers = kDecodeBytes / layer;
+      time = split(1, 1, [&](std::uint64_t, std::uint64_t) {
+        for (std::uint64_t l = 0; l < layers; ++l) attend(model, p + l * layer, kKeys, true);
+      });
+      kernel.push_back(static_cast<double>(layers * layer) / time / 1e9);
+      share.push_back(kernel.back() / read.back());
+      time = split(1, 1, [](std::uint64_t, std::uint64_t) { multiply_add(); });
+      const double flops = static_cast<double>(kFmaRounds) * 12 * 16 / time;
+      time = split(1, 1, [&](std::uint64_t, std::uint64_t) {
+        for (int j = 0; j < 8; ++j) attend(model, p, kKeys, false);
+      });
+      prefill.push_back(8.0 * 4 * 64 * kKeys * model.width / time / 1e9);
+      peak.push_back(prefill.back() * 1e9 / flops);
+    }
+    std::printf("%-16s decode at %u threads 1: %6.1f GB/s, read %6.1f GB/s, %4.0f %%\n", model.name,
+                kKeys, median(kernel), median(read), 100 * median(share));
+    std::printf("%-16s prefill     threads 1: %6.1f Gflop/s, %4.0f %% of FMA\n", model.name,
+                median(prefill), 100 * median(peak));
+  }
+
   int rounds_;
   const char* only_;
-  std::vector<std::uint16_t> weights_;
-  std::vector<float> x_;
-  std::vector<float> out_;
+  std::vector<std::uint16_t, Aligned<std::uint16_t>> weights_;
+  std::vector<float, Aligned<float>> x_;
+  std::vector<float, Aligned<float>> out_;
 };
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+    std::puts("bench_kernels: needs a processor with AVX2 and FMA");
+    return 1;
+  }
   Bench bench(argc > 1 ? std::atoi(argv[1]) : 9, argc > 2 ? argv[2] : "");
   for (const unsigned threads : {1u, 2u}) {
     for (const Shape& shape : kShapes) bench.decode(shape, threads, 1);
   }
   for (const std::uint64_t tokens : {2, 3, 4, 8, 16}) bench.decode(kShapes[1], 1, tokens);
+  for (const Heads& model : kHeads) bench.attention(model);
   for (const unsigned threads : {1u, 2u}) {
     for (const std::uint64_t tokens : {64, 512}) {
       for (const Shape& shape : kShapes) bench.prefill(shape, threads, tokens);

@@ -77,33 +77,44 @@ inline void add_run(const float* x, uint64_t K, const unsigned char* w, uint64_t
   }
 }
 
+// One weight row times M rows of x; out is a column.
 template <Element element, int M>
+inline void multiply_row(const float* x, uint64_t K, const unsigned char* w, float* out,
+                         uint64_t stride) {
+  float totals[M] = {};
+  uint64_t k = 0;
+  for (; k + kRun <= K; k += kRun) {
+    add_run<element, M>(x + k, K, w + k * kBytes<element>, kRun, totals);
+  }
+  if (k < K) add_run<element, M>(x + k, K, w + k * kBytes<element>, K - k, totals);
+  for (int m = 0; m < M; ++m) out[m * stride] = totals[m];
+}
+
+// M tokens, then `others`, which find the row in the first-level cache.
+template <Element element, int M, int others = 0>
 void few_tokens(const float* x, const Matrix& weight, uint64_t begin, uint64_t end, float* out,
                 uint64_t stride) {
   const uint64_t K = weight.columns;
   const uint64_t row_bytes = K * kBytes<element>;
   const unsigned char* w = (const unsigned char*)weight.data + begin * row_bytes;
   for (uint64_t n = begin; n < end; ++n, w += row_bytes, ++out) {
-    float totals[M] = {};
-    uint64_t k = 0;
-    for (; k + kRun <= K; k += kRun) {
-      add_run<element, M>(x + k, K, w + k * kBytes<element>, kRun, totals);
+    multiply_row<element, M>(x, K, w, out, stride);
+    if constexpr (others > 0) {
+      multiply_row<element, others>(x + M * K, K, w, out + M * stride, stride);
     }
-    if (k < K) add_run<element, M>(x + k, K, w + k * kBytes<element>, K - k, totals);
-    RT_UNROLL
-    for (int m = 0; m < M; ++m) out[m * stride] = totals[m];
   }
 }
 
 // --- many tokens
 
 // One chain of one run of a weight row: its blocks begin at 0, kCycle, ... and end at `count`.
-// panel[kPanelColumns] = its elements side by side.
+// panel[kPanelColumns] = its elements side by side. What lies `next` bytes further is fetched
+// ahead.
 template <Element element>
-inline void fill_row(const unsigned char* w, uint64_t count, float* panel) {
+inline void fill_row(const unsigned char* w, uint64_t count, uint64_t next, float* panel) {
   for (uint64_t k = 0; k < count; k += kCycle, panel += kBlock) {
     const unsigned char* from = w + k * kBytes<element>;
-    _mm_prefetch((const char*)from + kBlock * kBytes<element>, _MM_HINT_T0);  // the next chain's
+    _mm_prefetch((const char*)from + next, _MM_HINT_T0);
     uint64_t i = 0;
     for (; i < kBlock && k + i + 8 <= count; i += 8) {
       _mm256_store_ps(panel + i, load<element>(from + i * kBytes<element>));
@@ -191,12 +202,16 @@ void many_tokens(const float* x, uint64_t tokens, const Matrix& weight, uint64_t
   for (uint64_t n = begin; n < end; n += kPanelRows, out += kPanelRows) {
     const uint64_t rows = end - n < kPanelRows ? end - n : kPanelRows;
     memset(sums, 0, tokens * kPanelRows * sizeof(float));
-    for (uint64_t k = 0; k < K; k += k % kRun < 3 * kBlock ? kBlock : kRun - 3 * kBlock) {
-      const uint64_t run = k / kRun * kRun;  // k is where a chain of this run begins
+    const unsigned char* w = (const unsigned char*)weight.data + n * row_bytes;
+    for (uint64_t k = 0, next; k < K; k = next) {
+      // The chain of the run that begins at element k, and where the next one begins.
+      const uint64_t run = k / kRun * kRun;
       const uint64_t count = (K - run < kRun ? K : run + kRun) - k;
-      const unsigned char* w = (const unsigned char*)weight.data + n * row_bytes;
+      next = k - run < 3 * kBlock ? k + kBlock : run + kRun;
+      const uint64_t ahead =
+          next < K ? (next - k) * kBytes<element> : kPanelRows * row_bytes - k * kBytes<element>;
       for (uint64_t i = 0; i < rows; ++i) {
-        fill_row<element>(w + i * row_bytes + k * kBytes<element>, count,
+        fill_row<element>(w + i * row_bytes + k * kBytes<element>, count, ahead,
                           panel + i * kPanelColumns);
       }
       const float* from = x + k;
@@ -217,9 +232,18 @@ void many_tokens(const float* x, uint64_t tokens, const Matrix& weight, uint64_t
 template <Element element>
 void run(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin, uint64_t end,
          float* out, uint64_t stride) {
-  if (tokens == 1) return few_tokens<element, 1>(x, weight, begin, end, out, stride);
-  if (tokens == 2) return few_tokens<element, 2>(x, weight, begin, end, out, stride);
-  if (tokens == 3) return few_tokens<element, 3>(x, weight, begin, end, out, stride);
+  switch (tokens) {  // from 6 on a panel is faster
+    case 1:
+      return few_tokens<element, 1>(x, weight, begin, end, out, stride);
+    case 2:
+      return few_tokens<element, 2>(x, weight, begin, end, out, stride);
+    case 3:
+      return few_tokens<element, 3>(x, weight, begin, end, out, stride);
+    case 4:
+      return few_tokens<element, 2, 2>(x, weight, begin, end, out, stride);
+    case 5:
+      return few_tokens<element, 3, 2>(x, weight, begin, end, out, stride);
+  }
   for (uint64_t t = 0; t < tokens; t += kPanelTokens) {
     const uint64_t rows = tokens - t < kPanelTokens ? tokens - t : kPanelTokens;
     many_tokens<element>(x + t * weight.columns, rows, weight, begin, end, out + t * stride,

@@ -1,6 +1,6 @@
-// The gated feed-forward block: 16 rows of gate, then 16 rows of up, then their activation while
-// both products are in the first-level cache. So a thread walks two streams in turns, never at
-// once.
+// The gated feed-forward block: some rows of gate, then the same rows of up, then their activation
+// while both products are in the first-level cache. So a thread walks two streams in turns, never
+// at once; with few tokens the turns are long, for each begins with a wait for memory.
 #include "kernels/cpu/mlp.h"
 #include "kernels/cpu/vector_avx2.h"
 
@@ -9,6 +9,8 @@ namespace {
 
 constexpr uint64_t kTokens = 192;  // f32[192, 16] is 12 KiB, twice
 constexpr uint64_t kColumns = 16;
+constexpr uint64_t kFewTokens = 48;
+constexpr uint64_t kManyColumns = 64;  // f32[48, 64]: no more
 
 // x * sigmoid(z); see mlp.cc for z.
 __m256 activate(Activation activation, __m256 x) {
@@ -32,14 +34,15 @@ void gate_up_avx2(const float* x, uint64_t tokens, const Matrix& gate, const Mat
   for (uint64_t t = 0; t < tokens; t += kTokens) {
     const uint64_t rows = tokens - t < kTokens ? tokens - t : kTokens;
     const float* x_t = x + t * gate.columns;
-    for (uint64_t f = begin; f < end; f += kColumns) {
-      const uint64_t columns = end - f < kColumns ? end - f : kColumns;
-      linear_avx2(x_t, rows, gate, f, f + columns, g, kColumns);
-      linear_avx2(x_t, rows, up, f, f + columns, u, kColumns);
+    const uint64_t width = rows <= kFewTokens ? kManyColumns : kColumns;
+    for (uint64_t f = begin; f < end; f += width) {
+      const uint64_t columns = end - f < width ? end - f : width;
+      linear_avx2(x_t, rows, gate, f, f + columns, g, width);
+      linear_avx2(x_t, rows, up, f, f + columns, u, width);
       for (uint64_t i = 0; i < rows; ++i) {
         float* to = hidden + (t + i) * stride + (f - begin);
         for (uint64_t j = 0; j < columns; j += 8) {
-          const uint64_t at = i * kColumns + j;
+          const uint64_t at = i * width + j;
           const __m256 v =
               _mm256_mul_ps(activate(activation, _mm256_loadu_ps(g + at)), _mm256_loadu_ps(u + at));
           if (j + 8 <= columns) {
