@@ -4,9 +4,12 @@
 
 namespace rt {
 
-void start_log(Verbosity verbosity) {
+void start_log(Verbosity verbosity, bool color) {
   auto logger = spdlog::get("runtime");
-  if (!logger) logger = spdlog::stderr_color_mt("runtime");
+  if (!logger) {
+    logger = spdlog::stderr_color_mt(
+        "runtime", color ? spdlog::color_mode::automatic : spdlog::color_mode::never);
+  }
   logger->set_pattern("runtime: %^%l%$: %v");
   switch (verbosity) {
     case Verbosity::kQuiet:

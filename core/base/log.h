@@ -9,6 +9,7 @@ namespace rt {
 enum class Verbosity { kQuiet, kNormal, kVerbose };
 
 // Installs the stderr logger as spdlog's default. Called once by a program's main and by tests.
-void start_log(Verbosity verbosity);
+// color: false for --no-color and NO_COLOR; a stderr that is no terminal has none anyway.
+void start_log(Verbosity verbosity, bool color = true);
 
 }  // namespace rt

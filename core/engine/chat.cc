@@ -103,4 +103,42 @@ Status Chat::set_system(const std::string& system) {
   return clear();
 }
 
+// A question and its answer as tokens to be computed.
+Status Chat::add_turn(const ChatMessage& question, const ChatMessage& answer) {
+  marks_.push_back(sequence_->ids().size());
+  messages_.push_back(question);
+  RT_TRY(const auto question_ids, turn_ids());
+  const TextSegment reply{answer.content, false};
+  RT_TRY(const auto answer_ids, encode_chat(*text_.tokenizer, {&reply, 1}, true));
+  messages_.push_back(answer);
+  sequence_->push(question_ids);
+  sequence_->push(answer_ids);
+  return {};
+}
+
+Status Chat::restore(std::span<const ChatMessage> messages) {
+  if (messages.size() % 2 != 0) return bad_input("a saved conversation ends with an answer");
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const Role expected = i % 2 == 0 ? Role::kUser : Role::kAssistant;
+    if (messages[i].role == expected) continue;
+    return bad_input("message " + std::to_string(i) + ": expected one of the " +
+                     std::string(role_name(expected)) + ", found one of the " +
+                     std::string(role_name(messages[i].role)));
+  }
+  RT_RETURN_IF_ERROR(clear());
+  for (std::size_t i = 0; i < messages.size(); i += 2) {
+    Status added = add_turn(messages[i], messages[i + 1]);
+    if (!added.ok()) {
+      RT_RETURN_IF_ERROR(clear());
+      return added;
+    }
+  }
+  const std::uint64_t tokens = sequence_->ids().size();
+  if (tokens < context_tokens()) return {};
+  RT_RETURN_IF_ERROR(clear());
+  return bad_input("the saved conversation has " + std::to_string(tokens) +
+                   " tokens, the context holds " + std::to_string(context_tokens()) +
+                   "; raise --ctx-size");
+}
+
 }  // namespace rt

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,6 +52,9 @@ class Chat {
   Status clear();
   // Replaces the system prompt; clears the conversation.
   Status set_system(const std::string& system);
+  // Replaces the conversation by a saved one of questions and answers in turn; its tokens are
+  // computed with the next question. Refuses what does not fit into the context and is then clear.
+  Status restore(std::span<const ChatMessage> messages);
 
   const std::vector<ChatMessage>& messages() const { return messages_; }
   ChatOptions& options() { return options_; }
@@ -62,6 +66,7 @@ class Chat {
       : session_(session), text_(text), options_(std::move(options)) {}
   Result<std::vector<std::int32_t>> turn_ids() const;
   Result<ChatAnswer> answer(const Emit& emit);
+  Status add_turn(const ChatMessage& question, const ChatMessage& answer);
 
   Session& session_;
   const ModelText& text_;

@@ -1,8 +1,8 @@
 #include "tests/style/pages.h"
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
-#include <regex>
 #include <set>
 
 namespace rt::style {
@@ -41,6 +41,16 @@ bool is_path(std::string_view word) {
            std::string_view("_./-").find(c) != std::string_view::npos;
   };
   return std::all_of(word.begin(), word.end(), plain);
+}
+
+// "--top-k", and not "--" or "--gtest_filter".
+bool is_flag(std::string_view word) {
+  const auto plain = [](char c) {
+    return std::islower(static_cast<unsigned char>(c)) != 0 ||
+           std::isdigit(static_cast<unsigned char>(c)) != 0 || c == '-';
+  };
+  return word.size() > 3 && word.starts_with("--") && word[2] != '-' &&
+         std::all_of(word.begin(), word.end(), plain);
 }
 
 // Other programs' flags are theirs.
@@ -90,11 +100,11 @@ class Reader {
       check_code(line.substr(open + 1, close - open - 1));
       open = line.find('`', close + 1);
     }
-    static const std::regex kLink(R"(\]\(([^)#]+)[^)]*\))");
-    for (auto i = std::cregex_iterator(line.begin(), line.end(), kLink);
-         i != std::cregex_iterator(); ++i) {
-      const std::string target = (*i)[1];
-      if (target.find("://") == std::string::npos && !exists(target)) {
+    for (std::size_t open = line.find("]("); open != std::string_view::npos;
+         open = line.find("](", open + 1)) {
+      const std::size_t close = line.find_first_of("#)", open);
+      const std::string target(line.substr(open + 2, close - open - 2));
+      if (!target.empty() && target.find("://") == std::string::npos && !exists(target)) {
         complain("the link's target " + target + " is not there");
       }
     }
@@ -117,8 +127,7 @@ class Reader {
   }
 
   void check_word(std::string_view word, bool other) {
-    static const std::regex kFlag("--[a-z][a-z0-9-]*");
-    if (std::regex_match(word.begin(), word.end(), kFlag)) {
+    if (is_flag(word)) {
       const std::string flag(word);
       if (!other && !world_.has_flag(flag)) complain(flag + " is no flag of the command");
       return;

@@ -1,6 +1,10 @@
 // The checkout against the rules of this folder. rules_test.cc shows that each rule can fail.
 #include <gtest/gtest.h>
 
+#include <cctype>
+#include <cstdio>
+#include <utility>
+
 #include "tests/style/layers.h"
 #include "tests/style/pages.h"
 #include "tests/style/tree.h"

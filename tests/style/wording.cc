@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <regex>
+#include <initializer_list>
 
 namespace rt::style {
 namespace {
@@ -78,6 +78,46 @@ std::string_view without_text(std::string_view line) {
   return line.substr(0, std::min(line.find("//"), line.find('"')));
 }
 
+// What is wrong with an arithmetic variable's name, or "". A parameter may read like a sentence
+// (bytes_done); what is `kept` has its unit last.
+std::string judge_name(std::string_view name, bool kept) {
+  while (name.ends_with('_')) name.remove_suffix(1);
+  const auto words = words_of(name, "_");
+  const auto one_of = [](std::string_view word, std::initializer_list<std::string_view> list) {
+    return std::find(list.begin(), list.end(), word) != list.end();
+  };
+  if (words.empty()) return "";
+  const bool several = words.size() > 1;
+  if (several && one_of(words.front(), {"num", "nb", "nr"})) return "a count stands last: _count";
+  if (several && kept && one_of(words.front(), {"bytes", "tokens", "us", "ms", "ns"})) {
+    return "a unit stands last";
+  }
+  if (several && one_of(words.back(), {"nbytes", "sz", "len", "cnt", "num", "idx", "msec", "usec",
+                                       "nsec", "millis", "micros", "nanos", "secs", "sec"})) {
+    return "spell it _bytes, _count, _length, _index, _s, _ms, _us, _ns";
+  }
+  if (one_of(words.back(), {"timeout", "latency", "duration", "interval", "delay"})) {
+    return "a time ends in _s, _ms, _us or _ns";
+  }
+  return "";
+}
+
+bool is_arithmetic(std::string_view type) {
+  for (const std::string_view name :
+       {"int8_t", "int16_t", "int32_t", "int64_t", "uint8_t", "uint16_t", "uint32_t", "uint64_t",
+        "size_t", "double", "float", "int", "long"}) {
+    if (type == name) return true;
+  }
+  return false;
+}
+
+// The word at `at`, which may be the end of the line: "".
+std::string_view word_at(std::string_view line, std::size_t at) {
+  std::size_t end = at;
+  while (end < line.size() && is_word(line[end])) ++end;
+  return line.substr(at, end - at);
+}
+
 }  // namespace
 
 Findings check_file_name(const SourceFile& file) {
@@ -114,32 +154,24 @@ Findings check_head(const SourceFile& file) {
 }
 
 Findings check_units(const SourceFile& file) {
-  // A variable of an arithmetic type, with its name and what follows it.
-  static const std::regex kDeclaration(
-      R"(\b(?:u?int(?:8|16|32|64)_t|size_t|double|float|int|long)\s+([a-z][a-z0-9_]*)\s*([;=,){\[]))");
-  static const std::regex kCountFirst(R"((num|nb|nr|no_of)_[a-z0-9_]+)");
-  static const std::regex kUnitFirst(R"((bytes|tokens|us|ms|ns)_[a-z0-9_]+)");
-  static const std::regex kOtherSpelling(
-      R"([a-z0-9_]*_(nbytes|sz|len|cnt|num|idx|msec|usec|nsec|millis|micros|nanos|secs|sec)_?)");
-  static const std::regex kBareTime(R"(([a-z0-9_]+_)?(timeout|latency|duration|interval|delay)_?)");
   Findings findings;
   const auto lines = lines_of(file.text);
   for (std::size_t i = 0; i < lines.size(); ++i) {
     const std::string_view line = without_text(lines[i]);
-    for (auto match = std::cregex_iterator(line.begin(), line.end(), kDeclaration);
-         match != std::cregex_iterator(); ++match) {
-      const std::string name = (*match)[1];
-      const char* why = nullptr;
-      // A parameter may read like a sentence (bytes_done); what is kept has its unit last.
-      const char next = *(*match)[2].first;
-      const bool kept = next != ',' && next != ')';
-      if (std::regex_match(name, kCountFirst)) why = "a count stands last";
-      if (kept && std::regex_match(name, kUnitFirst)) why = "a unit stands last";
-      if (std::regex_match(name, kOtherSpelling)) {
-        why = "spell it _bytes, _count, _length, _index, _s, _ms, _us, _ns";
-      }
-      if (std::regex_match(name, kBareTime)) why = "a time ends in _s, _ms, _us or _ns";
-      if (why != nullptr) findings.push_back(finding(file, i, name + ": " + why));
+    for (std::size_t at = 0; at < line.size(); ++at) {
+      if (!is_word(line[at])) continue;
+      const std::string_view type = word_at(line, at);
+      at += type.size();
+      if (!is_arithmetic(type)) continue;
+      const std::size_t begin = line.find_first_not_of(' ', at);
+      if (begin == std::string_view::npos) break;
+      const std::string_view name = word_at(line, begin);
+      const std::size_t next = line.find_first_not_of(' ', begin + name.size());
+      if (name.empty() || next == std::string_view::npos) continue;
+      if (std::string_view(";=,){[").find(line[next]) == std::string_view::npos) continue;
+      const std::string why = judge_name(name, line[next] != ',' && line[next] != ')');
+      if (!why.empty()) findings.push_back(finding(file, i, std::string(name) + ": " + why));
+      at = begin + name.size();
     }
   }
   return findings;

@@ -53,6 +53,18 @@ void show_notes(const Blueprint& blueprint) {
   for (const std::string& note : blueprint.notes) spdlog::info("{}", note);
 }
 
+// Values that the checkpoint's authors recommend are taken visibly.
+void show_generation_config(const Settings& settings) {
+  std::string values;
+  for (const Setting& setting : all_settings()) {
+    if (settings.level(setting.key) != Level::kGenerationConfig) continue;
+    const std::string key = setting.key;
+    values +=
+        (values.empty() ? "" : ", ") + key.substr(key.rfind('.') + 1) + " " + settings.text(key);
+  }
+  if (!values.empty()) spdlog::info("sampling as generation_config.json says: {}", values);
+}
+
 }  // namespace
 
 Result<ModelPlace> find_model(const Settings& settings, Need need) {
@@ -99,7 +111,9 @@ Result<LoadedModel> draw_model(Settings& settings, Need need) {
     model.options.history_tokens =
         static_cast<std::uint32_t>(model.blueprint->bounds.context_tokens);
   }
-  if (need == Need::kWeights) RT_RETURN_IF_ERROR(load_model_text(model));
+  if (need == Need::kPlan) return model;
+  show_generation_config(settings);
+  RT_RETURN_IF_ERROR(load_model_text(model));
   return model;
 }
 

@@ -20,9 +20,12 @@ namespace rt {
 namespace {
 
 void start_log(const Settings& settings) {
+  const char* no_color = std::getenv("NO_COLOR");
+  const bool color = !settings.flag("no_color") && (no_color == nullptr || *no_color == '\0');
   rt::start_log(settings.flag("quiet")     ? Verbosity::kQuiet
                 : settings.flag("verbose") ? Verbosity::kVerbose
-                                           : Verbosity::kNormal);
+                                           : Verbosity::kNormal,
+                color);
 }
 
 // Without a verb: a prompt of any kind, or a stdin that is no terminal, is to be continued.
@@ -77,6 +80,7 @@ Result<ExitCode> run(int argc, const char* const* argv) {
 }
 
 int report(const Error& error) {
+  if (reader_gone()) return static_cast<int>(error.fault);
   std::fprintf(stderr, "runtime: error: %s\n", error.message.c_str());
   return static_cast<int>(error.fault);
 }

@@ -7,11 +7,21 @@
 #include <string>
 
 namespace rt {
+namespace {
+
+bool gone = false;
+
+}  // namespace
+
+bool reader_gone() {
+  return gone;
+}
 
 Status write_out(std::string_view text) {
   while (!text.empty()) {
     const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
+    if (written < 0) gone = errno == EPIPE;
     if (written < 0) return environment(std::string("stdout: ") + std::strerror(errno));
     text.remove_prefix(static_cast<std::size_t>(written));
   }

@@ -39,6 +39,7 @@ class Settings {
   // True if the user said it: in a config, the environment or on the command line.
   bool stated(std::string_view key) const;
   const std::string& origin(std::string_view key) const;
+  Level level(std::string_view key) const { return slot(key).level; }
 
   // Precondition of all: the key exists and has such a type.
   std::string text(std::string_view key) const;  // "" if there is none

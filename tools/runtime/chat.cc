@@ -1,0 +1,27 @@
+// `runtime chat`: the REPL, or with -p or -f one question and one answer.
+#include <unistd.h>
+
+#include "core/base/log.h"
+#include "tools/runtime/conversation.h"
+#include "tools/runtime/interrupt.h"
+#include "tools/runtime/prompt.h"
+#include "tools/runtime/repl.h"
+#include "tools/runtime/verbs.h"
+
+namespace rt {
+
+Result<ExitCode> run_chat(Settings& settings) {
+  std::optional<std::string> question;
+  if (settings.given("prompt") || settings.given("file")) {
+    RT_TRY(question, read_text(settings));
+  }
+  RT_TRY(const auto conversation, Conversation::open(settings));
+  if (question) {
+    RT_RETURN_IF_ERROR(conversation->ask(*question));
+    return conversation->last_was_interrupted() ? kInterruptedExit : 0;
+  }
+  MessageReader reader(!settings.flag("no_history"));
+  return Repl(*conversation, reader).run();
+}
+
+}  // namespace rt

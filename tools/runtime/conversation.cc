@@ -1,0 +1,128 @@
+#include "tools/runtime/conversation.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "tools/runtime/deployment.h"
+#include "tools/runtime/interrupt.h"
+#include "tools/runtime/messages.h"
+#include "tools/runtime/output.h"
+#include "tools/runtime/prompt.h"
+#include "tools/runtime/stats.h"
+
+namespace rt {
+
+Result<std::unique_ptr<Conversation>> Conversation::open(Settings& settings) {
+  std::unique_ptr<Conversation> out(new Conversation(settings));
+  LoadedModel& model = out->model_;
+  RT_TRY(model, draw_model(settings, Need::kWeights));
+  if (!model.text) {
+    return bad_input((model.folder.empty() ? "random weights" : model.folder) +
+                     ": there is no tokenizer (tokenizer.json or tokenizer.model), so there is no "
+                     "chat; `runtime generate --prompt-ids` takes token ids");
+  }
+  // -n bounds an answer, not the conversation: only a stated context is a budget here.
+  Budget budget;
+  budget.hard = settings.count("context").value_or(0) > 0;
+  budget.new_tokens = budget.hard ? model.blueprint->bounds.context_tokens : 0;
+  RT_RETURN_IF_ERROR(open_model(model, settings, budget));
+  ChatOptions options;
+  options.sampling = sampling_of(settings);
+  options.system = settings.text("system");
+  if (!options.system.empty() && !model.text->chat.system &&
+      model.text->chat.no_system == NoSystem::kDrop) {
+    spdlog::warn(
+        "this model has no system turn and its format leaves the system prompt out; put "
+        "it into the first message");
+  }
+  RT_TRY(out->chat_, Chat::start(*model.session, *model.text, std::move(options)));
+  out->take_settings();
+  return out;
+}
+
+void Conversation::take_settings() {
+  ChatOptions& options = chat_->options();
+  const std::uint64_t seed = options.sampling.seed;
+  options.sampling = sampling_of(settings_);
+  if (settings_.integer("sampling.seed") < 0) options.sampling.seed = seed;
+  options.max_new_tokens = settings_.count("max_new_tokens");
+  options.stop = settings_.list("stop");
+  options.ignore_end = settings_.flag("ignore_eos");
+}
+
+// Runs one turn: draw(emit) is Chat::ask or Chat::regenerate.
+template <class Draw>
+Status Conversation::show(Draw draw) {
+  const AnswerScope scope;
+  Status written;
+  const auto emit = [&](std::string_view text) {
+    if (written.ok()) written = write_out(text);
+    return written.ok() && !interrupted();
+  };
+  auto answer = draw(emit);
+  interrupted_ = interrupted();
+  if (!answer.ok()) return std::move(answer).error();
+  if (written.ok()) written = write_out("\n");
+  report(*answer);
+  return written;
+}
+
+void Conversation::report(const ChatAnswer& answer) {
+  const Sequence& sequence = chat_->sequence();
+  stats_ = stats_line(model_, sequence, answer.timings, chat_->options().sampling.seed);
+  const bool terminal = isatty(STDERR_FILENO) == 1 && !settings_.flag("quiet");
+  if (terminal || settings_.flag("stats")) std::fprintf(stderr, "%s\n", stats_.c_str());
+  if (answer.finish == Finish::kLength && sequence.ids().size() >= chat_->context_tokens()) {
+    spdlog::warn("the context is full ({} tokens): /undo or /clear, or a larger --ctx-size",
+                 chat_->context_tokens());
+  }
+  if (answer.finish == Finish::kMemory) {
+    spdlog::warn(
+        "the answer stops here: the memory limit is reached; /clear, or raise "
+        "--memory-limit");
+  }
+}
+
+Status Conversation::ask(const std::string& message) {
+  return show([&](const Chat::Emit& emit) { return chat_->ask(message, emit); });
+}
+
+Status Conversation::regenerate() {
+  return show([&](const Chat::Emit& emit) { return chat_->regenerate(emit); });
+}
+
+Status Conversation::save(const std::string& path) const {
+  Json json = Json::object();
+  json["model"] = model_.session->graph().name;
+  json["system"] = chat_->options().system;
+  json["messages"] = messages_json(chat_->messages());
+  std::ofstream file(path, std::ios::binary);
+  file << json.dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+  file.close();
+  if (file.good()) return {};
+  return environment(path + ": " + std::strerror(errno));
+}
+
+Status Conversation::load(const std::string& path) {
+  RT_TRY(const std::string text, read_file(path, kPromptLimitBytes));
+  RT_TRY(std::vector<ChatMessage> messages, parse_messages(text, path));
+  std::string system = chat_->options().system;
+  RT_TRY(const Json json, parse_json(text, path));
+  if (json.is_object() && json.contains("system") && json["system"].is_string()) {
+    system = json["system"].get<std::string>();
+  }
+  if (!messages.empty() && messages.front().role == Role::kSystem) {
+    system = messages.front().content;
+    messages.erase(messages.begin());
+  }
+  RT_RETURN_IF_ERROR(chat_->set_system(system));
+  return chat_->restore(messages);
+}
+
+}  // namespace rt

@@ -1,0 +1,53 @@
+// A chat with what surrounds it on a terminal: answers on stdout as they come, Ctrl-C, the stats
+// line, the settings that /set changes.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/engine/chat.h"
+#include "tools/runtime/loaded_model.h"
+#include "tools/runtime/settings.h"
+
+namespace rt {
+
+class Conversation {
+ public:
+  // Loads the model. Both outlive the conversation.
+  static Result<std::unique_ptr<Conversation>> open(Settings& settings);
+
+  // Errors of a turn (a message that does not fit) leave the conversation as it was.
+  Status ask(const std::string& message);
+  Status regenerate();
+  Result<bool> undo() { return chat_->undo(); }
+  Status clear() { return chat_->clear(); }
+  Status set_system(const std::string& system) { return chat_->set_system(system); }
+  Status save(const std::string& path) const;
+  Status load(const std::string& path);
+
+  // Takes the present settings for the answers to come; the seed only if it was set.
+  void take_settings();
+
+  // Of the last answer; "" if there is none.
+  const std::string& stats() const { return stats_; }
+  bool last_was_interrupted() const { return interrupted_; }
+  const Chat& chat() const { return *chat_; }
+  const LoadedModel& model() const { return model_; }
+  Settings& settings() { return settings_; }
+  const std::string& system() const { return chat_->options().system; }
+
+ private:
+  explicit Conversation(Settings& settings) : settings_(settings) {}
+  template <class Draw>
+  Status show(Draw draw);
+  void report(const ChatAnswer& answer);
+
+  Settings& settings_;
+  LoadedModel model_;
+  std::unique_ptr<Chat> chat_;
+  std::string stats_;
+  bool interrupted_ = false;
+};
+
+}  // namespace rt

@@ -1,0 +1,244 @@
+#include "tools/runtime/repl.h"
+
+#include <cstdio>
+
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/base/text.h"
+#include "core/graph/emit.h"
+#include "tools/runtime/output.h"
+#include "tools/runtime/prompt.h"
+#include "tools/runtime/stats.h"
+
+namespace rt {
+namespace {
+
+// What the user asked to see that is no answer of the model: stderr.
+void say(const std::string& text) {
+  std::fputs(text.c_str(), stderr);
+}
+
+std::string trimmed(const std::string& text) {
+  const std::size_t first = text.find_first_not_of(" \t");
+  if (first == std::string::npos) return "";
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+// Is `name` this setting: its key, the last part of the key, or one of its flags?
+bool is_called(const Setting& setting, const std::string& name) {
+  const std::string key = setting.key;
+  if (name == key || name == key.substr(key.rfind('.') + 1)) return true;
+  for (const std::string& flag : flags_of(setting)) {
+    if (flag == "-" + name || flag == "--" + name) return true;
+  }
+  return false;
+}
+
+bool can_change(const Setting& setting) {
+  const std::string key = setting.key;
+  return key.starts_with("sampling.") || key == "max_new_tokens" || key == "stop" ||
+         key == "ignore_eos" || key == "system";
+}
+
+}  // namespace
+
+struct Repl::Command {
+  const char* names;  // the first one is shown
+  const char* rest;
+  const char* help;
+  Status (Repl::*run)(const std::string& rest);
+};
+
+const Repl::Command Repl::kCommands[] = {
+    {"/help /?", "", "this list", &Repl::help},
+    {"/exit /bye /quit", "", "leave (also Ctrl-D)", &Repl::exit},
+    {"/clear /reset", "", "forget the conversation, keep the system prompt", &Repl::clear},
+    {"/regen", "", "draw the last answer again", &Repl::regenerate},
+    {"/undo", "", "forget the last question and answer", &Repl::undo},
+    {"/set", "NAME VALUE", "change sampling, max_new_tokens, stop, seed (or NAME=VALUE;...)",
+     &Repl::set},
+    {"/show", "[config|memory|template|graph|stats]", "show it", &Repl::show},
+    {"/stats", "", "speed and memory of the last answer", &Repl::stats},
+    {"/system", "[TEXT]", "show or replace the system prompt; replacing clears", &Repl::system},
+    {"/read", "FILE", "send a file as a message", &Repl::read},
+    {"/save", "FILE", "write the conversation as JSON", &Repl::save},
+    {"/load", "FILE", "go on with a saved conversation", &Repl::load},
+};
+
+Result<ExitCode> Repl::run() {
+  if (reader_.terminal()) {
+    say(summary_line(conversation_.model().session->graph()) + "\n/help lists the commands\n");
+  }
+  while (!done_) {
+    std::string message;
+    const MessageReader::End end = reader_.read(&message);
+    if (end == MessageReader::End::kEof) break;
+    if (end == MessageReader::End::kInterrupt) {
+      if (message.empty()) say("(/exit or Ctrl-D leaves)\n");
+      continue;
+    }
+    const Status status = handle(message);
+    if (status.ok()) continue;
+    const bool lost = status.error().message.starts_with("stdout: ");
+    if (lost || !conversation_.model().session->healthy()) return Error(status.error());
+    say("runtime: error: " + status.error().message + "\n");
+  }
+  return 0;
+}
+
+Status Repl::handle(const std::string& message) {
+  if (trimmed(message).empty()) return {};
+  if (message[0] == '/') return run_command(message);
+  return conversation_.ask(message);
+}
+
+Status Repl::run_command(const std::string& line) {
+  const std::size_t space = line.find_first_of(" \t\n");
+  const std::string name = line.substr(0, space);
+  const std::string rest = space == std::string::npos ? "" : trimmed(line.substr(space + 1));
+  std::vector<std::string> known;
+  for (const Command& command : kCommands) {
+    std::string names = command.names;
+    for (std::size_t at = 0; at < names.size();) {
+      const std::size_t end = std::min(names.find(' ', at), names.size());
+      known.push_back(names.substr(at, end - at));
+      if (known.back() == name) return (this->*command.run)(rest);
+      at = end + 1;
+    }
+  }
+  return bad_input("unknown command " + quote(name) + did_you_mean(name, known) +
+                   "; /help lists them (put a space before a message that begins with /)");
+}
+
+Status Repl::help(const std::string&) {
+  for (const Command& command : kCommands) {
+    std::string line = "  " + std::string(command.names) + " " + command.rest;
+    line.resize(std::max<std::size_t>(line.size() + 1, 46), ' ');
+    say(line + command.help + "\n");
+  }
+  say("  several lines: between \"\"\", or a \\ at the end of a line, or Alt-Enter\n"
+      "  Ctrl-C stops an answer and keeps its text\n");
+  return {};
+}
+
+Status Repl::exit(const std::string&) {
+  done_ = true;
+  return {};
+}
+
+Status Repl::clear(const std::string&) {
+  return conversation_.clear();
+}
+Status Repl::regenerate(const std::string&) {
+  return conversation_.regenerate();
+}
+
+Status Repl::undo(const std::string&) {
+  RT_TRY(const bool undone, conversation_.undo());
+  if (!undone) return bad_input("there is nothing to undo");
+  return {};
+}
+
+// "temp 0.5", "temp=0.5;top_k=20".
+Status Repl::set(const std::string& rest) {
+  if (rest.empty()) return bad_input("/set: expected NAME VALUE, e.g. /set temp 0.5");
+  if (rest.find('=') == std::string::npos) {
+    const std::size_t space = rest.find_first_of(" \t");
+    if (space == std::string::npos) {
+      return bad_input("/set: expected NAME VALUE, found " + quote(rest));
+    }
+    RT_RETURN_IF_ERROR(set_one(rest.substr(0, space), trimmed(rest.substr(space + 1))));
+  } else {
+    for (std::size_t at = 0; at < rest.size();) {
+      const std::size_t end = std::min(rest.find(';', at), rest.size());
+      const std::string pair = rest.substr(at, end - at);
+      at = end + 1;
+      const std::size_t equals = pair.find('=');
+      if (equals == std::string::npos) {
+        return bad_input("/set: expected NAME=VALUE, found " + quote(pair));
+      }
+      RT_RETURN_IF_ERROR(
+          set_one(trimmed(pair.substr(0, equals)), trimmed(pair.substr(equals + 1))));
+    }
+  }
+  conversation_.take_settings();
+  return {};
+}
+
+Status Repl::set_one(std::string name, const std::string& value) {
+  std::vector<std::string> known;
+  for (const Setting& setting : all_settings()) {
+    if (!can_change(setting)) continue;
+    const std::string key = setting.key;
+    known.push_back(key.substr(key.rfind('.') + 1));
+    if (!is_called(setting, name)) continue;
+    RT_RETURN_IF_ERROR(
+        conversation_.settings().assign(setting, {value}, "/set " + name, Level::kCommandLine));
+    return key == "system" ? conversation_.set_system(value) : Status();
+  }
+  return bad_input("/set: unknown or fixed setting " + quote(name) + did_you_mean(name, known) +
+                   "; here " + join(known, ", ") + " can be set");
+}
+
+Status Repl::show(const std::string& rest) {
+  const LoadedModel& model = conversation_.model();
+  if (rest == "config" || rest.empty()) {
+    say(conversation_.settings().print(verb_bit(Verb::kChat)));
+  } else if (rest == "memory") {
+    say(memory_text(*model.session));
+  } else if (rest == "template") {
+    say(template_text());
+  } else if (rest == "graph") {
+    say(summary_line(model.session->graph()) + "\n");
+  } else if (rest == "stats") {
+    return stats("");
+  } else {
+    const std::vector<std::string> topics{"config", "memory", "template", "graph", "stats"};
+    return bad_input("/show: expected " + join(topics, ", ") + ", found " + quote(rest) +
+                     did_you_mean(rest, topics));
+  }
+  return {};
+}
+
+// An example conversation in the model's format, line breaks as they are.
+std::string Repl::template_text() const {
+  const ChatFormat& format = conversation_.model().text->chat;
+  std::vector<ChatMessage> messages;
+  if (format.system) messages.push_back({Role::kSystem, "{system}"});
+  messages.push_back({Role::kUser, "{message}"});
+  messages.push_back({Role::kAssistant, "{answer}"});
+  messages.push_back({Role::kUser, "{message}"});
+  const auto segments = render_chat(format, messages, true);
+  return segments.ok() ? render_text(*segments) + "\n" : segments.error().message + "\n";
+}
+
+Status Repl::stats(const std::string&) {
+  if (conversation_.stats().empty()) return bad_input("there was no answer yet");
+  say(conversation_.stats() + "\n");
+  return {};
+}
+
+Status Repl::system(const std::string& rest) {
+  if (!rest.empty()) return set_one("system", rest);
+  const std::string& present = conversation_.system();
+  say(present.empty() ? "(no system prompt)\n" : present + "\n");
+  return {};
+}
+
+Status Repl::read(const std::string& rest) {
+  if (rest.empty()) return bad_input("/read: expected a FILE");
+  RT_TRY(const std::string text, read_file(rest, kPromptLimitBytes));
+  return conversation_.ask(text);
+}
+
+Status Repl::save(const std::string& rest) {
+  if (rest.empty()) return bad_input("/save: expected a FILE");
+  return conversation_.save(rest);
+}
+
+Status Repl::load(const std::string& rest) {
+  if (rest.empty()) return bad_input("/load: expected a FILE");
+  return conversation_.load(rest);
+}
+
+}  // namespace rt

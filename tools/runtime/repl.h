@@ -1,0 +1,47 @@
+// The chat on a terminal: messages and /commands until the end.
+#pragma once
+
+#include "core/base/result.h"
+#include "tools/runtime/conversation.h"
+#include "tools/runtime/message_reader.h"
+#include "tools/runtime/verbs.h"
+
+namespace rt {
+
+class Repl {
+ public:
+  Repl(Conversation& conversation, MessageReader& reader)
+      : conversation_(conversation), reader_(reader) {}
+
+  Result<ExitCode> run();
+
+ private:
+  struct Command;
+  static const Command kCommands[];
+
+  // One line: a command or a message. An Error ends nothing unless the session is sick.
+  Status handle(const std::string& message);
+  Status run_command(const std::string& line);
+
+  Status help(const std::string& rest);
+  Status exit(const std::string& rest);
+  Status clear(const std::string& rest);
+  Status regenerate(const std::string& rest);
+  Status undo(const std::string& rest);
+  Status set(const std::string& rest);
+  Status show(const std::string& rest);
+  Status stats(const std::string& rest);
+  Status system(const std::string& rest);
+  Status read(const std::string& rest);
+  Status save(const std::string& rest);
+  Status load(const std::string& rest);
+
+  Status set_one(std::string name, const std::string& value);
+  std::string template_text() const;
+
+  Conversation& conversation_;
+  MessageReader& reader_;
+  bool done_ = false;
+};
+
+}  // namespace rt
