@@ -124,9 +124,25 @@ class Evaluator {
     return Value(std::move(items));
   }
 
+  // A value that is looked at and not kept. A name's is borrowed from the scope: layer_types[i] for
+  // each of 10,000 layers must not copy 10,000 strings each time.
+  struct Glance {
+    Value own;
+    const Value* borrowed = nullptr;
+    const Value& get() const { return borrowed != nullptr ? *borrowed : own; }
+  };
+  Result<Glance> glance(const Term& term) const {
+    const Value* named = term.kind == Term::Kind::kName ? scope_.find(term.name) : nullptr;
+    if (named != nullptr) return Glance{Value(), named};
+    RT_TRY(Value value, run(term));
+    return Glance{std::move(value), nullptr};
+  }
+
   Result<Value> binary(const Term& term) const {
-    RT_TRY(const Value left, run(term.args[0]));
-    RT_TRY(const Value right, run(term.args[1]));
+    RT_TRY(const Glance first, glance(term.args[0]));
+    RT_TRY(const Glance second, glance(term.args[1]));
+    const Value& left = first.get();
+    const Value& right = second.get();
     switch (term.kind) {
       case Term::Kind::kIndex:
         return index(term, left, right);
@@ -239,6 +255,7 @@ class Evaluator {
   }
 
   Result<Value> call(const Term& term) const {
+    if (term.name == "len") return length(term);
     std::vector<Value> args;
     for (const Term& arg : term.args) {
       RT_TRY(Value value, run(arg));
@@ -248,7 +265,6 @@ class Evaluator {
     if (function == "min" || function == "max") return extreme(term, args);
     if (function == "ceil_div") return ceil_div(term, args);
     if (function == "sqrt" || function == "ln") return real_function(term, args);
-    if (function == "len") return length(term, args);
     if (function == "round_to") return round_to(term, args);
     static const std::vector<std::string> kFunctions = {"min", "max", "ceil_div", "sqrt",
                                                         "ln",  "len", "round_to"};
@@ -257,10 +273,10 @@ class Evaluator {
                           " (known: " + join(kFunctions, ", ") + ")");
   }
 
-  Status count(const Term& term, const std::vector<Value>& args, std::size_t wanted) const {
-    if (args.size() == wanted) return {};
+  Status count(const Term& term, std::size_t wanted) const {
+    if (term.args.size() == wanted) return {};
     return fail(term, term.name + " takes " + std::to_string(wanted) + " argument" +
-                          (wanted == 1 ? "" : "s") + ", found " + std::to_string(args.size()));
+                          (wanted == 1 ? "" : "s") + ", found " + std::to_string(term.args.size()));
   }
 
   Result<Value> extreme(const Term& term, const std::vector<Value>& args) const {
@@ -278,7 +294,7 @@ class Evaluator {
   }
 
   Result<Value> ceil_div(const Term& term, const std::vector<Value>& args) const {
-    RT_RETURN_IF_ERROR(count(term, args, 2));
+    RT_RETURN_IF_ERROR(count(term, 2));
     for (std::size_t i = 0; i < 2; ++i) {
       if (args[i].as_int() == nullptr) return expected(term.args[i], "an int", args[i]);
     }
@@ -289,7 +305,7 @@ class Evaluator {
   }
 
   Result<Value> real_function(const Term& term, const std::vector<Value>& args) const {
-    RT_RETURN_IF_ERROR(count(term, args, 1));
+    RT_RETURN_IF_ERROR(count(term, 1));
     if (!args[0].is_number()) return expected(term.args[0], "a number", args[0]);
     const double x = args[0].number();
     const bool root = term.name == "sqrt";
@@ -299,14 +315,15 @@ class Evaluator {
     return Value(root ? std::sqrt(x) : std::log(x));
   }
 
-  Result<Value> length(const Term& term, const std::vector<Value>& args) const {
-    RT_RETURN_IF_ERROR(count(term, args, 1));
-    if (args[0].as_list() == nullptr) return expected(term.args[0], "a list", args[0]);
-    return Value(static_cast<std::int64_t>(args[0].as_list()->size()));
+  Result<Value> length(const Term& term) const {
+    RT_RETURN_IF_ERROR(count(term, 1));
+    RT_TRY(const Glance list, glance(term.args[0]));
+    if (list.get().as_list() == nullptr) return expected(term.args[0], "a list", list.get());
+    return Value(static_cast<std::int64_t>(list.get().as_list()->size()));
   }
 
   Result<Value> round_to(const Term& term, const std::vector<Value>& args) const {
-    RT_RETURN_IF_ERROR(count(term, args, 2));
+    RT_RETURN_IF_ERROR(count(term, 2));
     if (!args[0].is_number()) return expected(term.args[0], "a number", args[0]);
     for (const Format& format : kFormats) {
       if (args[1].as_string() == nullptr || *args[1].as_string() != format.name) continue;

@@ -3,20 +3,23 @@
 // Few tokens (decode): bound by reading the weight once. Bytes moved: N K bytes(element). A thread
 // walks its rows from front to back and prefetches one line per line, kAhead bytes in front.
 //
-// Many tokens (prefill): bound by FMA. A panel of kPanelRows weight rows x one chain of a run is
-// widened once (16 KiB of 32 KiB first-level cache) and met by all tokens in tiles of 3 tokens x 4
-// weight rows: 12 sums on 7 loads, where 2 FMA and 2 loads fit a cycle.
+// Many tokens (prefill): bound by FMA. One chain of a run at a time: its elements of all tokens are
+// copied side by side (96 KiB, second-level cache; rows of x lie K apart, often a power of two,
+// which caches cannot keep), and those of 16 weight rows are widened into a panel (16 KiB,
+// first-level cache). Tiles of 3 tokens x 4 weight rows then need 7 loads for 12 sums, where 2 FMA
+// and 2 loads fit a cycle.
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/vector_avx2.h"
 
 namespace rt::cpu {
 namespace {
 
-constexpr uint64_t kAhead = 4096;             // bytes
-constexpr uint64_t kPanelRows = 16;           // weight rows
-constexpr uint64_t kPanelColumns = kRun / 4;  // of one chain
-constexpr uint64_t kPanelTokens = 192;        // sums f32[192, 16]: 12 KiB
-constexpr uint64_t kCycle = 4 * kBlock;       // from a chain's block to its next
+constexpr uint64_t kAhead = 4096;        // bytes
+constexpr uint64_t kCycle = 4 * kBlock;  // from a chain's block to its next
+constexpr uint64_t kChain = kRun / 4;    // elements of one chain of a run
+constexpr uint64_t kPanelRows = 16;      // weight rows
+constexpr uint64_t kPanelTokens = 96;    // chains f32[96, 256]: 96 KiB
+constexpr uint64_t kSumRows = 128;       // sums f32[96, 128]: 48 KiB
 
 // --- few tokens
 
@@ -107,124 +110,125 @@ void few_tokens(const float* x, const Matrix& weight, uint64_t begin, uint64_t e
 
 // --- many tokens
 
-// One chain of one run of a weight row: its blocks begin at 0, kCycle, ... and end at `count`.
-// panel[kPanelColumns] = its elements side by side. What lies `next` bytes further is fetched
-// ahead.
+// Where a panel's weights begin.
+struct Corner {
+  uint64_t row;
+  uint64_t column;
+};
+
+// The elements of one chain of a run side by side, with zeros up to a multiple of 8: the blocks at
+// 0, kCycle, ... below `count`. Returns how many. What lies `ahead` bytes further is fetched.
 template <Element element>
-inline void fill_row(const unsigned char* w, uint64_t count, uint64_t next, float* panel) {
-  for (uint64_t k = 0; k < count; k += kCycle, panel += kBlock) {
-    const unsigned char* from = w + k * kBytes<element>;
-    _mm_prefetch((const char*)from + next, _MM_HINT_T0);
+inline uint64_t gather_chain(const unsigned char* from, uint64_t count, int64_t ahead, float* to) {
+  uint64_t gathered = 0;
+  for (uint64_t k = 0; k < count; k += kCycle) {
+    const unsigned char* block = from + k * kBytes<element>;
+    for (uint64_t line = 0; line < kBlock * kBytes<element>; line += 64) {
+      _mm_prefetch((const char*)block + line + ahead, _MM_HINT_T0);
+    }
     uint64_t i = 0;
-    for (; i < kBlock && k + i + 8 <= count; i += 8) {
-      _mm256_store_ps(panel + i, load<element>(from + i * kBytes<element>));
+    for (; i < kBlock && k + i + 8 <= count; i += 8, gathered += 8) {
+      _mm256_store_ps(to + gathered, load<element>(block + i * kBytes<element>));
     }
     if (i < kBlock && k + i < count) {
-      _mm256_store_ps(panel + i, load_part<element>(from + i * kBytes<element>, count - k - i));
+      const uint64_t part = count - k - i;
+      _mm256_store_ps(to + gathered, load_part<element>(block + i * kBytes<element>, part));
+      gathered += 8;
     }
   }
+  return gathered;
 }
 
-// sums f32[M, kPanelRows] += x[M, chain] panel^T, for four rows of the panel.
+// sums f32[M, kSumRows] += tokens[M, chain] panel^T, for four rows of the panel.
 template <int M>
-inline void add_tile(const float* x, uint64_t K, uint64_t count, const float* panel, float* sums) {
+inline void add_tile(const float* tokens, uint64_t length, const float* panel, float* sums) {
   __m256 chains[M][4];
   RT_UNROLL
   for (int m = 0; m < M; ++m) {
     RT_UNROLL
     for (int i = 0; i < 4; ++i) chains[m][i] = _mm256_setzero_ps();
   }
-  uint64_t k = 0;
-  for (; k + kBlock <= count; k += kCycle, panel += kBlock) {
+  for (uint64_t k = 0; k < length; k += 8) {
+    __m256 token[M];
     RT_UNROLL
-    for (uint64_t j = 0; j < kBlock; j += 8) {
-      __m256 tokens[M];
-      RT_UNROLL
-      for (int m = 0; m < M; ++m) tokens[m] = _mm256_loadu_ps(x + m * K + k + j);
-      RT_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        const __m256 weight = _mm256_load_ps(panel + i * kPanelColumns + j);
-        RT_UNROLL
-        for (int m = 0; m < M; ++m) chains[m][i] = _mm256_fmadd_ps(tokens[m], weight, chains[m][i]);
-      }
-    }
-  }
-  for (; k < count; k += 8, panel += 8) {  // the last block of the row
-    const uint64_t part = count - k < 8 ? count - k : 8;
+    for (int m = 0; m < M; ++m) token[m] = _mm256_load_ps(tokens + m * kChain + k);
     RT_UNROLL
-    for (int m = 0; m < M; ++m) {
-      const __m256 token = load_part<Element::kF32>(x + m * K + k, part);
+    for (int i = 0; i < 4; ++i) {
+      const __m256 weight = _mm256_load_ps(panel + i * kChain + k);
       RT_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        const __m256 weight = _mm256_load_ps(panel + i * kPanelColumns);
-        chains[m][i] = _mm256_fmadd_ps(token, weight, chains[m][i]);
-      }
+      for (int m = 0; m < M; ++m) chains[m][i] = _mm256_fmadd_ps(token[m], weight, chains[m][i]);
     }
   }
   RT_UNROLL
   for (int m = 0; m < M; ++m) {
-    float* to = sums + m * kPanelRows;
+    float* to = sums + m * kSumRows;
     const __m128 sum = sum_lanes(chains[m][0], chains[m][1], chains[m][2], chains[m][3]);
     _mm_storeu_ps(to, _mm_add_ps(_mm_loadu_ps(to), sum));
   }
 }
 
-// Fetches two blocks of M rows of x. Rows lie K apart, often a power of two, so the second-level
-// cache cannot keep many of them and they come from the third: 10 % of prefill if they are awaited.
+// M tokens and all rows of the panel that hold weights, four at a time.
 template <int M>
-inline void fetch_blocks(const float* x, uint64_t K) {
-  RT_UNROLL
-  for (int m = 0; m < M; ++m) {
-    for (uint64_t k = 0; k < 2 * kCycle; k += kCycle) {
-      _mm_prefetch((const char*)(x + m * K + k), _MM_HINT_T0);
-      _mm_prefetch((const char*)(x + m * K + k + kBlock / 2), _MM_HINT_T0);
-    }
-  }
+inline void add_tiles(const float* tokens, uint64_t length, const float* panel, uint64_t rows,
+                      float* sums) {
+  for (uint64_t i = 0; i < rows; i += 4) add_tile<M>(tokens, length, panel + i * kChain, sums + i);
 }
 
-// All rows of the panel that hold weights, four at a time.
-template <int M>
-inline void add_tiles(const float* x, uint64_t K, uint64_t count, const float* panel, uint64_t rows,
-                      float* sums) {
-  for (uint64_t i = 0; i < rows; i += 4) {
-    fetch_blocks<M>(x + M * K + i / 4 * 2 * kCycle, K);  // of the next tokens, a quarter each time
-    add_tile<M>(x, K, count, panel + i * kPanelColumns, sums + i);
+// Up to kPanelTokens tokens, and up to kSumRows weight rows from `begin`.
+template <Element element>
+void sum_rows(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin, uint64_t rows,
+              float* sums) {
+  const uint64_t K = weight.columns;
+  const uint64_t row_bytes = K * kBytes<element>;
+  alignas(64) float chains[kPanelTokens * kChain];
+  alignas(64) float panel[kPanelRows * kChain] = {};
+  const unsigned char* w = (const unsigned char*)weight.data + begin * row_bytes;
+  for (uint64_t k = 0, next; k < K; k = next) {
+    // The chain of the run that begins at element k, and where the next one begins.
+    const uint64_t run = k / kRun * kRun;
+    const uint64_t count = (K - run < kRun ? K : run + kRun) - k;
+    next = k - run < 3 * kBlock ? k + kBlock : run + kRun;
+    uint64_t length = 0;
+    for (uint64_t t = 0; t < tokens; ++t) {
+      length =
+          gather_chain<Element::kF32>((const unsigned char*)(x + t * K + k), count,
+                                      (int64_t)((next - k) * sizeof(float)), chains + t * kChain);
+    }
+    for (uint64_t n = 0; n < rows; n += kPanelRows) {
+      const Corner then = n + kPanelRows < rows ? Corner{n + kPanelRows, k}
+                          : next < K            ? Corner{0, next}
+                                                : Corner{rows, 0};
+      const int64_t ahead = (int64_t)(then.row * row_bytes + then.column * kBytes<element>)-(
+          int64_t)(n * row_bytes + k * kBytes<element>);
+      const uint64_t high = rows - n < kPanelRows ? rows - n : kPanelRows;
+      for (uint64_t i = 0; i < high; ++i) {
+        gather_chain<element>(w + (n + i) * row_bytes + k * kBytes<element>, count, ahead,
+                              panel + i * kChain);
+      }
+      uint64_t t = 0;
+      for (; t + 3 <= tokens; t += 3) {
+        add_tiles<3>(chains + t * kChain, length, panel, high, sums + t * kSumRows + n);
+      }
+      if (tokens - t == 2) {
+        add_tiles<2>(chains + t * kChain, length, panel, high, sums + t * kSumRows + n);
+      }
+      if (tokens - t == 1) {
+        add_tiles<1>(chains + t * kChain, length, panel, high, sums + t * kSumRows + n);
+      }
+    }
   }
 }
 
 template <Element element>
 void many_tokens(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin,
                  uint64_t end, float* out, uint64_t stride) {
-  const uint64_t K = weight.columns;
-  const uint64_t row_bytes = K * kBytes<element>;
-  alignas(64) float panel[kPanelRows * kPanelColumns] = {};
-  alignas(64) float sums[kPanelTokens * kPanelRows];
-  for (uint64_t n = begin; n < end; n += kPanelRows, out += kPanelRows) {
-    const uint64_t rows = end - n < kPanelRows ? end - n : kPanelRows;
-    memset(sums, 0, tokens * kPanelRows * sizeof(float));
-    const unsigned char* w = (const unsigned char*)weight.data + n * row_bytes;
-    for (uint64_t k = 0, next; k < K; k = next) {
-      // The chain of the run that begins at element k, and where the next one begins.
-      const uint64_t run = k / kRun * kRun;
-      const uint64_t count = (K - run < kRun ? K : run + kRun) - k;
-      next = k - run < 3 * kBlock ? k + kBlock : run + kRun;
-      const uint64_t ahead =
-          next < K ? (next - k) * kBytes<element> : kPanelRows * row_bytes - k * kBytes<element>;
-      for (uint64_t i = 0; i < rows; ++i) {
-        fill_row<element>(w + i * row_bytes + k * kBytes<element>, count, ahead,
-                          panel + i * kPanelColumns);
-      }
-      const float* from = x + k;
-      float* to = sums;
-      uint64_t left = tokens;
-      for (; left >= 3; left -= 3, from += 3 * K, to += 3 * kPanelRows) {
-        add_tiles<3>(from, K, count, panel, rows, to);
-      }
-      if (left == 2) add_tiles<2>(from, K, count, panel, rows, to);
-      if (left == 1) add_tiles<1>(from, K, count, panel, rows, to);
-    }
+  alignas(64) float sums[kPanelTokens * kSumRows];
+  for (uint64_t n = begin; n < end; n += kSumRows, out += kSumRows) {
+    const uint64_t rows = end - n < kSumRows ? end - n : kSumRows;
+    memset(sums, 0, tokens * kSumRows * sizeof(float));
+    sum_rows<element>(x, tokens, weight, n, rows, sums);
     for (uint64_t t = 0; t < tokens; ++t) {
-      memcpy(out + t * stride, sums + t * kPanelRows, rows * sizeof(float));
+      memcpy(out + t * stride, sums + t * kSumRows, rows * sizeof(float));
     }
   }
 }
@@ -232,7 +236,7 @@ void many_tokens(const float* x, uint64_t tokens, const Matrix& weight, uint64_t
 template <Element element>
 void run(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin, uint64_t end,
          float* out, uint64_t stride) {
-  switch (tokens) {  // from 6 on a panel is faster
+  switch (tokens) {  // from 7 on panels are faster
     case 1:
       return few_tokens<element, 1>(x, weight, begin, end, out, stride);
     case 2:
@@ -243,6 +247,8 @@ void run(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin, 
       return few_tokens<element, 2, 2>(x, weight, begin, end, out, stride);
     case 5:
       return few_tokens<element, 3, 2>(x, weight, begin, end, out, stride);
+    case 6:
+      return few_tokens<element, 3, 3>(x, weight, begin, end, out, stride);
   }
   for (uint64_t t = 0; t < tokens; t += kPanelTokens) {
     const uint64_t rows = tokens - t < kPanelTokens ? tokens - t : kPanelTokens;

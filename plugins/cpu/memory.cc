@@ -101,12 +101,11 @@ void unreserve(void* base, std::uint64_t bytes) {
 }
 
 int commit(void* address, std::uint64_t bytes) {
-  if (mprotect(address, bytes, PROT_READ | PROT_WRITE) != 0) return errno;
-  if (const int error = populate(address, bytes)) {
-    decommit(address, bytes);
-    return error;
-  }
-  return 0;
+  // Either may have done a part of the range when it fails.
+  const int error =
+      mprotect(address, bytes, PROT_READ | PROT_WRITE) != 0 ? errno : populate(address, bytes);
+  if (error != 0) decommit(address, bytes);
+  return error;
 }
 
 int decommit(void* address, std::uint64_t bytes) {

@@ -1,6 +1,7 @@
 // The graphs that ship: they read, they bind, and their sizes are the published models'.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -335,6 +336,19 @@ TEST(Models, LayerTypesDecideWhereTheyAreGiven) {
   const Graph graph = build("gemma2", &config);
   EXPECT_EQ(graph.kv_layers[0].window, 0u);
   EXPECT_EQ(graph.kv_layers[25].window, 4096u);
+}
+
+// The most layers there may be: no step of the expansion is quadratic in them.
+TEST(Models, TenThousandLayersAreQuick) {
+  Json config = Json::parse(kGemma2Small);
+  config["num_hidden_layers"] = kMaxLayers;
+  config["layer_types"] = std::vector<std::string>(kMaxLayers, "sliding_attention");
+  const auto start = std::chrono::steady_clock::now();
+  const Graph graph = build("gemma2", &config);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  EXPECT_EQ(graph.kv_layers.size(), static_cast<std::size_t>(kMaxLayers));
+  EXPECT_LT(took.count(), 30.0);
+  std::printf("10,000 layers: %.3f s\n", took.count());
 }
 
 // Tensors of a safetensors file, by a few lines of our own: the loader is another layer's.

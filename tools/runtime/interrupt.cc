@@ -9,11 +9,12 @@ namespace rt {
 namespace {
 
 std::atomic<bool> answering{false};
+std::atomic<bool> idle_ignored{false};
 std::atomic<int> presses{0};
 static_assert(std::atomic<int>::is_always_lock_free, "used in a signal handler");
 
 void on_interrupt(int) {
-  if (answering.load() && presses.fetch_add(1) == 0) return;
+  if (answering.load() ? presses.fetch_add(1) == 0 : idle_ignored.load()) return;
   constexpr char kNewline = '\n';
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, &kNewline, 1);
   _exit(kInterruptedExit);
@@ -28,6 +29,10 @@ void install_signals() {
   sigaction(SIGINT, &action, nullptr);
   action.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &action, nullptr);
+}
+
+void ignore_idle_interrupts() {
+  idle_ignored = true;
 }
 
 AnswerScope::AnswerScope() {

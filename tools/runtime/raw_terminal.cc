@@ -60,12 +60,11 @@ KeyKind control_key(int byte) {
     case 'H' - 64:
     case 127:
       return KeyKind::kBackspace;
-    case 'J' - 64:
-      return KeyKind::kNewline;
     case 'K' - 64:
       return KeyKind::kKillToEnd;
     case 'L' - 64:
       return KeyKind::kClearScreen;
+    case 'J' - 64:  // an Enter that was typed ahead, before raw mode
     case 'M' - 64:
       return KeyKind::kEnter;
     case 'N' - 64:

@@ -11,7 +11,7 @@ enum class KeyKind {
   kText,   // Key::text: one character in UTF-8
   kPaste,  // Key::text: everything between the brackets of a paste
   kEnter,
-  kNewline,  // Alt+Enter, Ctrl-J: a line break inside the message
+  kNewline,  // Alt+Enter: a line break inside the message
   kBackspace,
   kDelete,
   kLeft,

@@ -6,7 +6,7 @@
 #include "core/base/log.h"
 #include "core/base/text.h"
 #include "core/graph/emit.h"
-#include "tools/runtime/output.h"
+#include "tools/runtime/interrupt.h"
 #include "tools/runtime/prompt.h"
 #include "tools/runtime/stats.h"
 
@@ -67,6 +67,7 @@ const Repl::Command Repl::kCommands[] = {
 
 Result<ExitCode> Repl::run() {
   if (reader_.terminal()) {
+    ignore_idle_interrupts();
     say(summary_line(conversation_.model().session->graph()) + "\n/help lists the commands\n");
   }
   while (!done_) {

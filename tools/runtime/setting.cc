@@ -74,7 +74,7 @@ constexpr Setting kSettings[] = {
      "subtracted once from every token already there"},
     {"sampling.frequency_penalty", "--frequency-penalty", kReal, "0", -1000, 1000, kRun, true, "X",
      "subtracted for every time a token is already there"},
-    {"sampling.seed", "-s,--seed", kInteger, "-1", -1, kMost, kRun, true, "N",
+    {"sampling.seed", "-s,--seed", kInteger, "-1", -1, 9.3e18, kRun, true, "N",
      "-1: a random one, which is printed"},
 
     // Where and how it runs.
