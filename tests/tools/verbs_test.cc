@@ -1,0 +1,142 @@
+// plan, tokenize, render, plugins, graph: what they print for scripts.
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "core/base/json.h"
+#include "tests/tools/command.h"
+
+namespace rt::test {
+namespace {
+
+Json json_of(const std::vector<std::string>& words, const std::string& stdin_text = "") {
+  CommandInput input;
+  input.arguments = words;
+  input.stdin_text = stdin_text;
+  const CommandResult result = run_command(input);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  auto json = parse_json(result.out, "stdout");
+  EXPECT_TRUE(json.ok()) << result.out;
+  return json.ok() ? *json : Json::object();
+}
+
+TEST(Plan, NeedsNoCheckpoint) {
+  const Json json =
+      json_of({"plan", "--graph", "phi3", "--json", "--kv-dtype", "f16", "--planner", "static"});
+  EXPECT_EQ(json["assumed"], true);
+  EXPECT_EQ(json["context"], 4096);
+  // Phi-3 mini: 3,821,079,552 parameters of 2 bytes.
+  EXPECT_EQ(json["standing"]["weights_mapped"], 7642159104u);
+  const std::string text = run_command({"plan", "--graph", "phi3"}).out;
+  EXPECT_NE(text.find("total"), std::string::npos) << text;
+  EXPECT_NE(text.find("are assumed"), std::string::npos) << text;
+}
+
+TEST(Plan, IsWhatARunThenTakes) {
+  const Json plan = json_of(
+      arguments("plan", fixture_model(), {"--json", "--prompt-tokens", "3", "--new-tokens", "40"}));
+  const Json run = json_of(
+      arguments("generate", fixture_model(),
+                {"--prompt-ids", "1,2,3", "-n", "40", "--ignore-eos", "--json", "--temp", "0"}));
+  EXPECT_EQ(plan["highest"], run["memory"]["measured"]);
+}
+
+TEST(Plan, SaysWhetherItFits) {
+  EXPECT_EQ(json_of({"plan", "--graph", "phi3", "--json", "--memory-limit", "1MiB"})["fits"],
+            false);
+  EXPECT_EQ(json_of({"plan", "--graph", "phi3", "--json", "--memory-limit", "1TiB"})["fits"], true);
+}
+
+TEST(Tokenize, ThereAndBack) {
+  const Json json = json_of({"tokenize", "--weights", "demo", "--json", "Hello world"});
+  ASSERT_GE(json["ids"].size(), 3u);
+  EXPECT_EQ(json["ids"][0], 1);
+  EXPECT_EQ(json["tokens"][0], "<s>");
+  CommandInput input;
+  input.arguments = {"tokenize", "--weights", "demo", "--no-special"};
+  input.stdin_text = "Hello world\n";
+  const CommandResult ids = run_command(input);
+  ASSERT_EQ(ids.exit_code, 0) << ids.err;
+  const CommandResult text =
+      run_command({"tokenize", "--weights", "demo", "--no-special", "--detokenize", ids.out});
+  EXPECT_EQ(text.out, "Hello world\n") << text.err;
+}
+
+TEST(Tokenize, SpecialTokensInTextAreTextUnlessAskedFor) {
+  const auto count = [](const std::vector<std::string>& rest) {
+    return json_of(arguments("tokenize", {"--weights", "demo"}, rest))["ids"].size();
+  };
+  EXPECT_EQ(count({"--json", "--no-special", "--parse-special", "<|end|>"}), 1u);
+  EXPECT_GT(count({"--json", "--no-special", "<|end|>"}), 1u);
+}
+
+TEST(Render, MakesTheChatPrompt) {
+  CommandInput input;
+  input.arguments = {"render", "--graph", "phi3"};
+  input.stdin_text = R"({"messages": [{"role": "user", "content": "a"},
+      {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]})";
+  EXPECT_EQ(run_command(input).out,
+            "<s><|user|>\na<|end|>\n<|assistant|>\nb<|end|>\n<|user|>\nc<|end|>\n<|assistant|>\n");
+  const Json json = json_of({"render", "--graph", "phi3", "--weights", "demo", "--json"},
+                            R"([{"role": "user", "content": "<|end|>"}])");
+  EXPECT_GT(json["ids"].size(), 6u);  // the user's <|end|> is text
+}
+
+TEST(Plugins, ListSaysWhatIsThere) {
+  const Json list = json_of({"plugins", "list", "--json"});
+  bool cpu = false;
+  for (const Json& entry : list) {
+    EXPECT_NE(entry["state"], "refused") << entry.dump();
+    if (entry["name"] == "cpu") cpu = true;
+  }
+  EXPECT_TRUE(cpu);
+  const TemporaryFolder folder;
+  const std::string broken = folder.write("broken.rtp.so", "no library");
+  const CommandResult text = run_command({"plugins", "list", "--plugin", broken});
+  EXPECT_EQ(text.exit_code, 0);
+  EXPECT_NE(text.out.find("[refused, named by the user]  " + broken), std::string::npos)
+      << text.out;
+  EXPECT_NE(text.out.find("looked in: "), std::string::npos);
+}
+
+TEST(Plugins, WhyTellsEveryCandidatesFate) {
+  const Json nodes =
+      json_of(arguments("plugins", fixture_model(),
+                        {"why", "--node", "layer.0.attention", "--json", "--prefer", "reference"}));
+  ASSERT_EQ(nodes.size(), 1u);
+  EXPECT_EQ(nodes[0]["op"], "attention");
+  EXPECT_EQ(nodes[0]["decode"][0]["name"], "reference/reference");
+  EXPECT_EQ(nodes[0]["decode"][0]["chosen"], true);
+  ASSERT_GE(nodes[0]["decode"].size(), 2u);
+  for (const Json& decision : nodes[0]["prefill"]) EXPECT_NE(decision["reason"], "");
+  const CommandResult text = run_command(arguments("plugins", fixture_model(), {"why"}));
+  EXPECT_NE(text.out.find("layer.0.attention and 2 more like it: attention@1"), std::string::npos)
+      << text.out;
+}
+
+TEST(Graph, ChecksExpandsAndDraws) {
+  for (const char* name : {"phi3", "gemma", "gemma2", "llama3", "tinyllama"}) {
+    const CommandResult result = run_command({"graph", "check", name});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_NE(result.out.find("ok: no checkpoint"), std::string::npos);
+  }
+  const Json check = json_of(arguments("graph", fixture_model(), {"check", "--json"}));
+  EXPECT_EQ(check["context"], 512);
+  EXPECT_NE(run_command({"graph", "expand", "phi3"}).out.find("layer.31.attention"),
+            std::string::npos);
+  EXPECT_TRUE(run_command({"graph", "dot", "phi3"}).out.starts_with("digraph"));
+  const TemporaryFolder folder;
+  const std::string wrong = folder.write("wrong.yaml", "rtgraph: 1\nnaem: x\n");
+  const CommandResult refused = run_command({"graph", "check", wrong});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.err.find("wrong.yaml:"), std::string::npos) << refused.err;
+}
+
+TEST(Help, IsOnStdout) {
+  EXPECT_NE(run_command({"--help"}).out.find("Verbs:"), std::string::npos);
+  EXPECT_NE(run_command({"generate", "--help"}).out.find("--max-new-tokens"), std::string::npos);
+  EXPECT_TRUE(run_command({"--version"}).out.starts_with("runtime "));
+}
+
+}  // namespace
+}  // namespace rt::test
