@@ -92,8 +92,22 @@ typedef struct rt_plan_sequence {
   uint64_t tokens;          /* must have room after this call */
   uint64_t capacity_tokens; /* has room now; 0 at first */
   uint64_t budget_tokens;   /* declared prompt + new of this sequence, <= N; 0 if none */
-  uint64_t shared_tokens;   /* of `tokens`, held in common with an earlier sequence of the list */
+  uint64_t shared_tokens;   /* of `tokens`, in stripes held in common with an earlier sequence of
+                               the list; counted once there. Table form only */
 } rt_plan_sequence;
+
+/* What another planner of this process costs for the same problem, found by the host. */
+typedef struct rt_plan_candidate {
+  uint32_t struct_size;
+  uint32_t fits; /* 1: peak_bytes are within problem.memory_limit_bytes */
+  const char* name;
+  uint64_t reserved_bytes; /* address space */
+  uint64_t standing_bytes; /* half way through the conversation */
+  uint64_t peak_bytes;     /* of the whole conversation: the declared tokens, or the context */
+  uint64_t copied_bytes;
+  uint64_t address_changes;
+  uint64_t largest_tokens; /* that fit in the limit */
+} rt_plan_candidate;
 
 typedef struct rt_planner {
   uint32_t struct_size;
@@ -109,6 +123,12 @@ typedef struct rt_planner {
   rt_status (*capacity)(const rt_host* host, const rt_plan_problem* problem, uint32_t class_index,
                         uint32_t sequence_count, const rt_plan_sequence* const* sequences,
                         uint64_t* capacities);
+  /* NULL, or this planner has no layout of its own: it picks one of `count` >= 1 candidates (every
+   * other planner that answered for this problem with its default options, by name) and explains
+   * itself through sink->explain; plan and capacity are then not called. */
+  rt_status (*choose)(const rt_host* host, const rt_plan_problem* problem, uint32_t count,
+                      const rt_plan_candidate* const* candidates, rt_plan_sink* sink,
+                      uint32_t* chosen);
 } rt_planner;
 
 #ifdef __cplusplus

@@ -1,0 +1,56 @@
+// What a plan costs in a conversation, without a device: the KV store itself is run on a device
+// that hands out addresses and no memory, so a forecast and a run are one computation and agree to
+// the byte.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/base/result.h"
+#include "core/memory/kv_plan.h"
+
+namespace rt {
+
+// One prompt and its answer.
+struct KvTurn {
+  std::uint64_t prompt_tokens = 0;
+  std::uint64_t new_tokens = 0;     // all of them drawn; the last is not yet in the cache
+  bool declared = true;             // new_tokens was declared as the budget; false: open
+  std::uint64_t keep = UINT64_MAX;  // tokens of earlier turns kept (a rewind); all by default
+};
+
+// The highest and the present number of bytes at some length of the conversation.
+struct KvPoint {
+  std::uint64_t computed_tokens = 0;  // since the beginning, rewinds not taken back
+  std::uint64_t length = 0;           // tokens in the cache
+  std::uint64_t standing_bytes = 0;
+  std::uint64_t peak_bytes = 0;  // so far
+};
+
+struct KvForecast {
+  std::uint64_t reserved_bytes = 0;  // address space, not memory
+  std::uint64_t standing_bytes = 0;  // after the last turn
+  std::uint64_t peak_bytes = 0;
+  std::uint64_t copied_bytes = 0;
+  std::uint64_t address_changes = 0;
+  std::uint64_t commits = 0;
+  std::uint64_t decommits = 0;
+  std::uint64_t reprefill_tokens = 0;
+  std::vector<KvPoint> turns;  // after each turn
+  std::vector<KvPoint> curve;  // wherever the standing bytes change, from the first token on
+};
+
+// `turns` in one sequence, prefilled in steps of U, with the calls that a chat makes. Bad input: a
+// conversation that passes the context. rope_switch_tokens: where LongRoPE changes its factors and
+// everything is computed again; 0: nowhere.
+Result<KvForecast> forecast(const KvPlan& plan, std::span<const KvTurn> turns,
+                            std::uint64_t rope_switch_tokens = 0);
+
+// The longest conversation of one turn, prompt and new tokens together, whose KV cache never
+// exceeds limit_bytes: N* fits and N* + 1 does not, or N* is the context. 0: not even one token.
+// Conversations longer than prompt_tokens decode the rest; the whole is declared as the budget.
+Result<std::uint64_t> largest_tokens(const KvPlan& plan, std::uint64_t limit_bytes,
+                                     std::uint64_t prompt_tokens);
+
+}  // namespace rt
