@@ -6,11 +6,13 @@
 #include "core/base/assert.h"
 #include "core/base/bytes.h"
 #include "core/base/text.h"
+#include "core/engine/planner_choice.h"
 #include "core/engine/step_mirror.h"
 #include "core/graph/bind_weights.h"
 #include "core/graph/expand.h"
 #include "core/graph/node_view.h"
 #include "core/memory/arena.h"
+#include "core/memory/kv_forecast.h"
 #include "core/memory/open_device.h"
 #include "core/plugin/host.h"
 #include "core/plugin/probe.h"
@@ -291,7 +293,7 @@ class Drafter {
 
   Status plan_kv() {
     Blueprint& b = *out_;
-    RT_TRY(const Planner planner, registry_.planner(b.options.planner));
+    RT_TRY(Planner planner, registry_.planner(b.options.planner));
     KvProblem problem;
     problem.layers = b.graph.kv_layers;
     problem.dtype = b.kv_dtype;
@@ -305,10 +307,17 @@ class Drafter {
     problem.can_reserve = b.desc.can_reserve != 0;
     problem.granule_bytes = b.desc.granule_bytes;
     problem.alignment_bytes = b.desc.alignment_bytes;
-    problem.limit_bytes = b.limit_bytes;
+    const std::uint64_t taken = b.owned_weight_bytes + b.arena_bytes;
+    problem.limit_bytes = b.limit_bytes - std::min(b.limit_bytes, taken);
+    std::vector<Option> options = b.options.planner_options;
+    if (planner_chooses(*planner.c)) {
+      RT_TRY(PlannerChoice choice, choose_planner(registry_, planner, problem, options));
+      planner = choice.planner;
+      options.clear();
+      for (std::string& sentence : choice.explanation) b.notes.push_back(std::move(sentence));
+    }
     const auto make = [&] {
-      return KvPlan::make(*planner.c, planner.host, refusal_text, problem,
-                          b.options.planner_options);
+      return KvPlan::make(*planner.c, planner.host, refusal_text, problem, options);
     };
     if (!planner.bundled) {
       // A stranger's planner is first asked in a child process: a crash or an endless loop there
@@ -364,10 +373,11 @@ Result<MemoryBytes> Blueprint::memory(std::uint64_t tokens, std::uint64_t budget
   bytes[MemoryKind::kWorkspace] = Buffer::charged_bytes(workspace_bytes);
   bytes[MemoryKind::kStep] = mirror_bytes + Buffer::charged_bytes(meta_bytes);
   if (!kv) return bytes;
+  bytes[MemoryKind::kStep] += kv->table_bytes();
   if (peak) {
-    RT_TRY(bytes[MemoryKind::kKv], kv->peak_bytes(tokens, budget));
+    RT_TRY(bytes[MemoryKind::kKv], peak_bytes(*kv, options.prompt_tokens, tokens, budget));
   } else {
-    const KvNeed need{tokens, 0, budget};
+    const KvNeed need{tokens, 0, budget, 0};
     RT_TRY(bytes[MemoryKind::kKv], kv->standing_bytes({&need, 1}));
   }
   return bytes;

@@ -108,6 +108,10 @@ class Session {
   // A new, empty sequence; at most EngineOptions::max_sequences at a time.
   Result<std::unique_ptr<Sequence>> start(std::uint64_t budget_tokens = 0);
 
+  // A new sequence with the tokens of `sequence`, of which it keeps what is cached: shared stripes
+  // where the planner uses tables, copied rows elsewhere. kEnvironment if the copies do not fit.
+  Result<std::unique_ptr<Sequence>> fork(const Sequence& sequence, std::uint64_t budget_tokens = 0);
+
   // Runs one step over the sequences' pending tokens, in order, as many as fit in U. The rows are
   // valid until the next call. Precondition: some sequence has pending tokens.
   Result<std::span<const StepRow>> step(std::span<Sequence* const> sequences);
@@ -117,6 +121,9 @@ class Session {
 
   // Copies the logits of every row to the host, where the device's memory is not readable.
   void keep_logits(bool keep) { keep_logits_ = keep; }
+
+  // Told about every event in the KV cache's memory from now on; empty: nobody.
+  void observe(KvObserver observer);
 
   // Gives back KV memory that present lengths do not need; before a new prompt.
   Status trim();
@@ -140,6 +147,7 @@ class Session {
   Status create_nodes();
   Status create_instance(std::uint32_t index, Node& node, const Selection& selection,
                          rt_step_class step_class, void*& self);
+  Status check_room_for_one() const;
   Status choose_regimes(std::span<Sequence* const> sequences);
   Status plan_chunks(std::span<Sequence* const> sequences);
   Status make_room();

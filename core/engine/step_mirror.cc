@@ -79,13 +79,15 @@ Result<std::unique_ptr<StepMirror>> StepMirror::make(OpenDevice& device,
   std::uint64_t bytes = 0;
   const Arrays on_device = place(mirror->block_.data(), bounds, &bytes);
   mirror->device_step_ = mirror->view(on_device);
+  mirror->host_kv_tables_.resize(std::size_t{bounds.kv_classes} * bounds.sequences);
   for (std::size_t i = 0; i < 2; ++i) {
     if (device.desc().host_readable != 0) {
       mirror->arrays_[i] = on_device;
-      continue;
+    } else {
+      mirror->staging_[i].resize(bytes);
+      mirror->arrays_[i] = place(mirror->staging_[i].data(), bounds, &bytes);
     }
-    mirror->staging_[i].resize(bytes);
-    mirror->arrays_[i] = place(mirror->staging_[i].data(), bounds, &bytes);
+    mirror->arrays_[i].host_kv_tables = mirror->host_kv_tables_.data();
   }
   return mirror;
 }
@@ -97,6 +99,7 @@ const StepMirror::Arrays& StepMirror::begin() {
 
 Status StepMirror::publish(std::uint32_t tokens, std::uint32_t sequences, std::uint32_t rows) {
   host_step_ = view(arrays_[current_]);
+  host_step_.kv_tables = arrays_[current_].host_kv_tables;
   for (rt_step* step : {&host_step_, &device_step_}) {
     step->tokens = tokens;
     step->sequences = sequences;

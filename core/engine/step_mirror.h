@@ -42,7 +42,8 @@ class StepMirror {
     std::int32_t* row_tokens;
     std::int32_t* rope_regimes;
     std::uint64_t* kv_bases;
-    std::uint64_t* kv_tables;
+    std::uint64_t* kv_tables;       // of device addresses
+    std::uint64_t* host_kv_tables;  // of the same tables where the host can read them; not sent
     rt_sampling* sampling;
     std::int32_t* history;
   };
@@ -67,6 +68,7 @@ class StepMirror {
   Buffer block_;
   std::uint64_t block_bytes_ = 0;
   std::array<std::vector<std::byte>, 2> staging_;
+  std::vector<std::uint64_t> host_kv_tables_;  // u64[C, B]
   std::array<Arrays, 2> arrays_{};
   std::size_t current_ = 0;
   rt_step host_step_{};

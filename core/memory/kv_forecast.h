@@ -47,7 +47,12 @@ struct KvForecast {
 Result<KvForecast> forecast(const KvPlan& plan, std::span<const KvTurn> turns,
                             std::uint64_t rope_switch_tokens = 0);
 
-// The longest conversation of one turn, prompt and new tokens together, whose KV cache never
+// Highest bytes of the KV cache on the way to `tokens` cached ones: prompt_tokens of them in steps
+// of U, the rest one by one. budget: what the sequence declares, 0: nothing.
+Result<std::uint64_t> peak_bytes(const KvPlan& plan, std::uint64_t prompt_tokens,
+                                 std::uint64_t tokens, std::uint64_t budget);
+
+// The largest number of cached tokens of one turn, prompt and new together, whose KV cache never
 // exceeds limit_bytes: N* fits and N* + 1 does not, or N* is the context. 0: not even one token.
 // Conversations longer than prompt_tokens decode the rest; the whole is declared as the budget.
 Result<std::uint64_t> largest_tokens(const KvPlan& plan, std::uint64_t limit_bytes,

@@ -2,17 +2,14 @@
 
 #include <algorithm>
 
-#include "core/base/assert.h"
 #include "core/base/bytes.h"
 #include "core/memory/ledger.h"
-#include "core/sdk/sdk.hpp"
 
 namespace rt {
 namespace {
 
-constexpr std::uint32_t kNowhere = UINT32_MAX;
-// A planner may split down to single layers; more classes than layers is nonsense.
-constexpr std::uint64_t kMaxStripeTokens = std::uint64_t{1} << 32;
+constexpr std::size_t kMostCharges = 64;
+constexpr std::size_t kMostSentences = 64;
 
 // rt_plan_sink with our state behind it (the first member, so the pointers convert).
 struct Sink {
@@ -56,7 +53,7 @@ rt_status add_class(rt_plan_sink* c, const rt_plan_class* answer) {
 
 rt_status add_charge(rt_plan_sink* c, const char* name, std::uint64_t bytes) {
   Sink& sink = *reinterpret_cast<Sink*>(c);
-  if (name == nullptr || sink.charges->size() >= 64) {
+  if (name == nullptr || sink.charges->size() >= kMostCharges) {
     sink.refusal = "a charge without a name, or more than 64 charges";
     return RT_INVALID;
   }
@@ -66,7 +63,9 @@ rt_status add_charge(rt_plan_sink* c, const char* name, std::uint64_t bytes) {
 
 void explain(rt_plan_sink* c, const char* sentence) {
   Sink& sink = *reinterpret_cast<Sink*>(c);
-  if (sentence != nullptr && sink.explanation->size() < 64) sink.explanation->push_back(sentence);
+  if (sentence != nullptr && sink.explanation->size() < kMostSentences) {
+    sink.explanation->push_back(sentence);
+  }
 }
 
 std::uint64_t ceil_div(std::uint64_t a, std::uint64_t b) {
@@ -80,61 +79,31 @@ Error KvPlan::refuse(const std::string& why) const {
 }
 
 Result<KvPlan> KvPlan::make(const rt_planner& planner, const rt_host* host, RefusalText refusal,
-                            KvProblem problem, std::vector<Option> options) {
+                            KvProblem problem, const std::vector<Option>& options) {
   KvPlan plan;
   plan.planner_ = &planner;
   plan.host_ = host;
   plan.refusal_ = refusal;
   plan.name_ = planner.name;
-  plan.problem_ = std::move(problem);
-  plan.given_options_ = options;
   RT_TRY(const auto complete, complete_options("planner " + plan.name_, options,
                                                {planner.options, planner.option_count}));
-  plan.options_ = OptionList(complete);
-  for (const KvLayer& layer : plan.problem_.layers) {
-    const std::uint64_t row =
-        std::uint64_t{layer.kv_heads} * layer.head_width * sdk::dtype_bytes(plan.problem_.dtype);
-    plan.c_layers_.push_back({sizeof(rt_plan_layer), layer.index, layer.window, layer.kv_heads,
-                              layer.query_heads, layer.head_width, row, row});
-  }
+  plan.question_ = KvQuestion(std::move(problem), complete);
   RT_RETURN_IF_ERROR(plan.ask_layout());
-  RT_RETURN_IF_ERROR(plan.check_coverage());
-  RT_RETURN_IF_ERROR(plan.check_growth());
+  RT_RETURN_IF_ERROR(plan.check_classes());
+  RT_RETURN_IF_ERROR(plan.check_sizes());
+  RT_RETURN_IF_ERROR(plan.check_capacities());
   return plan;
 }
 
-Result<KvPlan> KvPlan::again() const {
-  return make(*planner_, host_, refusal_, problem_, given_options_);
-}
-
 Status KvPlan::ask_layout() {
-  for (const rt_plan_layer& layer : c_layers_) c_layer_pointers_.push_back(&layer);
-  rt_plan_problem& c = c_problem_;
-  c.struct_size = sizeof(rt_plan_problem);
-  c.layer_count = static_cast<std::uint32_t>(c_layers_.size());
-  c.layers = c_layer_pointers_.data();
-  c.kv_dtype = problem_.dtype;
-  c.forms = problem_.forms;
-  c.context_tokens = problem_.context_tokens;
-  c.prompt_tokens = problem_.prompt_tokens;
-  c.new_tokens = problem_.new_tokens;
-  c.budget_is_hard = problem_.hard_budget ? 1 : 0;
-  c.step_tokens = problem_.step_tokens;
-  c.max_sequences = problem_.max_sequences;
-  c.can_reserve = problem_.can_reserve ? 1 : 0;
-  c.granule_bytes = problem_.granule_bytes;
-  c.alignment_bytes = problem_.alignment_bytes;
-  c.memory_limit_bytes = problem_.limit_bytes;
-  c.option_count = static_cast<std::uint32_t>(options_.view().size());
-  c.options = options_.view().data();
-
   Sink sink;
   sink.c = {sizeof(rt_plan_sink), 0, add_class, add_charge, explain};
   sink.classes = &classes_;
   sink.charges = &charges_;
   sink.explanation = &explanation_;
-  sink.layer_count = c_layers_.size();
-  const rt_status status = planner_->plan(host_, &c, &sink.c);
+  sink.layer_count = problem().layers.size();
+  const rt_status status =
+      question_.with([&](const rt_plan_problem* c) { return planner_->plan(host_, c, &sink.c); });
   if (!sink.refusal.empty()) return refuse("answered with " + sink.refusal);
   if (status != RT_OK) {
     const std::string text = refusal_();
@@ -143,216 +112,122 @@ Status KvPlan::ask_layout() {
   return {};
 }
 
-std::uint64_t KvPlan::row_bytes(std::uint32_t layer) const {
-  return c_layers_[layer].k_row_bytes;
-}
-
-Status KvPlan::check_sections(const KvClass& kv_class) const {
-  const std::uint64_t tokens = kv_class.stripe_tokens;
-  const std::uint64_t alignment = problem_.alignment_bytes;
-  if (tokens > kMaxStripeTokens) return refuse("a stripe of more than 2^32 tokens");
-  if (kv_class.stripe_bytes % alignment != 0) {
-    return refuse("stripe_bytes " + std::to_string(kv_class.stripe_bytes) +
-                  " is not a multiple of the alignment " + std::to_string(alignment));
-  }
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> sections;
-  for (std::size_t i = 0; i < kv_class.layers.size(); ++i) {
-    std::uint64_t bytes = 0;
-    if (!checked_mul(tokens, row_bytes(kv_class.layers[i]), &bytes)) {
-      return refuse("a stripe that overflows 64 bits");
-    }
-    for (const std::uint64_t offset : {kv_class.k_offsets[i], kv_class.v_offsets[i]}) {
-      std::uint64_t end = 0;
-      if (!checked_add(offset, bytes, &end) || end > kv_class.stripe_bytes) {
-        return refuse("layer " + std::to_string(kv_class.layers[i]) + " needs " +
-                      std::to_string(bytes) + " bytes at offset " + std::to_string(offset) +
-                      ", beyond the stripe of " + std::to_string(kv_class.stripe_bytes));
-      }
-      if (offset % alignment != 0) {
-        return refuse("offset " + std::to_string(offset) + " of layer " +
-                      std::to_string(kv_class.layers[i]) + " is not a multiple of the alignment " +
-                      std::to_string(alignment));
-      }
-      sections.emplace_back(offset, end);
-    }
-  }
-  std::sort(sections.begin(), sections.end());
-  for (std::size_t i = 1; i < sections.size(); ++i) {
-    if (sections[i].first < sections[i - 1].second) {
-      return refuse("sections of a stripe overlap at offset " + std::to_string(sections[i].first));
-    }
-  }
-  return {};
-}
-
-Status KvPlan::check_coverage() {
-  places_.assign(problem_.layers.size(), {kNowhere, 0});
-  for (std::uint32_t c = 0; c < classes_.size(); ++c) {
-    KvClass& kv_class = classes_[c];
-    for (std::uint32_t i = 0; i < kv_class.layers.size(); ++i) {
-      const std::uint32_t layer = kv_class.layers[i];
-      if (layer >= problem_.layers.size()) {
-        return refuse("names layer " + std::to_string(layer) + ", the model has " +
-                      std::to_string(problem_.layers.size()));
-      }
-      if (places_[layer].first != kNowhere) {
-        return refuse("puts layer " + std::to_string(layer) + " in two places");
-      }
-      places_[layer] = {c, i};
-      if (problem_.layers[layer].window != problem_.layers[kv_class.layers[0]].window) {
-        return refuse("mixes layers with different windows in one class");
-      }
-    }
-    kv_class.window = problem_.layers[kv_class.layers[0]].window;
-    kv_class.ring_tokens = problem_.context_tokens;
-    if (kv_class.form == RT_KV_RING) {
-      if (kv_class.window == 0) return refuse("a ring for layers that see every key");
-      kv_class.ring_tokens = std::min<std::uint64_t>(
-          problem_.context_tokens, std::uint64_t{kv_class.window} - 1 + problem_.step_tokens);
-    }
-    if (kv_class.form == RT_KV_TABLE) {
-      return {environment("planner " + name_ +
-                          ": answers with the table form, which this version's KV store does not "
-                          "hold; choose a planner of the affine or ring form")};
-    }
-    if (kv_class.form > RT_KV_TABLE || (problem_.forms & RT_KV_FORM_BIT(kv_class.form)) == 0) {
-      return refuse("answers with KV form " + std::to_string(kv_class.form) +
-                    ", the attention implementations read the forms in mask " +
-                    std::to_string(problem_.forms));
-    }
-    if (kv_class.stripe_tokens > 0) RT_RETURN_IF_ERROR(check_sections(kv_class));
-    if (kv_class.growth > RT_GROW_MOVE) return refuse("an unknown kind of growth");
-    if (kv_class.growth == RT_GROW_COMMIT) {
-      if (!problem_.can_reserve) return refuse("wants address space, the device has none to give");
-      if (kv_class.stripe_tokens == 0 || kv_class.reserve_tokens == 0 ||
-          kv_class.reserve_tokens > problem_.context_tokens) {
-        return refuse("growth by commit needs stripe_tokens > 0 and reserve_tokens in [1, " +
-                      std::to_string(problem_.context_tokens) + "]");
-      }
-    }
-  }
-  for (std::size_t layer = 0; layer < places_.size(); ++layer) {
-    if (places_[layer].first == kNowhere) {
-      return refuse("forgets layer " + std::to_string(layer));
-    }
-  }
-  return {};
-}
-
-// Capacities at a few lengths, so that a falling or short answer is refused before a run begins.
-Status KvPlan::check_growth() const {
-  const std::uint64_t context = problem_.context_tokens;
-  const std::uint64_t budget = std::min(context, problem_.prompt_tokens + problem_.new_tokens);
-  for (std::uint32_t c = 0; c < classes_.size(); ++c) {
-    std::uint64_t before = 0;
-    for (const std::uint64_t tokens :
-         {std::uint64_t{1}, std::uint64_t{2}, context / 3 + 1, context / 2 + 1, context}) {
-      const std::uint64_t asked = std::clamp<std::uint64_t>(tokens, 1, context);
-      const KvNeed need{asked, 0, budget};
-      RT_TRY(const auto answer, capacities(c, {&need, 1}));
-      if (answer[0] < before) {
-        return refuse("capacity falls from " + std::to_string(before) + " to " +
-                      std::to_string(answer[0]) + " while tokens rise to " + std::to_string(asked));
-      }
-      before = answer[0];
-    }
-  }
-  return {};
-}
-
 Result<std::vector<std::uint64_t>> KvPlan::capacities(std::uint32_t c,
                                                       std::span<const KvNeed> sequences) const {
+  const KvClass& kv_class = classes_[c];
   std::vector<rt_plan_sequence> asked;
   for (const KvNeed& need : sequences) {
-    asked.push_back({sizeof(rt_plan_sequence), 0, need.tokens, need.capacity, need.budget, 0});
+    asked.push_back(
+        {sizeof(rt_plan_sequence), 0, need.tokens, need.capacity, need.budget, need.shared});
   }
   std::vector<const rt_plan_sequence*> pointers;
   for (const rt_plan_sequence& sequence : asked) pointers.push_back(&sequence);
   std::vector<std::uint64_t> answer(sequences.size(), 0);
-  // The problem's pointers are set here because a KvPlan may have been moved since it was made.
-  rt_plan_problem problem = c_problem_;
-  std::vector<const rt_plan_layer*> layers;
-  for (const rt_plan_layer& layer : c_layers_) layers.push_back(&layer);
-  problem.layers = layers.data();
-  problem.options = options_.view().data();
-  const rt_status status = planner_->capacity(
-      host_, &problem, c, static_cast<std::uint32_t>(asked.size()), pointers.data(), answer.data());
+  rt_status status = RT_OK;
+  try {
+    status = question_.with([&](const rt_plan_problem* problem) {
+      return planner_->capacity(host_, problem, c, static_cast<std::uint32_t>(asked.size()),
+                                pointers.data(), answer.data());
+    });
+  } catch (...) {
+    return refuse("let an exception out of capacity");
+  }
   if (status != RT_OK) {
     const std::string text = refusal_();
     return refuse(text.empty() ? "refused a capacity without a reason" : text);
   }
   std::uint64_t most = 0;
   for (std::size_t i = 0; i < answer.size(); ++i) {
-    if (answer[i] < sequences[i].tokens || answer[i] > problem_.context_tokens) {
+    if (answer[i] < sequences[i].tokens || answer[i] > problem().context_tokens) {
       return refuse("gives room for " + std::to_string(answer[i]) + " tokens where " +
                     std::to_string(sequences[i].tokens) + " must fit and " +
-                    std::to_string(problem_.context_tokens) + " is the context");
+                    std::to_string(problem().context_tokens) + " is the context");
+    }
+    if (kv_class.growth == RT_GROW_COMMIT && answer[i] > kv_class.reserve_tokens) {
+      return refuse("gives room for " + std::to_string(answer[i]) +
+                    " tokens in address space for " + std::to_string(kv_class.reserve_tokens));
     }
     most = std::max(most, answer[i]);
+    // Stripes far ahead of a window would not be live together with those in it.
+    if (kv_class.form == RT_KV_TABLE && kv_class.window > 0) {
+      answer[i] = std::min(answer[i], round_up(sequences[i].tokens, kv_class.stripe_tokens));
+    }
   }
-  if (classes_[c].stripe_tokens == 0) {
+  if (kv_class.stripe_tokens == 0) {
     for (std::uint64_t& capacity : answer) capacity = capacity > 0 ? most : 0;
   }
   return answer;
 }
 
-std::uint64_t KvPlan::slots(const KvClass& kv_class, std::uint64_t capacity) const {
-  return std::min(capacity, kv_class.ring_tokens);
-}
-
 std::uint64_t KvPlan::span_bytes(std::uint32_t c, std::uint64_t capacity) const {
   const KvClass& kv_class = classes_[c];
-  const std::uint64_t room = slots(kv_class, capacity);
+  const std::uint64_t room = std::min(capacity, kv_class.live_tokens);
   if (kv_class.stripe_tokens > 0) {
     return ceil_div(room, kv_class.stripe_tokens) * kv_class.stripe_bytes;
   }
   std::uint64_t sum = 0;
   for (const std::uint32_t layer : kv_class.layers) {
-    sum += 2 * round_up(room * row_bytes(layer), problem_.alignment_bytes);
+    sum += 2 * round_up(room * row_bytes(layer), problem().alignment_bytes);
   }
   return sum;
 }
 
+std::uint64_t KvPlan::quantum(std::uint32_t c) const {
+  return classes_[c].growth == RT_GROW_COMMIT ? problem().granule_bytes : kAllocationBytes;
+}
+
 std::uint64_t KvPlan::bytes(std::uint32_t c, std::uint64_t capacity) const {
-  const std::uint64_t quantum =
-      classes_[c].growth == RT_GROW_COMMIT ? problem_.granule_bytes : kAllocationBytes;
-  return round_up(span_bytes(c, capacity), quantum);
+  return round_up(span_bytes(c, capacity), quantum(c));
+}
+
+std::uint64_t KvPlan::page_bytes(std::uint32_t c) const {
+  return round_up(classes_[c].stripe_bytes, quantum(c));
+}
+
+std::uint64_t KvPlan::first_stripe(std::uint32_t c, std::uint64_t tokens) const {
+  const KvClass& kv_class = classes_[c];
+  return (tokens - std::min(tokens, kv_class.live_tokens)) / kv_class.stripe_tokens;
+}
+
+std::uint64_t KvPlan::table_entries(std::uint32_t c) const {
+  return ceil_div(problem().context_tokens, classes_[c].stripe_tokens);
+}
+
+// A run of n tokens meets at most ceil((n - 1) / S) + 1 stripes.
+std::uint64_t KvPlan::held_stripes(std::uint32_t c) const {
+  const KvClass& kv_class = classes_[c];
+  return std::min(table_entries(c), ceil_div(kv_class.live_tokens - 1, kv_class.stripe_tokens) + 1);
+}
+
+std::uint64_t KvPlan::table_bytes() const {
+  std::uint64_t sum = 0;
+  for (std::uint32_t c = 0; c < classes_.size(); ++c) {
+    if (classes_[c].form != RT_KV_TABLE) continue;
+    const std::uint64_t bytes = problem().max_sequences * table_entries(c) * sizeof(std::uint64_t);
+    sum += round_up(bytes, kAllocationBytes);
+  }
+  return sum;
 }
 
 Result<std::uint64_t> KvPlan::standing_bytes(std::span<const KvNeed> sequences) const {
   std::uint64_t sum = 0;
   for (std::uint32_t c = 0; c < classes_.size(); ++c) {
     RT_TRY(const auto answer, capacities(c, sequences));
-    for (const std::uint64_t capacity : answer) sum += bytes(c, capacity);
+    const std::uint64_t stripe_tokens = classes_[c].stripe_tokens;
+    for (std::size_t i = 0; i < answer.size(); ++i) {
+      if (classes_[c].form != RT_KV_TABLE) {
+        sum += bytes(c, answer[i]);
+        continue;
+      }
+      // A stripe that is only partly shared was copied when one of the two wrote on.
+      const KvNeed& need = sequences[i];
+      const std::uint64_t shared = need.shared == need.tokens ? ceil_div(need.shared, stripe_tokens)
+                                                              : need.shared / stripe_tokens;
+      const std::uint64_t first = std::max(first_stripe(c, need.tokens), shared);
+      sum += (ceil_div(answer[i], stripe_tokens) - first) * page_bytes(c);
+    }
   }
   return sum;
-}
-
-Result<std::uint64_t> KvPlan::peak_bytes(std::uint64_t tokens, std::uint64_t budget) const {
-  std::vector<std::uint64_t> capacity(classes_.size(), 0);
-  std::vector<std::uint64_t> held(classes_.size(), 0);
-  std::uint64_t standing = 0;
-  std::uint64_t peak = 0;
-  // Capacities change only where a planner says so; jumping from one capacity to the next visits
-  // every growth without walking every token.
-  for (std::uint64_t length = 1; length <= tokens;) {
-    std::uint64_t next = tokens;
-    for (std::uint32_t c = 0; c < classes_.size(); ++c) {
-      const KvNeed need{length, capacity[c], budget};
-      RT_TRY(const auto answer, capacities(c, {&need, 1}));
-      const std::uint64_t now = bytes(c, answer[0]);
-      if (now > held[c]) {
-        const bool both = classes_[c].growth == RT_GROW_MOVE;
-        peak = std::max(peak, both ? standing + now : standing - held[c] + now);
-        standing += now - held[c];
-        held[c] = now;
-      }
-      capacity[c] = answer[0];
-      next = std::min(next, answer[0]);
-    }
-    length = std::max(length, next) + 1;
-  }
-  return std::max(peak, standing);
 }
 
 rt_kv_layout KvPlan::layout(std::uint32_t layer, std::uint64_t capacity) const {
@@ -361,7 +236,7 @@ rt_kv_layout KvPlan::layout(std::uint32_t layer, std::uint64_t capacity) const {
   rt_kv_layout layout{};
   layout.struct_size = sizeof(rt_kv_layout);
   layout.form = kv_class.form;
-  layout.dtype = problem_.dtype;
+  layout.dtype = problem().dtype;
   layout.class_index = c;
   layout.k_row_bytes = layout.v_row_bytes = row_bytes(layer);
   if (kv_class.stripe_tokens > 0) {
@@ -370,18 +245,18 @@ rt_kv_layout KvPlan::layout(std::uint32_t layer, std::uint64_t capacity) const {
     layout.k_offset = kv_class.k_offsets[i];
     layout.v_offset = kv_class.v_offsets[i];
     layout.ring_stripes =
-        kv_class.form == RT_KV_RING ? ceil_div(kv_class.ring_tokens, kv_class.stripe_tokens) : 0;
+        kv_class.form == RT_KV_RING ? ceil_div(kv_class.live_tokens, kv_class.stripe_tokens) : 0;
     return layout;
   }
-  const std::uint64_t room = std::max<std::uint64_t>(1, slots(kv_class, capacity));
+  const std::uint64_t room = std::clamp<std::uint64_t>(capacity, 1, kv_class.live_tokens);
+  const std::uint64_t alignment = problem().alignment_bytes;
   layout.stripe_tokens = room;
   layout.stripe_bytes = span_bytes(c, room);
   layout.ring_stripes = kv_class.form == RT_KV_RING ? 1 : 0;
   for (std::uint32_t before = 0; before < i; ++before) {
-    layout.k_offset +=
-        2 * round_up(room * row_bytes(kv_class.layers[before]), problem_.alignment_bytes);
+    layout.k_offset += 2 * round_up(room * row_bytes(kv_class.layers[before]), alignment);
   }
-  layout.v_offset = layout.k_offset + round_up(room * row_bytes(layer), problem_.alignment_bytes);
+  layout.v_offset = layout.k_offset + round_up(room * row_bytes(layer), alignment);
   return layout;
 }
 

@@ -15,26 +15,9 @@
 
 #include "core/base/options.h"
 #include "core/base/result.h"
-#include "core/graph/graph.h"
-#include "core/sdk/planner.h"
+#include "core/memory/kv_problem.h"
 
 namespace rt {
-
-struct KvProblem {
-  std::vector<KvLayer> layers;
-  rt_dtype dtype = RT_F32;
-  std::uint32_t forms = RT_KV_ALL_FORMS;
-  std::uint64_t context_tokens = 0;  // N
-  std::uint64_t prompt_tokens = 0;
-  std::uint64_t new_tokens = 0;
-  bool hard_budget = false;
-  std::uint32_t step_tokens = 1;    // U
-  std::uint32_t max_sequences = 1;  // B
-  bool can_reserve = true;
-  std::uint64_t granule_bytes = 4096;
-  std::uint64_t alignment_bytes = 64;
-  std::uint64_t limit_bytes = UINT64_MAX;
-};
 
 struct KvClass {
   rt_kv_form form = RT_KV_AFFINE;
@@ -46,7 +29,8 @@ struct KvClass {
   std::vector<std::uint64_t> k_offsets;  // S > 0
   std::vector<std::uint64_t> v_offsets;
   std::uint64_t reserve_tokens = 0;
-  std::uint64_t ring_tokens = 0;  // most slots a sequence ever needs here: W - 1 + U, or N
+  std::uint64_t live_tokens =
+      0;  // most tokens that a ring or windowed table holds: W - 1 + U, or N
 };
 
 struct KvCharge {
@@ -59,7 +43,13 @@ struct KvNeed {
   std::uint64_t tokens = 0;    // must have room for
   std::uint64_t capacity = 0;  // has room for now
   std::uint64_t budget = 0;    // declared prompt + new, 0: none
+  std::uint64_t shared = 0;    // of `tokens`, in stripes that an earlier sequence holds too
 };
+
+// Whether a planner has no layout of its own and picks among others (rt_planner.choose).
+inline bool planner_chooses(const rt_planner& planner) {
+  return RT_HAS(&planner, choose) && planner.choose != nullptr;
+}
 
 class KvPlan {
  public:
@@ -67,11 +57,8 @@ class KvPlan {
 
   // `planner` lives as long as the process (libraries are never unloaded).
   static Result<KvPlan> make(const rt_planner& planner, const rt_host* host, RefusalText refusal,
-                             KvProblem problem, std::vector<Option> options);
-  // The same question asked again: another object with the same answer.
-  Result<KvPlan> again() const;
-
-  const KvProblem& problem() const { return problem_; }
+                             KvProblem problem, const std::vector<Option>& options);
+  const KvProblem& problem() const { return question_.problem(); }
   const std::string& planner_name() const { return name_; }
   const std::vector<KvClass>& classes() const { return classes_; }
   const std::vector<KvCharge>& charges() const { return charges_; }
@@ -86,39 +73,50 @@ class KvPlan {
   Result<std::vector<std::uint64_t>> capacities(std::uint32_t c,
                                                 std::span<const KvNeed> sequences) const;
 
-  // Bytes that stand for one sequence with room for `capacity` tokens in class c, as the ledger
-  // will count them (whole granules or pages).
+  // Affine and ring classes. Bytes that stand for one sequence with room for `capacity` tokens in
+  // class c, as the ledger will count them (whole granules or pages).
   std::uint64_t bytes(std::uint32_t c, std::uint64_t capacity) const;
   // The same before rounding: what the layout spans.
   std::uint64_t span_bytes(std::uint32_t c, std::uint64_t capacity) const;
-  // Sum over the classes: what stands once every sequence has room for its tokens.
+
+  // Table classes: a sequence that has been given room for `tokens` holds the stripes from
+  // first_stripe(tokens) on; those before have left the window.
+  std::uint64_t first_stripe(std::uint32_t c, std::uint64_t tokens) const;
+  // Bytes of one stripe as they are taken: a page.
+  std::uint64_t page_bytes(std::uint32_t c) const;
+  // Most stripes that a sequence holds, and entries of its table.
+  std::uint64_t held_stripes(std::uint32_t c) const;
+  std::uint64_t table_entries(std::uint32_t c) const;
+  // Bytes of all tables of all sequences, in device memory from the beginning (MemoryKind::kStep).
+  std::uint64_t table_bytes() const;
+
+  // Sum over the classes: what stands once every sequence has room for its tokens, if none was
+  // rewound. Exact for shared stripes while the earlier sequence still holds them in its window.
   Result<std::uint64_t> standing_bytes(std::span<const KvNeed> sequences) const;
-  // Highest bytes on the way from nothing to `tokens` in steps of at most U: differs from
-  // standing_bytes where growth moves (old and new are alive together).
-  Result<std::uint64_t> peak_bytes(std::uint64_t tokens, std::uint64_t budget) const;
 
   // The address rule's constants for one layer, when the class has room for `capacity` tokens.
   rt_kv_layout layout(std::uint32_t layer, std::uint64_t capacity) const;
 
  private:
   Status ask_layout();
+  Status check_classes();
+  Status place_layers(std::uint32_t c);
+  Status check_form(KvClass& kv_class) const;
+  Status check_kind_of_growth(const KvClass& kv_class) const;
   Status check_sections(const KvClass& kv_class) const;
-  Status check_coverage();
-  Status check_growth() const;
-  std::uint64_t row_bytes(std::uint32_t layer) const;  // of K; V is the same
-  std::uint64_t slots(const KvClass& kv_class, std::uint64_t capacity) const;
+  Status check_section(const KvClass& kv_class, std::uint32_t layer, std::uint64_t offset,
+                       std::uint64_t bytes) const;
+  Status check_sizes() const;
+  Status check_capacities() const;
+  std::uint64_t row_bytes(std::uint32_t layer) const { return question_.row_bytes(layer); }
+  std::uint64_t quantum(std::uint32_t c) const;  // in which memory is taken
   Error refuse(const std::string& why) const;
 
   const rt_planner* planner_ = nullptr;
   const rt_host* host_ = nullptr;
   RefusalText refusal_ = nullptr;
   std::string name_;
-  KvProblem problem_;
-  std::vector<Option> given_options_;
-  OptionList options_;
-  std::vector<rt_plan_layer> c_layers_;
-  std::vector<const rt_plan_layer*> c_layer_pointers_;
-  rt_plan_problem c_problem_{};
+  KvQuestion question_;
   std::vector<KvClass> classes_;
   std::vector<KvCharge> charges_;
   std::vector<std::string> explanation_;

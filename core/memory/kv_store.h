@@ -1,36 +1,40 @@
 // The KV cache itself: carries out a KvPlan on a device.
 //
-// Each sequence has, per class, one area: a plain allocation or a reserved range whose head is
-// committed. Growth, copies, rewinds and giving back happen here and only between steps; every
-// byte goes through the ledger, and after each change the ledger's kv bytes equal what the plan
-// says must stand (asserted).
+// Growth, copies, rewinds, forks and giving back happen here and only between steps; every byte
+// goes through the ledger, and after each change the ledger's kv bytes equal what the plan says
+// must stand (asserted). How a class holds its sequences is in kv_areas.h and kv_tables.h.
 //
-// Threads: the session's. Slots are small integers, reused after remove().
+// Threads: the session's. Slots are small integers below max_sequences, reused after remove().
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <utility>
 #include <vector>
 
-#include "core/memory/kv_plan.h"
-#include "core/memory/open_device.h"
+#include "core/memory/kv_class_memory.h"
 
 namespace rt {
 
 class KvStore {
  public:
-  using Slot = std::uint32_t;
+  using Slot = KvSlot;
 
-  // The device outlives the store.
-  KvStore(OpenDevice& device, KvPlan plan);
+  // Device and plan outlive the store. Takes the tables of table classes and no more.
+  static Result<std::unique_ptr<KvStore>> make(OpenDevice& device, const KvPlan& plan);
   ~KvStore();
+  KvStore(const KvStore&) = delete;
+  KvStore& operator=(const KvStore&) = delete;
 
-  const KvPlan& plan() const { return plan_; }
+  const KvPlan& plan() const { return context_.plan; }
+  // Told about every event from now on; empty: nobody.
+  void observe(KvObserver observer) { context_.observer = std::move(observer); }
 
   // A new, empty sequence. budget_tokens: declared prompt + new tokens, 0 if open.
   Slot add(std::uint64_t budget_tokens);
+  // A new sequence that holds what `from` holds: shares stripes (table form) or copies rows.
+  // kEnvironment if the copies do not fit; then nothing has changed.
+  Result<Slot> fork(Slot from, std::uint64_t budget_tokens);
   // Synchronises first: work in flight may still read the cache.
   void remove(Slot slot);
   void set_budget(Slot slot, std::uint64_t budget_tokens);
@@ -40,68 +44,55 @@ class KvStore {
     std::uint64_t tokens;  // length after the coming step
   };
   // Makes room for the demands, all or nothing as far as the memory limit goes: the bytes are
-  // computed and checked before the first is taken. kEnvironment if they do not fit.
+  // computed and checked before the first is taken. kEnvironment if they do not fit. Rows that the
+  // step will write are the sequence's own afterwards.
   Status make_room(std::span<const Demand> demands);
+  // Up to how many tokens `slot` can be written without make_room() changing anything.
+  std::uint64_t room(Slot slot) const;
 
   // Notes that a step has written up to `tokens` tokens.
   void advance(Slot slot, std::uint64_t tokens);
   std::uint64_t length(Slot slot) const { return sequences_[slot].length; }
 
-  // Forgets tokens from n on and returns how many remain valid: n, or 0 where a ring has already
-  // overwritten what the last n tokens would look at (the caller prefills again).
+  // Forgets tokens from n on and returns how many remain valid: n, or 0 where a window has already
+  // lost what the next query would look at (the caller prefills again).
   std::uint64_t truncate(Slot slot, std::uint64_t n);
+  // Counts tokens that will be computed again because their rows were given up.
+  void note_reprefill(Slot slot, std::uint64_t tokens);
 
   // Gives back what the planner does not ask to keep for the present lengths.
   Status trim();
 
   // The address rule's constants for the layer at position `layer`; changes only with epoch().
   rt_kv_layout layout(std::uint32_t layer) const;
-  // Address of stripe 0 of class c; 0 while nothing is allocated.
-  std::uint64_t base(std::uint32_t c, Slot slot) const;
+  // What rt_step holds for class c: address of stripe 0 (0 while nothing is allocated), and of the
+  // table, on the device and as a copy that the host can read (0: no table).
+  std::uint64_t base(std::uint32_t c, Slot slot) const { return classes_[c]->base(slot); }
+  std::uint64_t table(std::uint32_t c, Slot slot) const { return classes_[c]->table(slot); }
+  std::uint64_t host_table(std::uint32_t c, Slot slot) const {
+    return classes_[c]->host_table(slot);
+  }
   // Rises whenever a layout() or base() that was in use has changed.
-  std::uint64_t epoch() const { return epoch_; }
+  std::uint64_t epoch() const { return context_.epoch; }
 
   // Most tokens this slot can ever hold: the context, or less where address space was refused.
   std::uint64_t max_tokens(Slot slot) const { return sequences_[slot].max_tokens; }
 
+  // The sequences as the plan is asked about them in class c.
+  std::vector<KvNeed> needs(std::uint32_t c) const;
   // Address ranges that stand now, for a test to compare with what is resident.
-  std::vector<std::pair<const void*, std::uint64_t>> ranges() const;
+  KvRanges ranges() const;
 
  private:
-  struct Area {
-    Buffer buffer;
-    AddressRange range;
-    std::uint64_t capacity = 0;  // tokens
-  };
-  struct Sequence {
-    bool used = false;
-    std::uint64_t length = 0;
-    std::uint64_t high_water = 0;  // longest length since empty: what rings have seen
-    std::uint64_t budget = 0;
-    std::uint64_t max_tokens = 0;
-    std::vector<Area> areas;  // one per class
-  };
-
-  std::vector<KvNeed> needs(std::uint32_t c, std::span<const Demand> demands) const;
-  Result<std::vector<std::vector<std::uint64_t>>> ask_capacities(
-      std::span<const Demand> demands) const;
-  bool fits(std::span<const Demand> demands) const;
-  Status admit(const std::vector<std::vector<std::uint64_t>>& capacities) const;
-  Status grow(std::uint32_t c, Slot slot, std::uint64_t capacity);
-  Status commit(std::uint32_t c, Slot slot, std::uint64_t capacity);
-  Result<AddressRange> reserve(std::uint32_t c, Sequence& sequence);
-  Status move(std::uint32_t c, Slot slot, std::uint64_t capacity);
-  Status copy_rows(std::uint32_t c, const Sequence& sequence, std::byte* from,
-                   std::uint64_t from_capacity, std::byte* to, std::uint64_t to_capacity);
-  std::uint64_t kept_capacity(std::uint32_t c, const Sequence& sequence,
-                              std::uint64_t wanted) const;
-  std::byte* data(const Area& area) const;
+  KvStore(OpenDevice& device, const KvPlan& plan) : context_{device, plan} {}
+  Slot unused_slot();
+  Result<std::vector<std::vector<KvGrowth>>> ask_growths(std::span<const Demand> demands);
+  Status admit(const std::vector<std::vector<KvGrowth>>& growths, const Slot* forked) const;
   void check_ledger() const;
 
-  OpenDevice& device_;
-  KvPlan plan_;
-  std::vector<Sequence> sequences_;
-  std::uint64_t epoch_ = 0;
+  KvContext context_;
+  std::vector<std::unique_ptr<KvClassMemory>> classes_;
+  std::vector<KvSequence> sequences_;  // by slot
 };
 
 }  // namespace rt

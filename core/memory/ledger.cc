@@ -44,4 +44,9 @@ void Ledger::discharge(MemoryKind kind, std::uint64_t bytes) {
   now_[kind] -= bytes;
 }
 
+void Ledger::reserve(std::uint64_t bytes) {
+  reserved_bytes_ += bytes;
+  peak_reserved_bytes_ = std::max(peak_reserved_bytes_, reserved_bytes_);
+}
+
 }  // namespace rt

@@ -45,7 +45,7 @@ struct MemoryEvents {
   std::uint64_t commits = 0;           // calls that gave address space memory
   std::uint64_t decommits = 0;         // calls that took it back
   std::uint64_t address_changes = 0;   // KV bases that moved after their first allocation
-  std::uint64_t copied_bytes = 0;      // KV bytes copied by growth
+  std::uint64_t copied_bytes = 0;      // KV bytes copied by growth, forks and copy-on-write
   std::uint64_t reprefill_tokens = 0;  // tokens computed again because their KV was given up
 };
 
@@ -59,6 +59,12 @@ class Ledger {
   Status charge(MemoryKind kind, std::uint64_t bytes);
   void discharge(MemoryKind kind, std::uint64_t bytes);
 
+  // Address space that holds no memory yet costs nothing and has no limit; it is counted apart.
+  void reserve(std::uint64_t bytes);
+  void unreserve(std::uint64_t bytes) { reserved_bytes_ -= bytes; }
+  std::uint64_t reserved_bytes() const { return reserved_bytes_; }
+  std::uint64_t peak_reserved_bytes() const { return peak_reserved_bytes_; }
+
   const MemoryBytes& now() const { return now_; }
   const MemoryBytes& peak() const { return peak_; }         // of each kind on its own
   std::uint64_t peak_owned() const { return peak_owned_; }  // of owned(), at one moment
@@ -71,6 +77,8 @@ class Ledger {
   MemoryBytes now_;
   MemoryBytes peak_;
   std::uint64_t peak_owned_ = 0;
+  std::uint64_t reserved_bytes_ = 0;
+  std::uint64_t peak_reserved_bytes_ = 0;
 };
 
 // Plain device allocations are made and counted in whole pages of this size, so that the ledger

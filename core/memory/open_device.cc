@@ -168,6 +168,7 @@ Result<AddressRange> AddressRange::make(OpenDevice& device, MemoryKind kind, std
   range.device_ = &device;
   range.kind_ = kind;
   range.reserved_ = rounded;
+  device.ledger().reserve(rounded);
   return range;
 }
 
@@ -187,30 +188,39 @@ void AddressRange::reset() {
   if (base_ == nullptr) return;
   device_->unreserve(base_, reserved_);
   device_->ledger().discharge(kind_, committed_);
+  device_->ledger().unreserve(reserved_);
   base_ = nullptr;
   reserved_ = committed_ = 0;
+}
+
+Status AddressRange::commit(std::uint64_t offset, std::uint64_t bytes) {
+  RT_ASSERT_LE(offset + bytes, reserved_);
+  Ledger& ledger = device_->ledger();
+  RT_RETURN_IF_ERROR(ledger.charge(kind_, bytes));
+  if (Status status = device_->commit(data() + offset, bytes); !status.ok()) {
+    ledger.discharge(kind_, bytes);
+    return status;
+  }
+  committed_ += bytes;
+  ++ledger.events.commits;
+  return {};
+}
+
+Status AddressRange::decommit(std::uint64_t offset, std::uint64_t bytes) {
+  RT_ASSERT_LE(bytes, committed_);
+  RT_RETURN_IF_ERROR(device_->synchronize());
+  RT_RETURN_IF_ERROR(device_->decommit(data() + offset, bytes));
+  device_->ledger().discharge(kind_, bytes);
+  committed_ -= bytes;
+  ++device_->ledger().events.decommits;
+  return {};
 }
 
 Status AddressRange::resize(std::uint64_t bytes) {
   const std::uint64_t wanted = round_up(bytes, device_->desc().granule_bytes);
   RT_ASSERT_LE(wanted, reserved_);
-  Ledger& ledger = device_->ledger();
-  if (wanted > committed_) {
-    const std::uint64_t more = wanted - committed_;
-    RT_RETURN_IF_ERROR(ledger.charge(kind_, more));
-    if (Status status = device_->commit(data() + committed_, more); !status.ok()) {
-      ledger.discharge(kind_, more);
-      return status;
-    }
-    ++ledger.events.commits;
-  } else if (wanted < committed_) {
-    const std::uint64_t less = committed_ - wanted;
-    RT_RETURN_IF_ERROR(device_->synchronize());
-    RT_RETURN_IF_ERROR(device_->decommit(data() + wanted, less));
-    ledger.discharge(kind_, less);
-    ++ledger.events.decommits;
-  }
-  committed_ = wanted;
+  if (wanted > committed_) return commit(committed_, wanted - committed_);
+  if (wanted < committed_) return decommit(wanted, committed_ - wanted);
   return {};
 }
 

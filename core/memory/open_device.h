@@ -101,7 +101,7 @@ class Buffer {
   std::uint64_t bytes_ = 0;
 };
 
-// Reserved address space whose first committed() bytes are backed by memory, charged to `kind`.
+// Reserved address space, parts of which are backed by memory, charged to `kind`.
 class AddressRange {
  public:
   AddressRange() = default;
@@ -111,8 +111,14 @@ class AddressRange {
   ~AddressRange() { reset(); }
   void reset();
 
-  // Commits or decommits whole granules at the end so that exactly round_up(bytes, granule) stand.
-  // Shrinking synchronises first. On refusal nothing has changed.
+  // Backs [offset, offset + bytes), whole granules of which none stands; on refusal nothing has
+  // changed.
+  Status commit(std::uint64_t offset, std::uint64_t bytes);
+  // Gives back whole granules that all stand. Synchronises first.
+  Status decommit(std::uint64_t offset, std::uint64_t bytes);
+
+  // For a range that is only ever backed from its start: commits or decommits at the end so that
+  // exactly round_up(bytes, granule) stand.
   Status resize(std::uint64_t bytes);
 
   std::byte* data() const { return static_cast<std::byte*>(base_); }

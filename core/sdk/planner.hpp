@@ -7,11 +7,18 @@
 //   };
 //   constexpr rt_planner kRoomy = sdk::planner<Roomy>("roomy", "...", options, option_count);
 //
-// Throw sdk::Refusal to refuse. See plugins/planner_elastic for a whole one.
+// Throw sdk::Refusal to refuse. See plugins/planner_elastic for a whole one. A planner that only
+// picks among others is a struct with one function, see plugins/planner_auto:
+//
+//   static std::uint32_t choose(const sdk::PlanProblem& problem, const sdk::PlanCandidates& of,
+//                               sdk::PlanSink& sink);
+//   constexpr rt_planner kPicky = sdk::choosing_planner<Picky>("picky", "...", options, count);
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "core/sdk/sdk.hpp"
@@ -64,6 +71,28 @@ class PlanProblem {
     return classes;
   }
 
+  // One class per layer: what moves when it grows then moves layer by layer, and the peak is the
+  // new cache and one old layer instead of the new and the old cache.
+  std::vector<PlanClass> classes_by_layer() const {
+    std::vector<PlanClass> classes;
+    for (const PlanClass& by_window : classes_by_window()) {
+      for (const std::uint32_t layer : by_window.layers) {
+        classes.push_back(by_window);
+        classes.back().layers = {layer};
+      }
+    }
+    return classes;
+  }
+
+  // Bytes of one token in all layers of a class.
+  std::uint64_t token_bytes(const PlanClass& plan_class) const {
+    std::uint64_t bytes = 0;
+    for (const std::uint32_t layer : plan_class.layers) {
+      bytes += c_->layers[layer]->k_row_bytes + c_->layers[layer]->v_row_bytes;
+    }
+    return bytes;
+  }
+
   // Lays a class out in stripes of `tokens`: K and V of each layer in turn, every section rounded
   // up to the device's alignment.
   void stripe(PlanClass& plan_class, std::uint64_t tokens) const {
@@ -112,6 +141,8 @@ class PlanSink {
   rt_plan_sink* c_;
 };
 
+using PlanCandidates = std::span<const rt_plan_candidate* const>;
+
 template <class P>
 constexpr rt_planner planner(const char* name, const char* summary,
                              const rt_attr_spec* const* options, std::uint32_t option_count) {
@@ -135,6 +166,30 @@ constexpr rt_planner planner(const char* name, const char* summary,
       for (std::uint32_t i = 0; i < count; ++i) {
         capacities[i] = P::capacity(view, class_index, *sequences[i]);
       }
+    });
+  };
+  return out;
+}
+
+template <class P>
+constexpr rt_planner choosing_planner(const char* name, const char* summary,
+                                      const rt_attr_spec* const* options,
+                                      std::uint32_t option_count) {
+  struct NoLayout {
+    static void plan(const PlanProblem&, PlanSink&) {
+      throw Refusal("expected to be asked to choose among planners; it has no layout of its own");
+    }
+    static std::uint64_t capacity(const PlanProblem&, std::uint32_t, const rt_plan_sequence&) {
+      throw Refusal("expected to be asked to choose among planners; it has no layout of its own");
+    }
+  };
+  rt_planner out = planner<NoLayout>(name, summary, options, option_count);
+  out.choose = [](const rt_host* host, const rt_plan_problem* problem, std::uint32_t count,
+                  const rt_plan_candidate* const* candidates, rt_plan_sink* sink,
+                  std::uint32_t* chosen) {
+    return guard(host, [&] {
+      PlanSink answer(sink);
+      *chosen = P::choose(PlanProblem(problem), PlanCandidates(candidates, count), answer);
     });
   };
   return out;

@@ -1,6 +1,8 @@
 // `exact`: room for the declared prompt + new tokens and not one more (LitGPT's generate). Under an
 // open budget it plans prompt + `open_tokens` and, when that is passed, as much again: a growth is
-// a new allocation and a copy, which is the price that `elastic` does not pay.
+// a new allocation and a copy, which is the price that `elastic` does not pay. Each layer is a
+// class of its own, so layers move one after another and the peak is the new cache and one old
+// layer.
 #include "core/sdk/planner.hpp"
 
 namespace {
@@ -18,7 +20,7 @@ constexpr const rt_attr_spec* kOptions[] = {&kOpenTokens};
 
 struct Exact {
   static void plan(const sdk::PlanProblem& problem, sdk::PlanSink& sink) {
-    for (sdk::PlanClass& plan_class : problem.classes_by_window()) {
+    for (sdk::PlanClass& plan_class : problem.classes_by_layer()) {
       plan_class.growth = RT_GROW_MOVE;
       if (problem.c().max_sequences > 1) problem.stripe(plan_class, kSharedStripeTokens);
       sink.add(plan_class);

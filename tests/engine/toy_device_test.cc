@@ -26,7 +26,7 @@ class ToyDevice : public testing::TestWithParam<std::string> {};
 
 TEST_P(ToyDevice, RunsTheSameGraph) {
   const Json golden = read_golden(source_path("tests/fixtures/" + GetParam() + "/golden.json"));
-  for (const char* planner : {"elastic", "static", "exact"}) {
+  for (const char* planner : {"elastic", "static", "exact", "grow", "paged"}) {
     SCOPED_TRACE(planner);
     EngineOptions options = on_toy(GetParam(), golden);
     options.planner = planner;
@@ -51,14 +51,18 @@ TEST_P(ToyDevice, RunsTheSameGraph) {
 TEST_P(ToyDevice, GrowthNeedsNoNewRecording) {
   const Json golden = read_golden(source_path("tests/fixtures/" + GetParam() + "/golden.json"));
   EngineOptions options = on_toy(GetParam(), golden);
-  options.planner_options = {{"stripe", std::int64_t{4}}};
-  auto session = open_session(options, toy_registry());
-  ASSERT_TRUE(session);
-  auto sequence = start(*session);
-  continue_greedy(*session, *sequence, {1, 2, 3}, 100);
-  EXPECT_EQ(session->captures(), 1u);
-  EXPECT_EQ(session->ledger().events.copied_bytes, 0u);
-  EXPECT_EQ(session->ledger().events.address_changes, 0u);
+  for (const char* planner : {"elastic", "paged"}) {
+    SCOPED_TRACE(planner);
+    options.planner = planner;
+    options.planner_options = {{options.planner == "paged" ? "page" : "stripe", std::int64_t{4}}};
+    auto session = open_session(options, toy_registry());
+    ASSERT_TRUE(session);
+    auto sequence = start(*session);
+    continue_greedy(*session, *sequence, {1, 2, 3}, 100);
+    EXPECT_EQ(session->captures(), 1u);
+    EXPECT_EQ(session->ledger().events.copied_bytes, 0u);
+    EXPECT_EQ(session->ledger().events.address_changes, 0u);
+  }
 }
 
 TEST_P(ToyDevice, RaggedBatchesOfTwo) {

@@ -1,0 +1,30 @@
+// The private parts of a Session, for its own two files.
+#pragma once
+
+#include <vector>
+
+#include "core/engine/session.h"
+
+namespace rt {
+
+// A node with its two instances. Inputs and outputs point into the session's tensors.
+struct Session::Node {
+  const Implementation* decode = nullptr;
+  const Implementation* prefill = nullptr;
+  void* decode_self = nullptr;
+  void* prefill_self = nullptr;
+  std::vector<const rt_tensor*> inputs;
+  std::vector<const rt_tensor*> outputs;
+  bool per_row = false;  // its outputs are [R, ...]: nothing to do when R is 0
+  bool uses_kv = false;
+  rt_kv_layout layout{};
+};
+
+// One sequence's part of a step.
+struct Session::Chunk {
+  Sequence* sequence;
+  std::uint32_t tokens;
+  std::uint32_t rows;
+};
+
+}  // namespace rt

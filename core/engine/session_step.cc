@@ -1,0 +1,323 @@
+// How a session runs one step: chunks, room, the mirror, the nodes, the rows (see session.h).
+#include <algorithm>
+#include <cstring>
+
+#include "core/base/assert.h"
+#include "core/engine/session.h"
+#include "core/engine/session_parts.h"
+#include "core/engine/step_mirror.h"
+#include "core/plugin/host.h"
+
+namespace rt {
+namespace {
+
+// Steps of up to this many tokens run the decode implementations (matrix-vector products); beyond
+// it the weights are read once for many rows and the prefill ones win.
+constexpr std::uint32_t kDecodeTokens = 8;
+
+}  // namespace
+
+Result<std::span<const StepRow>> Session::step(std::span<Sequence* const> sequences) {
+  RT_RETURN_IF_ERROR(choose_regimes(sequences));
+  RT_RETURN_IF_ERROR(plan_chunks(sequences));
+  RT_RETURN_IF_ERROR(make_room());
+  refresh_layouts();
+  fill_mirror();
+  std::uint32_t tokens = 0;
+  std::uint32_t rows = 0;
+  for (const Chunk& chunk : chunks_) {
+    tokens += chunk.tokens;
+    rows += chunk.rows;
+  }
+  const bool decode = tokens <= kDecodeTokens;
+  RT_RETURN_IF_ERROR(mirror_->publish(tokens, static_cast<std::uint32_t>(chunks_.size()), rows));
+  for (std::size_t v = 0; v < values_.size(); ++v) {
+    const std::int64_t size = blueprint_->graph.values[v].type.shape[0];
+    values_[v].shape[0] = size == RT_DIM_TOKENS ? tokens : size == RT_DIM_ROWS ? rows : size;
+  }
+  RT_RETURN_IF_ERROR(prepare_nodes(decode));
+  const bool plain_decode = tokens == chunks_.size() && rows == tokens && decode;
+  if (plain_decode && blueprint_->desc.can_capture != 0) {
+    RT_RETURN_IF_ERROR(run_recorded());
+  } else {
+    RT_RETURN_IF_ERROR(run_nodes(decode));
+  }
+  RT_RETURN_IF_ERROR(collect_rows());
+  return std::span<const StepRow>(rows_);
+}
+
+Result<StepRow> Session::run(Sequence& sequence) {
+  Sequence* const one[] = {&sequence};
+  StepRow last;
+  do {
+    RT_TRY(const auto rows, step(one));
+    if (!rows.empty()) last = rows.back();
+  } while (sequence.pending() > 0);
+  return last;
+}
+
+// LongRoPE: the factors depend on the whole length, chunks still to come included. KV made with
+// the other factors is of no use.
+Status Session::choose_regimes(std::span<Sequence* const> sequences) {
+  const std::uint64_t at = blueprint_->graph.rope_switch_tokens;
+  if (at == 0) return {};
+  for (Sequence* sequence : sequences) {
+    const std::int32_t regime = sequence->ids_.size() > at ? 1 : 0;
+    if (regime != sequence->regime_ && sequence->cached_ > 0) {
+      RT_RETURN_IF_ERROR(invalidate(*sequence));
+    }
+    sequence->regime_ = regime;
+  }
+  return {};
+}
+
+Status Session::invalidate(Sequence& sequence) {
+  if (kv_) {
+    kv_->note_reprefill(sequence.slot_, sequence.cached_);
+    kv_->truncate(sequence.slot_, 0);
+  }
+  sequence.cached_ = 0;
+  return {};
+}
+
+Status Session::plan_chunks(std::span<Sequence* const> sequences) {
+  chunks_.clear();
+  demands_.clear();
+  std::uint32_t left = blueprint_->bounds.tokens;
+  for (Sequence* sequence : sequences) {
+    const std::uint64_t pending = sequence->pending();
+    if (pending == 0 || left == 0) continue;
+    if (sequence->ids_.size() > context_tokens()) {
+      return bad_input("the context is full: " + std::to_string(sequence->ids_.size()) +
+                       " tokens do not fit in " + std::to_string(context_tokens()));
+    }
+    const auto tokens = static_cast<std::uint32_t>(std::min<std::uint64_t>(pending, left));
+    const bool complete = tokens == pending;
+    const bool all = sequence->all_rows && blueprint_->options.all_rows;
+    chunks_.push_back({sequence, tokens, all ? tokens : complete ? 1u : 0u});
+    demands_.push_back({sequence->slot_, sequence->cached_ + tokens});
+    left -= tokens;
+  }
+  RT_ASSERT(!chunks_.empty());
+  return {};
+}
+
+Status Session::make_room() {
+  return kv_ ? kv_->make_room(demands_) : Status();
+}
+
+// Layout constants are part of what was recorded; bases are data, unless an implementation bakes
+// them in.
+void Session::refresh_layouts() {
+  if (!kv_ || kv_->epoch() == layout_epoch_) return;
+  bool stale = false;
+  for (std::size_t n = 0; n < nodes_.size(); ++n) {
+    Node& node = nodes_[n];
+    if (!node.uses_kv) continue;
+    const rt_kv_layout layout = kv_->layout(blueprint_->graph.nodes[n].kv_layer);
+    stale = stale || std::memcmp(&layout, &node.layout, sizeof layout) != 0 ||
+            (node.decode->c->traits & RT_TRAIT_BAKES_ADDRESSES) != 0;
+    node.layout = layout;
+  }
+  layout_epoch_ = kv_->epoch();
+  if (!stale) return;
+  for (void*& graph : recorded_) {
+    if (graph != nullptr) device_->destroy_graph(std::exchange(graph, nullptr));
+  }
+}
+
+namespace {
+
+// The last ids of a sequence that the penalties look at, ending with the token whose logits are
+// drawn from.
+std::uint32_t copy_history(const std::vector<std::int32_t>& ids, std::uint64_t end,
+                           std::uint64_t wanted, std::int32_t* out) {
+  const std::uint64_t count = std::min(end, wanted);
+  std::copy(ids.begin() + static_cast<std::ptrdiff_t>(end - count),
+            ids.begin() + static_cast<std::ptrdiff_t>(end), out);
+  return static_cast<std::uint32_t>(count);
+}
+
+rt_sampling greedy() {
+  rt_sampling row{};
+  row.top_p = 1.0f;
+  row.repeat_penalty = 1.0f;
+  return row;
+}
+
+rt_sampling to_row(const Sampling& sampling) {
+  rt_sampling row{};
+  row.temperature = sampling.temperature;
+  row.top_p = sampling.top_p;
+  row.min_p = sampling.min_p;
+  row.repeat_penalty = sampling.repeat_penalty;
+  row.presence_penalty = sampling.presence_penalty;
+  row.frequency_penalty = sampling.frequency_penalty;
+  row.top_k = sampling.top_k;
+  row.seed = sampling.seed;
+  return row;
+}
+
+}  // namespace
+
+void Session::fill_mirror() {
+  const StepMirror::Arrays& out = mirror_->begin();
+  const std::uint32_t most_history = mirror_->bounds().history_tokens;
+  const std::size_t sequences = chunks_.size();
+  std::int32_t t = 0;
+  std::int32_t r = 0;
+  rows_.clear();
+  for (std::size_t b = 0; b < sequences; ++b) {
+    const Chunk& chunk = chunks_[b];
+    const Sequence& sequence = *chunk.sequence;
+    const std::uint64_t end = sequence.cached_ + chunk.tokens;
+    out.token_offsets[b] = t;
+    out.lengths[b] = static_cast<std::int32_t>(end);
+    out.rope_regimes[b] = sequence.regime_;
+    for (std::uint64_t p = sequence.cached_; p < end; ++p, ++t) {
+      out.token_ids[t] = sequence.ids_[p];
+      out.positions[t] = static_cast<std::int32_t>(p);
+      out.token_sequence[t] = static_cast<std::int32_t>(b);
+    }
+    for (std::uint32_t row = 0; row < chunk.rows; ++row, ++r) {
+      const std::uint64_t position = end - chunk.rows + row;
+      const bool drawn = position + 1 == sequence.ids_.size();
+      out.row_tokens[r] = t - static_cast<std::int32_t>(chunk.rows - row);
+      rt_sampling& sampling = out.sampling[r];
+      sampling = drawn ? to_row(sequence.sampling) : greedy();
+      sampling.position = position + 1;
+      if (drawn) {
+        const std::int32_t n = sequence.sampling.repeat_last_n;
+        const std::uint64_t wanted =
+            n < 0 ? most_history
+                  : std::min<std::uint64_t>(static_cast<std::uint64_t>(n), most_history);
+        sampling.history_offset = static_cast<std::uint32_t>(b) * most_history;
+        sampling.history_count =
+            copy_history(sequence.ids_, end, wanted, out.history + sampling.history_offset);
+      }
+      rows_.push_back({chunk.sequence, position, -1, nullptr});
+    }
+    for (std::uint32_t c = 0; c < mirror_->bounds().kv_classes; ++c) {
+      out.kv_bases[c * sequences + b] = kv_->base(c, sequence.slot_);
+      out.kv_tables[c * sequences + b] = kv_->table(c, sequence.slot_);
+      out.host_kv_tables[c * sequences + b] = kv_->host_table(c, sequence.slot_);
+    }
+  }
+  out.token_offsets[sequences] = t;
+}
+
+Status Session::prepare_nodes(bool decode) {
+  bool any = false;
+  for (std::size_t n = 0; n < nodes_.size(); ++n) {
+    Node& node = nodes_[n];
+    const Implementation& implementation = decode ? *node.decode : *node.prefill;
+    if (implementation.c->prepare == nullptr) continue;
+    any = true;
+    void* self = decode ? node.decode_self : node.prefill_self;
+    void* meta = meta_host_.data() + blueprint_->meta_offsets[n];
+    RT_RETURN_IF_ERROR(
+        call_plugin({implementation.full_name, "prepare", blueprint_->graph.nodes[n].name}, [&] {
+          return implementation.c->prepare(implementation.host, self, &mirror_->host_step(), meta);
+        }));
+  }
+  if (!any || meta_host_.empty()) return {};
+  if (blueprint_->desc.host_readable != 0) {
+    std::memcpy(meta_.data(), meta_host_.data(), meta_host_.size());
+    return {};
+  }
+  return device_->upload(meta_.data(), meta_host_.data(), meta_host_.size());
+}
+
+Status Session::execute(std::uint32_t index, bool decode) {
+  Node& node = nodes_[index];
+  const Implementation& implementation = decode ? *node.decode : *node.prefill;
+  rt_call call{};
+  call.struct_size = sizeof call;
+  call.input_count = static_cast<std::uint32_t>(node.inputs.size());
+  call.output_count = static_cast<std::uint32_t>(node.outputs.size());
+  call.host = implementation.host;
+  call.exec = &device_->exec();
+  call.step = &mirror_->device_step();
+  call.inputs = node.inputs.data();
+  call.outputs = node.outputs.data();
+  call.workspace = workspace_.data();
+  call.meta = meta_.data() + blueprint_->meta_offsets[index];
+  call.kv = node.uses_kv ? &node.layout : nullptr;
+  const CallSite site{implementation.full_name, "execute", blueprint_->graph.nodes[index].name};
+  rt_status status = RT_OK;
+  Status result = call_plugin(site, [&] {
+    return status = implementation.c->execute(decode ? node.decode_self : node.prefill_self, &call);
+  });
+  if (status == RT_DEVICE_FAULT) return device_->check(status, result.error().message);
+  return result;
+}
+
+Status Session::run_nodes(bool decode) {
+  const bool no_rows = mirror_->host_step().rows == 0;
+  for (std::uint32_t n = 0; n < nodes_.size(); ++n) {
+    if (no_rows && nodes_[n].per_row) continue;
+    RT_RETURN_IF_ERROR(execute(n, decode));
+  }
+  return {};
+}
+
+// A decode step of B sequences is recorded once and replayed for every token: lengths, positions
+// and addresses are data in the mirror.
+Status Session::run_recorded() {
+  void*& graph = recorded_[chunks_.size()];
+  if (graph == nullptr) {
+    for (const Node& node : nodes_) {
+      if ((node.decode->c->traits & RT_TRAIT_CAPTURE_SAFE) == 0) return run_nodes(true);
+    }
+    RT_RETURN_IF_ERROR(device_->capture_begin());
+    const Status recorded = run_nodes(true);
+    auto ended = device_->capture_end();
+    if (!recorded.ok()) {
+      if (ended.ok()) device_->destroy_graph(*ended);
+      return recorded;
+    }
+    if (!ended.ok()) return std::move(ended).error();
+    graph = *ended;
+    ++captures_;
+  }
+  return device_->replay(graph);
+}
+
+Status Session::collect_rows() {
+  const Graph& graph = blueprint_->graph;
+  const std::uint64_t rows = rows_.size();
+  const std::uint64_t vocabulary = graph.vocabulary();
+  const rt_tensor& ids = values_[graph.sampler().outputs[0]];
+  const rt_tensor& logits = values_[graph.logits()];
+  const bool direct = blueprint_->desc.host_readable != 0;
+  const auto* drawn = static_cast<const std::int32_t*>(ids.data);
+  const auto* scores = static_cast<const float*>(logits.data);
+  if (!direct && rows > 0) {
+    RT_RETURN_IF_ERROR(device_->download(sampled_.data(), ids.data, rows * sizeof(std::int32_t)));
+    drawn = sampled_.data();
+    if (keep_logits_) {
+      logits_.resize(rows * vocabulary);
+      RT_RETURN_IF_ERROR(
+          device_->download(logits_.data(), logits.data, logits_.size() * sizeof(float)));
+    }
+    scores = logits_.data();
+  }
+  RT_RETURN_IF_ERROR(device_->synchronize());
+  for (std::uint64_t r = 0; r < rows; ++r) {
+    rows_[r].sampled = drawn[r];
+    rows_[r].logits = direct || keep_logits_ ? scores + r * vocabulary : nullptr;
+    if (drawn[r] < 0 || static_cast<std::uint64_t>(drawn[r]) >= vocabulary) {
+      return internal("the sampler drew token " + std::to_string(drawn[r]) +
+                      ", the vocabulary has " + std::to_string(vocabulary) +
+                      "; the logits are not numbers (a damaged checkpoint?)");
+    }
+  }
+  for (const Chunk& chunk : chunks_) {
+    Sequence& sequence = *chunk.sequence;
+    sequence.cached_ += chunk.tokens;
+    if (kv_) kv_->advance(sequence.slot_, sequence.cached_);
+  }
+  return {};
+}
+
+}  // namespace rt

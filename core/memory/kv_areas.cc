@@ -1,0 +1,219 @@
+#include "core/memory/kv_areas.h"
+
+#include <string>
+
+#include "core/base/assert.h"
+#include "core/base/bytes.h"
+#include "core/base/log.h"
+
+namespace rt {
+
+void KvAreas::clear(KvSlot slot) {
+  if (slot >= areas_.size()) areas_.resize(slot + std::size_t{1});
+  const std::uint64_t before = areas_[slot].bytes();
+  areas_[slot] = {};
+  tell_change(slot, before, 0);
+}
+
+void KvAreas::tell_change(KvSlot slot, std::uint64_t before, std::uint64_t tokens) const {
+  const std::uint64_t now = areas_[slot].bytes();
+  if (now > before) tell(KvEventKind::kCommit, slot, now - before, tokens);
+  if (now < before) tell(KvEventKind::kDecommit, slot, before - now, tokens);
+}
+
+void KvAreas::tally(std::span<const KvGrowth> growths, KvTally& tally) const {
+  for (const KvGrowth& growth : growths) {
+    const std::uint64_t before = plan().bytes(class_index_, areas_[growth.slot].capacity);
+    const std::uint64_t after = plan().bytes(class_index_, growth.capacity);
+    if (growth.capacity <= areas_[growth.slot].capacity) continue;
+    if (moves()) {
+      tally.take(after);
+      tally.give_back(before);
+    } else {
+      tally.take(after - before);
+    }
+  }
+}
+
+Status KvAreas::grow(const KvGrowth& growth) {
+  Area& area = areas_[growth.slot];
+  if (growth.capacity <= area.capacity) return {};
+  const std::uint64_t before = area.bytes();
+  RT_RETURN_IF_ERROR(moves() ? move(growth) : commit(growth));
+  tell_change(growth.slot, before, growth.tokens);
+  return {};
+}
+
+Status KvAreas::commit(const KvGrowth& growth) {
+  Area& area = areas_[growth.slot];
+  if (!area.range) {
+    RT_RETURN_IF_ERROR(reserve(growth));
+    ++context_.epoch;
+  }
+  // After a refused reservation the range may hold less than the planner asked room for.
+  const std::uint64_t capacity = std::min(growth.capacity, growth.sequence->max_tokens);
+  RT_RETURN_IF_ERROR(area.range.resize(plan().span_bytes(class_index_, capacity)));
+  area.capacity = capacity;
+  return {};
+}
+
+// Address space for reserve_tokens; where that is refused (ulimit -v), for the budget, and under an
+// open budget for as much as is to be had by halves.
+Status KvAreas::reserve(const KvGrowth& growth) {
+  KvSequence& sequence = *growth.sequence;
+  std::uint64_t tokens = std::min(sequence.max_tokens, kv_class().reserve_tokens);
+  const std::uint64_t wanted = tokens;
+  auto range =
+      AddressRange::make(device(), MemoryKind::kKv, plan().span_bytes(class_index_, tokens));
+  const std::string refusal = range.ok() ? "" : range.error().message;
+  while (!range.ok() && tokens > growth.tokens) {
+    const bool declared = sequence.budget > 0 && sequence.budget < tokens;
+    tokens = std::max(growth.tokens, declared ? sequence.budget : tokens / 2);
+    range = AddressRange::make(device(), MemoryKind::kKv, plan().span_bytes(class_index_, tokens));
+  }
+  if (!range.ok()) return std::move(range).error();
+  if (tokens < wanted) {
+    spdlog::warn("{}; reserving {} tokens instead of {}, and no more will fit", refusal, tokens,
+                 wanted);
+    sequence.max_tokens = tokens;
+  }
+  areas_[growth.slot].range = std::move(range).value();
+  return {};
+}
+
+Status KvAreas::move(const KvGrowth& growth) {
+  Area& area = areas_[growth.slot];
+  if (area.buffer && kv_class().growth == RT_GROW_NEVER) {
+    return bad_input("planner " + plan().planner_name() + ": asks a class that never grows for " +
+                     std::to_string(growth.capacity) + " tokens after " +
+                     std::to_string(area.capacity));
+  }
+  RT_TRY(Buffer bigger,
+         Buffer::make(device(), MemoryKind::kKv, plan().span_bytes(class_index_, growth.capacity)));
+  if (area.buffer) {
+    RT_RETURN_IF_ERROR(copy_rows(growth.slot, *growth.sequence, {area.data(), area.capacity},
+                                 {bigger.data(), growth.capacity}));
+    RT_RETURN_IF_ERROR(device().synchronize());
+    ++device().ledger().events.address_changes;
+    tell(KvEventKind::kAddressChange, growth.slot, area.bytes(), growth.sequence->length);
+  }
+  area.buffer = std::move(bigger);
+  area.capacity = growth.capacity;
+  ++context_.epoch;
+  return {};
+}
+
+void KvAreas::tally_fork(const KvGrowth& to, KvTally& tally) const {
+  tally.take(plan().bytes(class_index_, to.capacity));
+}
+
+Status KvAreas::fork(KvSlot from, const KvGrowth& to) {
+  if (to.capacity == 0) return {};
+  const Area& source = areas_[from];
+  RT_RETURN_IF_ERROR(grow(to));
+  RT_RETURN_IF_ERROR(copy_rows(to.slot, *to.sequence, {source.data(), source.capacity},
+                               {areas_[to.slot].data(), areas_[to.slot].capacity}));
+  return device().synchronize();
+}
+
+// The first token whose row is still there: a ring of n slots holds [high_water - n, high_water).
+std::uint64_t KvAreas::oldest(const KvSequence& sequence) const {
+  if (kv_class().form != RT_KV_RING) return 0;
+  const std::uint64_t stripe = std::max<std::uint64_t>(1, kv_class().stripe_tokens);
+  const std::uint64_t held = round_up(kv_class().live_tokens, stripe);
+  return sequence.high_water - std::min(sequence.high_water, held);
+}
+
+namespace {
+
+// Byte offset of token t's row in an area, and how many rows follow it without a break.
+struct RowRun {
+  std::uint64_t offset;
+  std::uint64_t rows;
+};
+
+RowRun row_run(const rt_kv_layout& layout, bool values, std::uint64_t t) {
+  std::uint64_t stripe = t / layout.stripe_tokens;
+  if (layout.form == RT_KV_RING) stripe %= layout.ring_stripes;
+  const std::uint64_t row = t % layout.stripe_tokens;
+  const std::uint64_t within = values ? layout.v_offset + row * layout.v_row_bytes
+                                      : layout.k_offset + row * layout.k_row_bytes;
+  return {stripe * layout.stripe_bytes + within, layout.stripe_tokens - row};
+}
+
+}  // namespace
+
+Status KvAreas::copy_rows(KvSlot slot, const KvSequence& sequence, const Rows& from,
+                          const Rows& to) {
+  std::uint64_t bytes = 0;
+  for (const std::uint32_t layer : kv_class().layers) {
+    for (const bool values : {false, true}) {
+      RT_RETURN_IF_ERROR(copy_stream(sequence, layer, values, from, to, &bytes));
+    }
+  }
+  device().ledger().events.copied_bytes += bytes;
+  if (bytes > 0) tell(KvEventKind::kCopy, slot, bytes, sequence.length);
+  return {};
+}
+
+Status KvAreas::copy_stream(const KvSequence& sequence, std::uint32_t layer, bool values,
+                            const Rows& from, const Rows& to, std::uint64_t* bytes) {
+  const rt_kv_layout source = plan().layout(layer, from.capacity);
+  const rt_kv_layout target = plan().layout(layer, to.capacity);
+  const std::uint64_t row_bytes = values ? source.v_row_bytes : source.k_row_bytes;
+  for (std::uint64_t t = oldest(sequence); t < sequence.length;) {
+    const RowRun out = row_run(source, values, t);
+    const RowRun in = row_run(target, values, t);
+    const std::uint64_t rows = std::min({out.rows, in.rows, sequence.length - t});
+    RT_RETURN_IF_ERROR(
+        device().copy(to.data + in.offset, from.data + out.offset, rows * row_bytes));
+    *bytes += rows * row_bytes;
+    t += rows;
+  }
+  return {};
+}
+
+// The next query looks back W - 1 tokens.
+std::uint64_t KvAreas::valid(KvSlot, const KvSequence& sequence, std::uint64_t n) const {
+  if (kv_class().form != RT_KV_RING) return n;
+  const std::uint64_t back = std::uint64_t{kv_class().window} - 1;
+  return n - std::min(n, back) >= oldest(sequence) ? n : 0;
+}
+
+// A ring that has wrapped keeps its stripes: tokens lie anywhere in it. A plain allocation can only
+// be given back whole.
+Status KvAreas::trim(KvSlot slot, const KvSequence& sequence, std::uint64_t wanted) {
+  Area& area = areas_[slot];
+  const bool wrapped =
+      kv_class().form == RT_KV_RING && sequence.high_water > kv_class().live_tokens;
+  if (wrapped || wanted >= area.capacity) return {};
+  const std::uint64_t before = area.bytes();
+  if (!moves()) {
+    RT_RETURN_IF_ERROR(area.range.resize(plan().span_bytes(class_index_, wanted)));
+    area.capacity = wanted;
+  } else if (wanted == 0) {
+    RT_RETURN_IF_ERROR(device().synchronize());
+    area = {};
+    ++context_.epoch;
+  }
+  tell_change(slot, before, sequence.length);
+  return {};
+}
+
+std::uint64_t KvAreas::base(KvSlot slot) const {
+  return reinterpret_cast<std::uint64_t>(areas_[slot].data());
+}
+
+std::uint64_t KvAreas::planned_bytes() const {
+  std::uint64_t sum = 0;
+  for (const Area& area : areas_) sum += plan().bytes(class_index_, area.capacity);
+  return sum;
+}
+
+void KvAreas::add_ranges(KvRanges& ranges) const {
+  for (const Area& area : areas_) {
+    if (area.bytes() > 0) ranges.emplace_back(area.data(), area.bytes());
+  }
+}
+
+}  // namespace rt

@@ -1,0 +1,290 @@
+// Random models and conversations under every planner: what was planned, what the ledger holds and
+// what the system calls resident are one number after every call, and every row that a query could
+// look at holds what was written.
+#include "core/memory/kv_store.h"
+
+#include "core/memory/kv_forecast.h"
+#include "tests/support/kv_world.h"
+
+namespace rt::test {
+namespace {
+
+using Random = std::mt19937_64;
+
+std::uint64_t pick(Random& random, std::uint64_t low, std::uint64_t high) {
+  return std::uniform_int_distribution<std::uint64_t>(low, high)(random);
+}
+
+KvProblem random_problem(Random& random) {
+  KvProblem problem;
+  const std::uint32_t windows[] = {0, static_cast<std::uint32_t>(pick(random, 1, 40)),
+                                   static_cast<std::uint32_t>(pick(random, 20, 300))};
+  const auto layers = static_cast<std::uint32_t>(pick(random, 1, 5));
+  for (std::uint32_t i = 0; i < layers; ++i) {
+    const auto kv_heads = static_cast<std::uint32_t>(pick(random, 1, 3));
+    problem.layers.push_back({"kv." + std::to_string(i), i, windows[pick(random, 0, 2)], kv_heads,
+                              static_cast<std::uint32_t>(8 * pick(random, 1, 4)), 6, i});
+  }
+  constexpr rt_dtype kTypes[] = {RT_F32, RT_BF16, RT_F16};
+  problem.dtype = kTypes[pick(random, 0, 2)];
+  problem.context_tokens = pick(random, 20, 260);
+  problem.step_tokens = static_cast<std::uint32_t>(pick(random, 1, 40));
+  problem.max_sequences = static_cast<std::uint32_t>(pick(random, 1, 4));
+  problem.granule_bytes = std::uint64_t{4096} << pick(random, 0, 3);
+  problem.alignment_bytes = std::uint64_t{64} << pick(random, 0, 2);
+  problem.can_reserve = pick(random, 0, 3) > 0;
+  return problem;
+}
+
+Option option(const std::string& name, std::uint64_t value) {
+  return {name, static_cast<std::int64_t>(value)};
+}
+
+std::vector<PlannerCase> planner_cases(Random& random) {
+  return {{"static", {}},
+          {"exact", {option("open_tokens", pick(random, 1, 60))}},
+          {"elastic", {}},
+          {"elastic", {option("stripe", pick(random, 1, 50))}},
+          {"grow", {option("first", pick(random, 1, 30)), {"factor", 1.5}}},
+          {"grow", {option("first", pick(random, 1, 30)), option("step", pick(random, 1, 40))}},
+          {"paged", {option("page", pick(random, 1, 40))}}};
+}
+
+// One random call.
+void act(KvWorld& world, Random& random) {
+  const std::uint64_t context = world.plan().problem().context_tokens;
+  const std::uint64_t room = world.plan().problem().max_sequences - world.sequences().size();
+  std::vector<KvWorld::Slot> slots;
+  for (const auto& [slot, tokens] : world.sequences()) slots.push_back(slot);
+  const std::uint64_t action = pick(random, 0, 19);
+  const std::uint64_t budget = pick(random, 0, 2) == 0 ? 0 : pick(random, 1, context);
+  if (slots.empty() || (action == 0 && room > 0)) {
+    world.add(budget);
+    return;
+  }
+  const KvWorld::Slot slot = slots[pick(random, 0, slots.size() - 1)];
+  if (action <= 2 && room > 0) return world.fork(slot, budget);
+  if (action == 3) return world.remove(slot);
+  if (action == 4) return world.truncate(slot, pick(random, 0, world.length(slot)));
+  if (action == 5) {
+    return world.truncate(
+        slot, world.length(slot) - std::min<std::uint64_t>(world.length(slot), pick(random, 0, 9)));
+  }
+  if (action == 6) return world.set_budget(slot, budget);
+  if (action == 7) return world.trim();
+  if (action == 8) {
+    world.truncate(slot, 0);
+    return world.trim();
+  }
+  std::shuffle(slots.begin(), slots.end(), random);
+  slots.resize(pick(random, 1, slots.size()));
+  world.step(slots, action < 14 ? 1 : pick(random, 1, world.plan().problem().step_tokens));
+}
+
+class KvProperties : public testing::TestWithParam<std::uint64_t> {};
+
+TEST_P(KvProperties, PlanLedgerAndPagesAgreeAfterEveryCall) {
+  Random random(GetParam());
+  const KvProblem problem = random_problem(random);
+  for (const PlannerCase& planner : planner_cases(random)) {
+    SCOPED_TRACE(planner.name);
+    auto plan = plan_with(planner, problem);
+    if (!problem.can_reserve && planner.name == "elastic") {
+      EXPECT_FALSE(plan.ok());
+      continue;
+    }
+    ASSERT_TRUE(plan.ok()) << plan.error().message;
+    KvWorld world(std::move(plan).value());
+    for (int i = 0; i < 60 && !testing::Test::HasFailure(); ++i) {
+      act(world, random);
+      world.check();
+    }
+    while (!world.sequences().empty()) world.remove(world.sequences().begin()->first);
+    EXPECT_EQ(world.kv_bytes(), 0u);
+  }
+}
+
+// Under a limit a call is carried out whole or refused whole.
+TEST_P(KvProperties, ALimitIsKeptAndARefusalChangesNothing) {
+  Random random(GetParam() + 1000);
+  const KvProblem problem = random_problem(random);
+  for (const PlannerCase& planner : planner_cases(random)) {
+    SCOPED_TRACE(planner.name);
+    auto plan = plan_with(planner, problem);
+    if (!plan.ok()) continue;
+    auto whole = peak_bytes(*plan, 1, problem.context_tokens, 0);
+    ASSERT_TRUE(whole.ok());
+    const std::uint64_t limit = plan->table_bytes() + pick(random, 1, 2 * *whole);
+    KvWorld world(std::move(plan).value(), limit);
+    for (int i = 0; i < 60 && !testing::Test::HasFailure(); ++i) {
+      act(world, random);
+      world.check();
+    }
+    EXPECT_LE(world.ledger().peak_owned(), limit);
+  }
+}
+
+// What stands never exceeds the need by a quantum per class and sequence.
+TEST_P(KvProperties, ElasticStaysWithinItsBound) {
+  Random random(GetParam() + 2000);
+  KvProblem problem = random_problem(random);
+  problem.can_reserve = true;
+  auto plan = plan_with({"elastic", {option("stripe", pick(random, 1, 64))}}, problem);
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  KvWorld world(std::move(plan).value());
+  std::vector<KvWorld::Slot> slots;
+  for (std::uint32_t b = 0; b < problem.max_sequences; ++b) slots.push_back(world.add(0));
+  while (world.length(slots[0]) < problem.context_tokens) {
+    world.step({slots[pick(random, 0, slots.size() - 1)]}, pick(random, 1, problem.step_tokens));
+    std::uint64_t bound = 0;
+    for (const KvWorld::Slot slot : slots) {
+      for (const KvClass& c : world.plan().classes()) {
+        const std::uint64_t tokens = std::min(world.length(slot), c.live_tokens);
+        bound += tokens * c.stripe_bytes / c.stripe_tokens +
+                 round_up(c.stripe_bytes, problem.granule_bytes);
+      }
+    }
+    ASSERT_LT(world.kv_bytes(), bound);
+  }
+  EXPECT_EQ(world.ledger().events.copied_bytes, 0u);
+  EXPECT_EQ(world.ledger().events.address_changes, 0u);
+}
+
+// N* fits and N* + 1 does not, or N* is the context.
+TEST_P(KvProperties, TheLargestBudgetIsExact) {
+  Random random(GetParam() + 3000);
+  const KvProblem problem = random_problem(random);
+  for (const PlannerCase& planner : planner_cases(random)) {
+    SCOPED_TRACE(planner.name);
+    auto plan = plan_with(planner, problem);
+    if (!plan.ok()) continue;
+    const std::uint64_t prompt = pick(random, 1, problem.context_tokens);
+    const auto peak = [&](std::uint64_t tokens) {
+      return peak_bytes(*plan, prompt, tokens, tokens).value();
+    };
+    const std::uint64_t limit = pick(random, 0, peak(problem.context_tokens) * 5 / 4);
+    const std::uint64_t most = largest_tokens(*plan, limit, prompt).value();
+    EXPECT_LE(peak(most), limit);
+    if (most < problem.context_tokens) {
+      EXPECT_GT(peak(most + 1), limit);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, KvProperties, testing::Range<std::uint64_t>(0, 24));
+
+KvProblem two_layers(std::uint32_t window) {
+  KvProblem problem;
+  problem.layers = {{"kv.0", 0, window, 2, 64, 4, 0}, {"kv.1", 1, window, 2, 64, 4, 1}};
+  problem.context_tokens = 400;
+  problem.step_tokens = 8;
+  problem.max_sequences = 4;
+  return problem;
+}
+
+// The formula that counts a shared prefix once says what the ledger says.
+TEST(Paged, SharedPrefixesAreCountedOnce) {
+  auto plan = plan_with({"paged", {option("page", 16)}}, two_layers(0));
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  const std::uint64_t page = plan->page_bytes(0);
+  KvWorld world(std::move(plan).value());
+  const KvWorld::Slot root = world.add(0);
+  for (int i = 0; i < 100; ++i) world.step({root}, 1);
+  EXPECT_EQ(world.kv_bytes(), 7 * page);
+  world.fork(root, 0);
+  world.fork(root, 0);
+  const auto planned = [&] { return world.plan().standing_bytes(world.store().needs(0)).value(); };
+  EXPECT_EQ(world.kv_bytes(), 7 * page);  // nothing was written: nothing was copied
+  EXPECT_EQ(planned(), world.kv_bytes());
+  world.step({1}, 1);  // 4 of the 7th page's 16 rows are copied: 2 layers, K and V
+  EXPECT_EQ(world.kv_bytes(), 8 * page);
+  EXPECT_EQ(world.ledger().events.copied_bytes, 4u * 2 * 2 * (2 * 64 * 4));
+  EXPECT_EQ(planned(), world.kv_bytes());
+  world.step({0, 2}, 8);  // one of the two copies, the other is then alone
+  EXPECT_EQ(world.kv_bytes(), 9 * page);
+  EXPECT_EQ(planned(), world.kv_bytes());
+  world.check();
+  world.truncate(1, 40);
+  world.trim();
+  EXPECT_EQ(world.kv_bytes(), 8 * page);
+  EXPECT_EQ(planned(), world.kv_bytes());
+  world.step({1}, 1);  // into the middle of a page that three hold
+  EXPECT_EQ(world.kv_bytes(), 9 * page);
+  world.check();
+  world.remove(0);
+  EXPECT_EQ(planned(), world.kv_bytes());
+  world.check();
+}
+
+// A windowed sequence holds ceil((W + U - 2) / S) + 1 pages at most and gives back the others.
+TEST(Paged, PagesThatLeftTheWindowAreGivenBack) {
+  auto plan = plan_with({"paged", {option("page", 16)}}, two_layers(50));
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  const std::uint64_t page = plan->page_bytes(0);
+  KvWorld world(std::move(plan).value());
+  const KvWorld::Slot slot = world.add(0);
+  std::uint64_t most = 0;
+  while (world.length(slot) < 400) {
+    world.step({slot}, 3);
+    most = std::max(most, world.kv_bytes());
+    world.check();
+  }
+  EXPECT_EQ(most, ((50 + 8 - 2 + 15) / 16 + 1) * page);
+  EXPECT_EQ(world.ledger().events.copied_bytes, 0u);
+}
+
+// New and one old layer, not new and old.
+TEST(Grow, MovesLayerByLayer) {
+  KvProblem problem = two_layers(0);
+  problem.max_sequences = 1;
+  for (std::uint32_t i = 2; i < 8; ++i) problem.layers.push_back({"", i, 0, 2, 64, 4, i});
+  auto plan = plan_with({"grow", {option("first", 100)}}, problem);
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  const std::uint64_t row = 2 * 2 * 64 * 4;  // K and V of one layer
+  const auto pages = [](std::uint64_t bytes) { return round_up(bytes, kAllocationBytes); };
+  EXPECT_EQ(peak_bytes(*plan, 1, 100, 0).value(), 8 * pages(100 * row));
+  EXPECT_EQ(peak_bytes(*plan, 1, 101, 0).value(), 8 * pages(200 * row) + pages(100 * row));
+  const KvTurn turn{1, 400, false};
+  auto cost = forecast(*plan, {&turn, 1});
+  ASSERT_FALSE(cost.ok());  // 401 tokens
+  const KvTurn fits{1, 399, false};
+  cost = forecast(*plan, {&fits, 1});
+  ASSERT_TRUE(cost.ok()) << cost.error().message;
+  EXPECT_EQ(cost->copied_bytes, 8 * (100 + 200) * row);
+  EXPECT_EQ(cost->address_changes, 8u * 2);
+}
+
+TEST(Events, AddUpToTheLedger) {
+  for (const char* planner : {"elastic", "paged", "grow"}) {
+    SCOPED_TRACE(planner);
+    auto plan = plan_with({planner, {}}, two_layers(50));
+    ASSERT_TRUE(plan.ok()) << plan.error().message;
+    KvWorld world(std::move(plan).value());
+    std::uint64_t taken = 0;
+    std::uint64_t given_back = 0;
+    std::uint64_t copied = 0;
+    std::uint64_t moved = 0;
+    std::uint64_t again = 0;
+    world.store().observe([&](const KvEvent& event) {
+      if (event.kind == KvEventKind::kCommit) taken += event.bytes;
+      if (event.kind == KvEventKind::kDecommit) given_back += event.bytes;
+      if (event.kind == KvEventKind::kCopy) copied += event.bytes;
+      if (event.kind == KvEventKind::kAddressChange) ++moved;
+      if (event.kind == KvEventKind::kReprefill) again += event.tokens;
+    });
+    const KvWorld::Slot slot = world.add(0);
+    for (int i = 0; i < 45; ++i) world.step({slot}, 8);
+    world.fork(slot, 0);
+    world.step({0, 1}, 1);
+    world.store().note_reprefill(slot, 5);
+    world.truncate(slot, 0);
+    world.trim();
+    EXPECT_EQ(taken - given_back, world.kv_bytes());
+    EXPECT_EQ(copied, world.ledger().events.copied_bytes);
+    EXPECT_EQ(moved, world.ledger().events.address_changes);
+    EXPECT_EQ(again, 5u);
+  }
+}
+
+}  // namespace
+}  // namespace rt::test
