@@ -308,7 +308,9 @@ class Drafter {
     problem.granule_bytes = b.desc.granule_bytes;
     problem.alignment_bytes = b.desc.alignment_bytes;
     const std::uint64_t taken = b.owned_weight_bytes + b.arena_bytes;
-    problem.limit_bytes = b.limit_bytes - std::min(b.limit_bytes, taken);
+    if (b.limit_bytes != UINT64_MAX) {
+      problem.limit_bytes = b.limit_bytes - std::min(b.limit_bytes, taken);
+    }
     std::vector<Option> options = b.options.planner_options;
     if (planner_chooses(*planner.c)) {
       RT_TRY(PlannerChoice choice, choose_planner(registry_, planner, problem, options));

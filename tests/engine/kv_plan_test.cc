@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <stdexcept>
 
 #include "core/sdk/planner.hpp"
 
@@ -142,6 +143,128 @@ TEST_F(LyingPlanner, CommitWithoutAddressSpace) {
 TEST_F(LyingPlanner, ReservesMoreThanTheContext) {
   change_layout = [](auto& classes) { classes[0].reserve_tokens = 101; };
   expect_refused("growth by commit needs");
+}
+
+TEST_F(LyingPlanner, MoreRoomThanAddressSpace) {
+  change_layout = [](auto& classes) { classes[0].reserve_tokens = 50; };
+  expect_refused("gives room for 64 tokens in address space for 50");
+}
+
+TEST_F(LyingPlanner, ExceedsEveryAddressSpace) {
+  change_layout = [](auto& classes) { classes[0].stripe_bytes = std::uint64_t{1} << 60; };
+  expect_refused("exceed every address space");
+}
+
+TEST_F(LyingPlanner, SectionBeyondTheEndOfNumbers) {
+  change_layout = [](auto& classes) { classes[0].k_offsets[0] = UINT64_MAX - 63; };
+  expect_refused("beyond the stripe");
+}
+
+TEST_F(LyingPlanner, MixesWindows) {
+  change_layout = [](auto& classes) {
+    classes[0].layers = {0, 1};
+    classes[0].k_offsets.push_back(0);
+    classes[0].v_offsets.push_back(0);
+    classes.pop_back();
+  };
+  expect_refused("mixes layers with different windows");
+}
+
+TEST_F(LyingPlanner, AnUnknownForm) {
+  change_layout = [](auto& classes) { classes[0].form = 7; };
+  expect_refused("answers with KV form 7");
+}
+
+TEST_F(LyingPlanner, AnUnknownGrowth) {
+  change_layout = [](auto& classes) { classes[0].growth = 7; };
+  expect_refused("an unknown kind of growth");
+}
+
+TEST_F(LyingPlanner, ATableWithoutStripes) {
+  change_layout = [](auto& classes) {
+    classes[0].form = RT_KV_TABLE;
+    classes[0].growth = RT_GROW_NEVER;
+    classes[0].stripe_tokens = 0;
+  };
+  expect_refused("a table of stripes without stripe_tokens");
+}
+
+TEST_F(LyingPlanner, ATableThatMoves) {
+  change_layout = [](auto& classes) {
+    classes[0].form = RT_KV_TABLE;
+    classes[0].growth = RT_GROW_MOVE;
+  };
+  expect_refused("a table whose stripes move");
+}
+
+TEST_F(LyingPlanner, PagesThatShareAGranule) {
+  change_layout = [](auto& classes) { classes[0].form = RT_KV_TABLE; };
+  expect_refused("is not a multiple of the granule 4096");
+}
+
+TEST_F(LyingPlanner, Throws) {
+  change_capacity = [](const rt_plan_sequence&) -> std::uint64_t { throw std::runtime_error(""); };
+  expect_refused("refused a capacity without a reason");
+  change_layout = [](auto&) { throw std::runtime_error(""); };
+  expect_refused("refused without a reason");
+}
+
+// Planners in C have nobody to catch for them.
+rt_planner raw_planner() {
+  rt_planner raw = kChanged;
+  raw.name = "raw";
+  return raw;
+}
+
+std::string refusal_of(const rt_planner& planner) {
+  auto plan = KvPlan::make(planner, &kHost, no_text, problem(), {});
+  return plan.ok() ? "" : plan.error().message;
+}
+
+TEST_F(LyingPlanner, LetsExceptionsOut) {
+  rt_planner raw = raw_planner();
+  raw.capacity = [](const rt_host*, const rt_plan_problem*, std::uint32_t, std::uint32_t,
+                    const rt_plan_sequence* const*, std::uint64_t*) -> rt_status { throw 1; };
+  EXPECT_EQ(refusal_of(raw), "planner raw: let an exception out of capacity");
+  raw.plan = [](const rt_host*, const rt_plan_problem*, rt_plan_sink*) -> rt_status { throw 1; };
+  EXPECT_EQ(refusal_of(raw), "planner raw: let an exception out of plan");
+}
+
+TEST_F(LyingPlanner, Garbage) {
+  rt_planner raw = raw_planner();
+  raw.plan = [](const rt_host*, const rt_plan_problem*, rt_plan_sink* sink) {
+    rt_plan_class garbage{};
+    (void)sink->add_class(sink, &garbage);
+    return rt_status{RT_OK};
+  };
+  EXPECT_EQ(refusal_of(raw),
+            "planner raw: answered with a class with a struct_size that is too small");
+  raw.plan = [](const rt_host*, const rt_plan_problem*, rt_plan_sink* sink) {
+    rt_plan_class garbage{};
+    garbage.struct_size = sizeof garbage;
+    garbage.layer_count = UINT32_MAX;
+    (void)sink->add_class(sink, &garbage);
+    return rt_status{RT_OK};
+  };
+  EXPECT_NE(refusal_of(raw).find("a class without layers"), std::string::npos);
+  raw.plan = [](const rt_host*, const rt_plan_problem*, rt_plan_sink* sink) {
+    const std::uint32_t layers[] = {0, 1};
+    rt_plan_class garbage{};
+    garbage.struct_size = sizeof garbage;
+    garbage.layer_count = 2;
+    garbage.layers = layers;
+    garbage.stripe_tokens = 16;
+    (void)sink->add_class(sink, &garbage);
+    return rt_status{RT_OK};
+  };
+  EXPECT_NE(refusal_of(raw).find("without k_offsets or v_offsets"), std::string::npos);
+  raw.plan = [](const rt_host*, const rt_plan_problem*, rt_plan_sink* sink) {
+    (void)sink->add_charge(sink, nullptr, 1);
+    return rt_status{RT_OK};
+  };
+  EXPECT_NE(refusal_of(raw).find("a charge without a name"), std::string::npos);
+  raw.plan = [](const rt_host*, const rt_plan_problem*, rt_plan_sink*) { return rt_status{13}; };
+  EXPECT_EQ(refusal_of(raw), "planner raw: refused without a reason");
 }
 
 // The ring holds W - 1 + U tokens and no more, in whole stripes, whatever the sequence's length.

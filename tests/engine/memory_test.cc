@@ -78,7 +78,8 @@ TEST_P(Planners, ClearGivesEverythingBackThatIsNotPlannedForNothing) {
   EXPECT_EQ(plan->by_kind, session->ledger().now().by_kind);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Planners, testing::Values("static", "exact", "elastic", "grow", "paged"));
+INSTANTIATE_TEST_SUITE_P(All, Planners,
+                         testing::Values("static", "exact", "elastic", "grow", "paged"));
 
 TEST(Elastic, GrowthCopiesNothingAndMovesNothing) {
   EngineOptions options = demo("elastic");
