@@ -19,7 +19,7 @@
 namespace rt {
 namespace {
 
-constexpr std::size_t kLongestText = 2000;  // also bounds the depth of `1 + 1 + ...`
+constexpr std::size_t kLongestText = 1000;  // also bounds the depth of `1 + 1 + ...`
 constexpr int kDeepest = 64;                // parentheses, lists, unary operators
 constexpr std::array<std::string_view, 8> kWords = {"and",  "or", "not",  "if",
                                                     "else", "in", "true", "false"};

@@ -1,5 +1,6 @@
 // Tiny models of all five families against transformers (eager, float32): every logit of every
 // prompt position, and 64 greedy tokens with margins of at least ten times the tolerance.
+#include "core/base/json.h"
 #include "tests/support/models.h"
 
 namespace rt::test {

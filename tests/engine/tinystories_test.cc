@@ -1,4 +1,5 @@
 // A real trained model against golden ids and logits from an independent float64 forward pass.
+#include "core/base/json.h"
 #include "tests/support/models.h"
 
 namespace rt::test {

@@ -1,5 +1,6 @@
 // The same graphs on a device that is nothing like a CPU (tests/devices): memory the host cannot
 // read, asynchronous streams, 2 MiB granules, steps recorded once and replayed.
+#include "core/base/json.h"
 #include "tests/support/models.h"
 
 namespace rt::test {

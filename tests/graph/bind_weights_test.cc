@@ -1,5 +1,6 @@
 // Binding weights to a checkpoint: exact names both ways, shapes, slices, tied heads, dtypes.
 #include "core/graph/bind_weights.h"
+#include "core/base/json.h"
 
 #include <gtest/gtest.h>
 

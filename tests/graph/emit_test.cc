@@ -1,5 +1,6 @@
 // The graph for people: what is printed can be read again and shows what was decided.
 #include "core/graph/emit.h"
+#include "core/base/json.h"
 
 #include <gtest/gtest.h>
 

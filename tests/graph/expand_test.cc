@@ -1,5 +1,6 @@
 // From file to graph: what the tiny graph becomes, and what each way of breaking it says.
 #include "core/graph/expand.h"
+#include "core/base/json.h"
 
 #include <gtest/gtest.h>
 

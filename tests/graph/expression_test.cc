@@ -217,8 +217,8 @@ TEST(Expression, IsBoundedInTextNestingAndLists) {
   EXPECT_NE(evaluate(repeated("not ", 70) + "tied").find("nested too deeply"), std::string::npos);
   EXPECT_NE(evaluate(repeated("1 if tied else ", 70) + "1").find("nested"), std::string::npos);
   EXPECT_NE(evaluate(repeated("[", 70)).find("nested too deeply"), std::string::npos);
-  EXPECT_EQ(evaluate("1" + repeated("+1", 900)), "int 901");  // left-leaning: no nesting
-  EXPECT_NE(evaluate("1" + repeated("+1", 2000)).find("more than 2000 characters"),
+  EXPECT_EQ(evaluate("1" + repeated("+1", 499)), "int 500");  // left-leaning: no nesting
+  EXPECT_NE(evaluate("1" + repeated("+1", 2000)).find("more than 1000 characters"),
             std::string::npos);
   Scope scope;
   scope.define("a", Value(Value::List(1000, Value(1))));

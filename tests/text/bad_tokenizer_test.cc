@@ -5,6 +5,7 @@
 #include <bit>
 #include <random>
 
+#include "core/base/json.h"
 #include "tests/text/data_files.h"
 
 namespace rt {

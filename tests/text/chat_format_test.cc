@@ -113,7 +113,8 @@ TEST(ChatFormat, EncodesWhatTheReferenceEncodes) {
   RT_NEEDS_SHARED_DATA();
   const Json golden = read_data(kSharedData + "chat/golden.json");
   std::map<std::string, std::unique_ptr<Tokenizer>> tokenizers;
-  for (const Json& test : read_data(kTextData + "chat.json")["cases"]) {
+  const Json chats = read_data(kTextData + "chat.json");
+  for (const Json& test : chats["cases"]) {
     const Model& model = models().at(test["template"]);
     auto& tokenizer = tokenizers[model.tokenizer];
     if (tokenizer == nullptr) tokenizer = load_named(model.tokenizer);

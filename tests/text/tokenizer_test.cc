@@ -148,7 +148,8 @@ TEST(TokenizerGiven, KnowsItsSpecialTokens) {
 TEST(TokenizerGiven, StoryTextsOfTheModelDecode) {
   RT_NEEDS_SHARED_DATA();
   const auto tokenizer = load_named("tinystories");
-  for (const Json& test : read_data(kSharedData + "models/tinystories656K/golden.json")["cases"]) {
+  const Json golden = read_data(kSharedData + "models/tinystories656K/golden.json");
+  for (const Json& test : golden["cases"]) {
     const std::string text = tokenizer->decode(test["greedy_ids"].get<Ids>(), false);
     EXPECT_EQ(text, "<|start_story|>" + test["text"].get<std::string>());
   }

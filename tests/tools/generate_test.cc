@@ -39,7 +39,8 @@ std::vector<std::string> exact_fixture(const std::vector<std::string>& rest) {
 }
 
 TEST(Generate, GivesTheGoldenTokensOfEveryCase) {
-  for (const Json& one : golden()["cases"]) {
+  const Json cases = golden()["cases"];
+  for (const Json& one : cases) {
     const std::size_t count = one["greedy_ids"].size();
     const CommandResult result = run_command(
         exact_fixture({"--prompt-ids", ids_text(one["prompt_ids"]), "-n", std::to_string(count)}));
