@@ -7,11 +7,10 @@
 #include <string>
 #include <string_view>
 
+#include "core/base/json_fwd.h"
 #include "core/base/result.h"
 
 namespace rt {
-
-using Json = nlohmann::json;
 
 struct JsonLimits {
   int depth = 100;

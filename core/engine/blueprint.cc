@@ -5,6 +5,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/bytes.h"
+#include "core/base/json.h"
 #include "core/base/text.h"
 #include "core/engine/planner_choice.h"
 #include "core/engine/step_mirror.h"
@@ -22,39 +23,6 @@ namespace {
 
 constexpr std::uint64_t kConfigLimitBytes = 16 << 20;
 
-std::string refusal_text() {
-  std::string text(last_fail_text());
-  clear_fail_text();
-  return text;
-}
-
-// Operators that a document names, in blocks and in the graph.
-std::set<std::string> named_operators(const GraphDocument& document) {
-  std::set<std::string> names;
-  const auto collect = [&](const std::vector<StatementDeclaration>& statements) {
-    for (const StatementDeclaration& statement : statements) {
-      if (statement.node) names.insert(statement.node->op);
-    }
-  };
-  for (const BlockDeclaration& block : document.blocks) collect(block.nodes);
-  collect(document.graph);
-  return names;
-}
-
-// The schemas a graph may use: all of ours (for "did you mean") and the strangers' it names, so
-// that a plugin nobody asked for stays unopened.
-Result<SchemaSet> gather_schemas(Registry& registry, const GraphDocument& document) {
-  const std::set<std::string> named = named_operators(document);
-  SchemaSet schemas;
-  for (const std::string& op : registry.operators()) {
-    const bool ours = op.find('.') == std::string::npos;
-    if (!ours && !named.contains(op)) continue;
-    RT_TRY(const Schema schema, registry.schema(op, 0));
-    schemas.add(schema.c);
-  }
-  return schemas;
-}
-
 // Builds a Blueprint in the order of ARCHITECTURE: graph, device, selection, forms, planner, final
 // selection, requirements, arena, weights.
 class Drafter {
@@ -65,6 +33,7 @@ class Drafter {
   }
 
   Result<std::unique_ptr<Blueprint>> run() {
+    RT_RETURN_IF_ERROR(registry_.explicit_plugins_ok());
     RT_RETURN_IF_ERROR(describe_device());
     RT_RETURN_IF_ERROR(read_model());
     RT_RETURN_IF_ERROR(set_bounds());
@@ -100,7 +69,7 @@ class Drafter {
   Status read_model() {
     Blueprint& b = *out_;
     RT_TRY(const GraphDocument document, read_graph(b.options.graph));
-    RT_TRY(const SchemaSet schemas, gather_schemas(registry_, document));
+    RT_TRY(const SchemaSet schemas, registry_.schemas(document));
     const std::string config_path = b.options.weights + "/config.json";
     const GraphOptions graph_options{b.desc.value_dtype, config_path};
     if (b.options.source == WeightSource::kCheckpoint) {
@@ -174,9 +143,11 @@ class Drafter {
     b.nodes.clear();
     readable_forms_ = RT_KV_ALL_FORMS;
     std::set<std::string> notes;
+    std::vector<Pin> idle_pins = b.options.selection.pins;
     for (const GraphNode& node : b.graph.nodes) {
       const NodeView view(b.graph, node,
                           {&b.desc, &b.bounds, b.kv_dtype, 0, b.options.exact, true});
+      std::erase_if(idle_pins, [&](const Pin& pin) { return pin_matches(pin, *view.get()); });
       RT_TRY(const Schema schema, registry_.schema(node.op, node.op_version));
       SelectionLimits limits;
       if (node.kv_layer != kNone) limits.kv_forms = kv_forms;
@@ -189,6 +160,11 @@ class Drafter {
       for (const std::string& note : selection.decode.notes) notes.insert(note);
       for (const std::string& note : selection.prefill.notes) notes.insert(note);
       b.nodes.push_back({std::move(selection.decode), std::move(selection.prefill)});
+    }
+    if (!idle_pins.empty()) {
+      return bad_input("operators.pin: " + quote(idle_pins[0].target) +
+                       " is no operator and no node of " + b.graph.source +
+                       "; `runtime graph expand` lists the nodes");
     }
     if (kv_forms != 0 || b.graph.kv_layers.empty()) {
       b.notes.insert(b.notes.end(), notes.begin(), notes.end());
@@ -319,7 +295,7 @@ class Drafter {
       for (std::string& sentence : choice.explanation) b.notes.push_back(std::move(sentence));
     }
     const auto make = [&] {
-      return KvPlan::make(*planner.c, planner.host, refusal_text, problem, options);
+      return KvPlan::make(*planner.c, planner.host, take_fail_text, problem, options);
     };
     if (!planner.bundled) {
       // A stranger's planner is first asked in a child process: a crash or an endless loop there

@@ -8,16 +8,6 @@
 #include "core/plugin/host.h"
 
 namespace rt {
-namespace {
-
-std::string refusal_text() {
-  std::string text(last_fail_text());
-  clear_fail_text();
-  return text;
-}
-
-}  // namespace
-
 Result<std::unique_ptr<Session>> Session::open(std::unique_ptr<Blueprint> blueprint,
                                                const LoadProgress& progress) {
   RT_RETURN_IF_ERROR(admit(*blueprint));
@@ -29,7 +19,7 @@ Result<std::unique_ptr<Session>> Session::open(std::unique_ptr<Blueprint> bluepr
   const Blueprint& b = *session->blueprint_;
   const OptionList options(b.options.device_options);
   RT_TRY(session->device_, OpenDevice::open(*b.device.c, b.desc, options.view(), b.device.host,
-                                            refusal_text, b.limit_bytes));
+                                            take_fail_text, b.limit_bytes));
   RT_RETURN_IF_ERROR(session->allocate());
   RT_TRY(session->weights_, WeightStore::load(*session->device_, b, progress));
   RT_RETURN_IF_ERROR(session->create_nodes());

@@ -1,6 +1,7 @@
 // Statements to nodes. One Instance is one scope of names: the file's `graph`, or a copy of a
 // block.
 #include "core/graph/expand.h"
+#include "core/base/json.h"
 
 #include <algorithm>
 #include <set>

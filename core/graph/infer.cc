@@ -18,11 +18,7 @@ rt_status record_refusal(const rt_host*, rt_status code, const char* message) {
 }
 
 void pass_log(const rt_host*, rt_log_level level, const char* message) {
-  const auto to = level == RT_LOG_ERROR  ? spdlog::level::err
-                  : level == RT_LOG_WARN ? spdlog::level::warn
-                  : level == RT_LOG_INFO ? spdlog::level::info
-                                         : spdlog::level::debug;
-  spdlog::log(to, "{}", message);
+  log(level, message);
 }
 
 const void* no_extension(const rt_host*, const char*) {
@@ -105,7 +101,12 @@ Result<std::vector<TensorType>> infer_outputs(const Graph& graph, const GraphNod
   std::vector<rt_tensor*> pointers;
   for (rt_tensor& output : outputs) pointers.push_back(&output);
   refusal.clear();
-  const rt_status status = node.schema->infer(&kHost, view.get(), pointers.data());
+  rt_status status = RT_INTERNAL;
+  try {
+    status = node.schema->infer(&kHost, view.get(), pointers.data());
+  } catch (...) {  // nothing may be thrown across the boundary; a stranger's schema might
+    refusal = "the schema of " + quote(node.op) + " threw an exception";
+  }
   if (status != RT_OK) {
     return node_error(node, refusal.empty()
                                 ? "the schema of " + quote(node.op) + " refuses it with status " +

@@ -6,7 +6,9 @@
 #include <set>
 
 #include "core/base/bytes.h"
+#include "core/base/json.h"
 #include "core/base/text.h"
+#include "core/memory/config_json.h"
 
 namespace rt {
 namespace {
@@ -88,7 +90,8 @@ Result<Checkpoint> Checkpoint::open(const std::string& folder_path) {
     RT_TRY(const ModelFolder folder, ModelFolder::open(folder_path));
     Checkpoint checkpoint;
     checkpoint.folder_ = folder.path();
-    RT_TRY(checkpoint.config_, read_model_config(folder));
+    RT_TRY(ModelConfig config, read_model_config(folder));
+    checkpoint.config_ = std::make_shared<const ModelConfig>(std::move(config));
     RT_RETURN_IF_ERROR(checkpoint.read_folder(folder));
     checkpoint.name_guards();
     return checkpoint;
@@ -213,8 +216,12 @@ std::vector<std::string> Checkpoint::names() const {
   return names;
 }
 
+const Json& Checkpoint::config() const {
+  return config_->config;
+}
+
 const Json* Checkpoint::generation_config() const {
-  return config_.generation_config ? &*config_.generation_config : nullptr;
+  return config_->generation_config ? &*config_->generation_config : nullptr;
 }
 
 std::uint64_t Checkpoint::total_bytes() const {

@@ -8,20 +8,21 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "core/base/json.h"
+#include "core/base/json_fwd.h"
 #include "core/base/result.h"
-#include "core/memory/config_json.h"
 #include "core/memory/mapped_file.h"
 #include "core/memory/model_folder.h"
 #include "core/memory/safetensors.h"
 
 namespace rt {
+
+struct ModelConfig;
 
 struct CheckpointTensor {
   std::string name;
@@ -44,8 +45,8 @@ class Checkpoint {
   std::span<const CheckpointTensor> tensors() const { return tensors_; }  // by name
   std::vector<std::string> names() const;
 
-  const Json& config() const { return config_.config; }
-  const Json* generation_config() const;
+  const Json& config() const;
+  const Json* generation_config() const;  // null where the folder has none
 
   const std::string& folder() const { return folder_; }
   std::span<const MappedFile> files() const { return files_; }
@@ -72,7 +73,7 @@ class Checkpoint {
   void name_guards();
 
   std::string folder_;
-  ModelConfig config_;
+  std::shared_ptr<const ModelConfig> config_;
   std::vector<std::string> warnings_;
   std::vector<CheckpointTensor> tensors_;  // by name; the guards of files_ point to the names
   std::vector<MappedFile> files_;

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "core/base/bytes.h"
+#include "core/base/json.h"
 
 namespace rt {
 

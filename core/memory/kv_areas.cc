@@ -73,8 +73,8 @@ Status KvAreas::reserve(const KvGrowth& growth) {
   }
   if (!range.ok()) return std::move(range).error();
   if (tokens < wanted) {
-    spdlog::warn("{}; reserving {} tokens instead of {}, and no more will fit", refusal, tokens,
-                 wanted);
+    log_warning(refusal + "; reserving " + std::to_string(tokens) + " tokens instead of " +
+                std::to_string(wanted) + ", and no more will fit");
     sequence.max_tokens = tokens;
   }
   areas_[growth.slot].range = std::move(range).value();

@@ -17,7 +17,7 @@ KvPages KvPages::make(OpenDevice& device, std::uint64_t page_bytes, std::uint64_
       pages.range_ = std::move(range).value();
       return pages;
     }
-    spdlog::warn("{}; every page is an allocation of its own instead", range.error().message);
+    log_warning(range.error().message + "; every page is an allocation of its own instead");
   }
   pages.buffers_.resize(count);
   return pages;

@@ -26,26 +26,13 @@ rt_status fail(const rt_host*, rt_status code, const char* message) {
   return code == RT_OK ? rt_status{RT_INTERNAL} : code;
 }
 
-spdlog::level::level_enum spdlog_level(rt_log_level level) {
-  switch (level) {
-    case RT_LOG_DEBUG:
-      return spdlog::level::debug;
-    case RT_LOG_INFO:
-      return spdlog::level::info;
-    case RT_LOG_WARN:
-      return spdlog::level::warn;
-    default:
-      return spdlog::level::err;
-  }
-}
-
 void log(const rt_host* host, rt_log_level level, const char* message) {
   if (message == nullptr || in_probe()) return;
   const std::string_view text(message, ::strnlen(message, kFailTextLimitBytes));
   const char* plugin =
       host == nullptr ? "plugin" : reinterpret_cast<const PluginHost*>(host)->plugin().c_str();
   try {
-    spdlog::log(spdlog_level(level), "{}: {}", plugin, text);
+    rt::log(level, std::string(plugin) + ": " + std::string(text));
   } catch (const std::exception&) {
     // A line of log is not worth the process, and nothing may be thrown into a plugin.
   }

@@ -122,7 +122,8 @@ typedef struct rt_attr_spec {
 typedef int32_t rt_log_level;
 enum { RT_LOG_DEBUG = 0, RT_LOG_INFO = 1, RT_LOG_WARN = 2, RT_LOG_ERROR = 3 };
 
-/* What the host offers a plugin. Valid for the life of the process; any thread. */
+/* What the host offers a plugin. Valid for the life of the process; any thread. Keep the pointer,
+ * never a copy: a newer host's struct is longer than the one a plugin was compiled with. */
 typedef struct rt_host rt_host;
 struct rt_host {
   uint32_t struct_size;

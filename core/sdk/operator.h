@@ -9,7 +9,9 @@
  * supports, require [any thread, pure]: told about the device by a description, never asking the
  *   machine, so that plans can be made for other machines. Called many times.
  * pack, create, destroy [preparing thread]: may allocate host memory for `self`.
- * prepare [step thread, outside capture]: host work for one step; fills the node's metadata.
+ * prepare [step thread, outside capture]: host work for one step; fills the node's metadata. Only
+ *   `meta` carries its results to execute: on an asynchronous device the next step's prepare may
+ *   run before this step's execute has, and a replayed execute does not call into the plugin.
  * execute [step thread, maybe while recording]: never allocates, locks, waits or reads device
  *   data; uses only the stream (or pool) it is given. It may be recorded once and replayed.
  *

@@ -3,6 +3,7 @@
 #include <numeric>
 #include <utility>
 
+#include "core/base/json.h"
 #include "core/text/json_object.h"
 
 namespace rt {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/base/json.h"
 #include "core/text/byte_level.h"
 #include "core/text/json_object.h"
 #include "core/text/normalizer.h"

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "core/base/json.h"
 #include "core/base/text.h"
 #include "core/text/bpe_model.h"
 #include "core/text/json_object.h"

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "core/base/json.h"
 #include "core/base/result.h"
 #include "core/text/added_tokens.h"
 #include "core/text/tokenizer.h"

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/base/file.h"
+#include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/text.h"
 #include "core/engine/generate.h"
@@ -40,7 +41,7 @@ class Batch {
     RT_RETURN_IF_ERROR(open_model(model_, settings_, budget));
     sampling_ = sampling_of(settings_);
     if (settings_.integer("sampling.seed") < 0 && sampling_.temperature > 0) {
-      spdlog::info("seed {}", sampling_.seed);
+      log_info("seed " + std::to_string(sampling_.seed));
     }
     const AnswerScope scope;
     while (!interrupted() && (next_ < prompts_.size() || !running_.empty())) {

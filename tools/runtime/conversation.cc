@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "core/base/file.h"
+#include "core/base/json.h"
 #include "core/base/log.h"
 #include "tools/runtime/deployment.h"
 #include "tools/runtime/interrupt.h"
@@ -37,7 +38,7 @@ Result<std::unique_ptr<Conversation>> Conversation::open(Settings& settings) {
   options.system = settings.text("system");
   if (!options.system.empty() && !model.text->chat.system &&
       model.text->chat.no_system == NoSystem::kDrop) {
-    spdlog::warn(
+    log_warning(
         "this model has no system turn and its format leaves the system prompt out; put "
         "it into the first message");
   }
@@ -79,11 +80,11 @@ void Conversation::report(const ChatAnswer& answer) {
   const bool terminal = isatty(STDERR_FILENO) == 1 && !settings_.flag("quiet");
   if (terminal || settings_.flag("stats")) std::fprintf(stderr, "%s\n", stats_.c_str());
   if (answer.finish == Finish::kLength && sequence.ids().size() >= chat_->context_tokens()) {
-    spdlog::warn("the context is full ({} tokens): /undo or /clear, or a larger --ctx-size",
-                 chat_->context_tokens());
+    log_warning("the context is full (" + std::to_string(chat_->context_tokens()) +
+                " tokens): /undo or /clear, or a larger --ctx-size");
   }
   if (answer.finish == Finish::kMemory) {
-    spdlog::warn(
+    log_warning(
         "the answer stops here: the memory limit is reached; /clear, or raise "
         "--memory-limit");
   }

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <random>
 
+#include "core/base/json.h"
 #include "core/base/text.h"
 #include "core/graph/graph.h"
 #include "core/memory/config_json.h"

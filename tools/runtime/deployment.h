@@ -3,7 +3,6 @@
 
 #include <memory>
 
-#include "core/base/json.h"
 #include "core/engine/options.h"
 #include "core/engine/session.h"
 #include "core/plugin/registry.h"

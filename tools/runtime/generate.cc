@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 
+#include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/text.h"
 #include "core/engine/generate.h"
@@ -150,10 +151,10 @@ class Run {
       std::fprintf(stderr, "%s\n",
                    stats_line(model_, sequence, generation.timings(), seed_).c_str());
     } else if (settings_.integer("sampling.seed") < 0 && sequence.sampling.temperature > 0) {
-      spdlog::info("seed {}", seed_);
+      log_info("seed " + std::to_string(seed_));
     }
     if (generation.finish() == Finish::kMemory) {
-      spdlog::warn("the answer stops here: the memory limit is reached");
+      log_warning("the answer stops here: the memory limit is reached");
     }
     return {};
   }

@@ -1,5 +1,6 @@
 // `runtime graph check|expand|dot [FILE]`: what a graph file means, for the checkpoint if there is
 // one, else for the published model's sizes.
+#include "core/base/json.h"
 #include "core/graph/emit.h"
 
 #include "core/base/log.h"
@@ -44,7 +45,7 @@ Result<ExitCode> run_graph(const Arguments& arguments, Settings& settings) {
   RT_TRY(const LoadedModel model, draw_model(settings, Need::kPlan));
   const Blueprint& b = *model.blueprint;
   if (action == "check") {
-    for (const std::string& note : b.notes) spdlog::info("{}", note);
+    for (const std::string& note : b.notes) log_info(note);
     RT_RETURN_IF_ERROR(check(settings, b));
   } else {
     RT_RETURN_IF_ERROR(write_out(action == "expand" ? to_yaml(b.graph) : to_dot(b.graph)));

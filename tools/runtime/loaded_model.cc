@@ -4,6 +4,7 @@
 #include <chrono>
 #include <filesystem>
 
+#include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/text.h"
 #include "core/graph/document.h"
@@ -50,7 +51,7 @@ Status load_model_text(LoadedModel& model) {
 }
 
 void show_notes(const Blueprint& blueprint) {
-  for (const std::string& note : blueprint.notes) spdlog::info("{}", note);
+  for (const std::string& note : blueprint.notes) log_info(note);
 }
 
 // Values that the checkpoint's authors recommend are taken visibly.
@@ -62,7 +63,7 @@ void show_generation_config(const Settings& settings) {
     values +=
         (values.empty() ? "" : ", ") + key.substr(key.rfind('.') + 1) + " " + settings.text(key);
   }
-  if (!values.empty()) spdlog::info("sampling as generation_config.json says: {}", values);
+  if (!values.empty()) log_info("sampling as generation_config.json says: " + values);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "tools/runtime/messages.h"
 
+#include "core/base/json.h"
 #include "core/base/text.h"
 
 namespace rt {

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <string>
 
+#include "core/base/json.h"
+
 namespace rt {
 namespace {
 

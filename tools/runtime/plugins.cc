@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "core/base/json.h"
 #include "core/base/text.h"
 #include "tools/runtime/deployment.h"
 #include "tools/runtime/loaded_model.h"

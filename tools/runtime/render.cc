@@ -1,6 +1,7 @@
 // `runtime render`: messages (JSON on stdin, -p or -f) to the prompt that chat makes of them.
 #include <filesystem>
 
+#include "core/base/json.h"
 #include "core/base/text.h"
 #include "core/engine/model.h"
 #include "core/graph/document.h"

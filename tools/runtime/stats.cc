@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "core/base/bytes.h"
+#include "core/base/json.h"
 
 namespace rt {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "core/base/json.h"
+#include "core/base/json_fwd.h"
 #include "core/engine/generate.h"
 #include "tools/runtime/loaded_model.h"
 

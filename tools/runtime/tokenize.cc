@@ -1,4 +1,5 @@
 // `runtime tokenize`: text to token ids and back. Needs a tokenizer and no weights.
+#include "core/base/json.h"
 #include "core/base/text.h"
 #include "core/memory/model_location.h"
 #include "core/text/tokenizer.h"
