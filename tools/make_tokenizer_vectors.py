@@ -189,7 +189,7 @@ def chat_vectors(golden, tokenizers, gemma):
         text = case["output"]
         if name.startswith("gemma"):
             ids = gemma.encode(text.removeprefix("<bos>"))
-            ids = [gemma.bos_id()] + ids
+            ids = [gemma.piece_to_id("<bos>")] + ids  # the file sets no bos_id of its own
         else:
             ids = tokenizers["phi3"].encode(text, add_special_tokens=False).ids
         out.append({"template": name, "conversation": case["conversation"],

@@ -215,7 +215,7 @@ TEST(Expression, IsBoundedInTextNestingAndLists) {
             std::string::npos);
   EXPECT_NE(evaluate(repeated("-", 70) + "1").find("nested too deeply"), std::string::npos);
   EXPECT_NE(evaluate(repeated("not ", 70) + "tied").find("nested too deeply"), std::string::npos);
-  EXPECT_NE(evaluate(repeated("1 if tied else ", 70) + "1").find("nested"), std::string::npos);
+  EXPECT_NE(evaluate(repeated("1 if tied else ", 66) + "1").find("nested"), std::string::npos);
   EXPECT_NE(evaluate(repeated("[", 70)).find("nested too deeply"), std::string::npos);
   EXPECT_EQ(evaluate("1" + repeated("+1", 499)), "int 500");  // left-leaning: no nesting
   EXPECT_NE(evaluate("1" + repeated("+1", 2000)).find("more than 1000 characters"),
