@@ -5,6 +5,7 @@
 #include "core/base/assert.h"
 #include "core/base/bytes.h"
 #include "core/memory/ledger.h"
+#include "core/sdk/kv_row.hpp"
 #include "core/sdk/sdk.hpp"
 
 namespace rt {
@@ -93,7 +94,7 @@ Result<KvPlan> KvPlan::make(const rt_planner& planner, const rt_host* host, Refu
   plan.options_ = OptionList(complete);
   for (const KvLayer& layer : plan.problem_.layers) {
     const std::uint64_t row =
-        std::uint64_t{layer.kv_heads} * layer.head_width * sdk::dtype_bytes(plan.problem_.dtype);
+        sdk::kv_row_bytes(plan.problem_.dtype, layer.kv_heads, layer.head_width);
     plan.c_layers_.push_back({sizeof(rt_plan_layer), layer.index, layer.window, layer.kv_heads,
                               layer.query_heads, layer.head_width, row, row});
   }

@@ -8,7 +8,7 @@
 // Decode moves (bytes(K row) + bytes(V row)) per key and is bound by reading them where heads are
 // not shared (Phi-3), by arithmetic where 8 heads share one (TinyLlama: 4 FLOP per byte and head).
 #include "kernels/cpu/attention.h"
-#include "kernels/cpu/vector_avx2.h"
+#include "kernels/cpu/kv_row_avx2.h"
 
 namespace rt::cpu {
 namespace {
@@ -141,20 +141,12 @@ inline void add_rows(const float* weights, uint32_t rows, Rows v, uint32_t first
   }
 }
 
-// panel f32[kTileKeys, E'] rows [first, last) = the E elements at `bytes` of each row, then zeros.
-template <Element element>
-inline void widen_rows(Rows from, uint32_t first, uint32_t last, uint64_t head_width,
-                       uint64_t width, float* panel) {
+// panel f32[kTileKeys, E'] rows [first, last) = head g of each row, then zeros.
+template <KvElement element>
+inline void widen_rows(const KvRowShape& shape, const unsigned char* const* row, uint32_t g,
+                       uint32_t first, uint32_t last, uint64_t width, float* panel) {
   for (uint32_t i = first; i < last; ++i) {
-    const unsigned char* row = from.row[i] + from.bytes;
-    float* to = panel + i * width;
-    uint64_t e = 0;
-    for (; e + 8 <= head_width; e += 8) {
-      _mm256_storeu_ps(to + e, load<element>(row + e * kBytes<element>));
-    }
-    if (e < head_width) {
-      _mm256_storeu_ps(to + e, load_part<element>(row + e * kBytes<element>, head_width - e));
-    }
+    widen_any_head<element>(shape, row[i], g, panel + i * width);
   }
 }
 
@@ -203,7 +195,7 @@ inline void multiply(float factor, uint64_t width, float* values) {
 }
 
 // One tile against one block.
-template <Element element>
+template <KvElement element>
 struct Meeting {
   const AttentionShape& shape;
   const KeyTile& tile;
@@ -213,11 +205,11 @@ struct Meeting {
   uint32_t rows = block.tokens * group;  // of one kv head
   // The few rows of one token widen K and V as they use them: it costs a shuffle, on a port that
   // the sums leave free. The many rows of a prompt share a panel, where rows of the cache lie
-  // dense.
-  bool direct = block.tokens == 1 && width == shape.head_width;
+  // dense; so do all rows where widening takes more than a shuffle (quantized rows).
+  bool direct = is_dense(element) && block.tokens == 1 && width == shape.head_width;
 
   Rows rows_of(const unsigned char* const* row, uint32_t g) const {
-    return {row, uint64_t{g} * shape.head_width * kBytes<element>};
+    return {row, g * shape.row.head_bytes};
   }
   uint64_t row_index(uint32_t g) const { return uint64_t{g - block.kv_begin} * rows; }
 
@@ -230,27 +222,31 @@ struct Meeting {
 
   // Rows of one head lie whole rows apart, which no hardware prefetcher follows.
   void fetch(Rows from, uint32_t first, uint32_t last) const {
-    const uint64_t bytes = shape.head_width * kBytes<element>;
     for (uint32_t i = first; i < last; ++i) {
-      for (uint64_t at = 0; at < bytes; at += 64) {
+      for (uint64_t at = 0; at < shape.row.head_bytes; at += 64) {
         _mm_prefetch((const char*)from.row[i] + from.bytes + at, _MM_HINT_T0);
       }
+    }
+  }
+
+  void score_direct(const float* q, Rows k, uint32_t first, uint32_t last, float* scores) const {
+    constexpr Element kType = (Element)element;
+    if (rows > 1) return score_rows<kType>(q, rows, width, k, first, last, scores);
+    for (uint32_t i = first; i < last; i += kSub) {
+      score<kType, 1, kSub>(q, width, {k.row + i, k.bytes}, scores + i);
     }
   }
 
   void score_keys(uint32_t g, uint32_t first, uint32_t last, const unsigned char* const* panel) {
     const float* q = block.q + row_index(g) * width;
     float* scores = block.scores + row_index(g) * kTileKeys;
-    if (direct && first % kSub == 0 && last % kSub == 0) {
-      const Rows k = rows_of(tile.k, g);
-      if (rows > 1) return score_rows<element>(q, rows, width, k, first, last, scores);
-      for (uint32_t i = first; i < last; i += kSub) {
-        score<element, 1, kSub>(q, width, {k.row + i, k.bytes}, scores + i);
+    if constexpr (is_dense(element)) {
+      if (direct && first % kSub == 0 && last % kSub == 0) {
+        return score_direct(q, rows_of(tile.k, g), first, last, scores);
       }
-      return;
     }
     fetch(rows_of(tile.k, g), first, last);
-    widen_rows<element>(rows_of(tile.k, g), first, last, shape.head_width, width, block.panel);
+    widen_rows<element>(shape.row, tile.k, g, first, last, width, block.panel);
     fetch(rows_of(tile.v, g), first, last);  // arrives while the scores are computed
     // Four at a time: rows of the panel before and after may hold anything, their scores are
     // unseen.
@@ -261,9 +257,11 @@ struct Meeting {
                 const uint32_t* ends, const unsigned char* const* panel) {
     const float* weights = block.scores + row_index(g) * kTileKeys;
     float* sum = block.sum_v + row_index(g) * width;
-    const Rows v = rows_of(tile.v, g);
-    if (direct) return add_rows<element>(weights, rows, v, first, last, width, sum);
-    widen_rows<element>(v, first, last, shape.head_width, width, block.panel);
+    [[maybe_unused]] const Rows v = rows_of(tile.v, g);
+    if constexpr (is_dense(element)) {
+      if (direct) return add_rows<(Element)element>(weights, rows, v, first, last, width, sum);
+    }
+    widen_rows<element>(shape.row, tile.v, g, first, last, width, block.panel);
     // Tokens that see all of these keys go together, any other on its own.
     for (uint32_t t = 0; t < block.tokens;) {
       uint32_t run = 0;
@@ -294,7 +292,7 @@ struct Meeting {
   }
 };
 
-template <Element element>
+template <KvElement element>
 void attend(const AttentionShape& shape, const KeyTile& tile, const uint32_t* begins,
             const uint32_t* ends, const QueryBlock& block) {
   Meeting<element> meeting = {shape, tile, block};
@@ -344,13 +342,19 @@ void reset_avx2(const AttentionShape& shape, const QueryBlock& block) {
 
 void attend_avx2(const AttentionShape& shape, const KeyTile& tile, const uint32_t* begins,
                  const uint32_t* ends, const QueryBlock& block) {
-  switch (shape.element) {
-    case Element::kF32:
-      return attend<Element::kF32>(shape, tile, begins, ends, block);
-    case Element::kBf16:
-      return attend<Element::kBf16>(shape, tile, begins, ends, block);
-    case Element::kF16:
-      return attend<Element::kF16>(shape, tile, begins, ends, block);
+  switch (shape.row.element) {
+    case KvElement::kF32:
+      return attend<KvElement::kF32>(shape, tile, begins, ends, block);
+    case KvElement::kBf16:
+      return attend<KvElement::kBf16>(shape, tile, begins, ends, block);
+    case KvElement::kF16:
+      return attend<KvElement::kF16>(shape, tile, begins, ends, block);
+    case KvElement::kInt8:
+      return attend<KvElement::kInt8>(shape, tile, begins, ends, block);
+    case KvElement::kQ8_0:
+      return attend<KvElement::kQ8_0>(shape, tile, begins, ends, block);
+    case KvElement::kQ4_0:
+      return attend<KvElement::kQ4_0>(shape, tile, begins, ends, block);
   }
 }
 

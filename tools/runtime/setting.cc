@@ -85,7 +85,7 @@ constexpr Setting kSettings[] = {
      "how the KV cache gets its memory: static, exact, elastic, or a plugin's"},
     {"planner.options", "", kPairs, "", 0, 0, kModel, true, "", "options of the planner"},
     {"kv.dtype", "--kv-dtype,--cache-type-k,--kv-cache-dtype", kText, "auto", 0, 0, kModel, true,
-     "TYPE", "elements of the KV cache (-ctk)", "auto|f32|f16|bf16"},
+     "TYPE", "elements of the KV cache (-ctk)", "auto|f32|f16|bf16|int8|q8_0|q4_0"},
     {"memory_limit", "--memory-limit", kSize, "", 0, 0, kModel, true, "SIZE",
      "most device memory to use; default: what is available"},
     {"step_tokens", "--step-tokens,--ubatch-size", kCount, "512", 1, 65536, kModel, true, "N",
