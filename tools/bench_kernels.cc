@@ -14,6 +14,7 @@
 #include <cstring>
 #include <functional>
 #include <new>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -23,6 +24,7 @@
 namespace {
 
 using rt::cpu::Element;
+using rt::cpu::KvElement;
 using rt::cpu::Matrix;
 
 constexpr std::uint64_t kBytes = std::uint64_t{1} << 30;  // of weights: far beyond any cache
@@ -121,6 +123,29 @@ struct Heads {
 constexpr Heads kHeads[] = {
     {"tinyllama attn", 32, 4, 64}, {"phi3 attn", 32, 32, 96}, {"gemma2 attn", 16, 8, 256}};
 
+// The rows of a KV cache (core/sdk/kv_row.hpp, which a bench of kernels alone does not include).
+struct Rows {
+  rt::cpu::KvRowShape shape;
+  std::uint64_t bytes;
+};
+
+Rows rows_of(const Heads& model, KvElement element) {
+  const bool nibbles = element == KvElement::kQ4_0;
+  const bool by_head = element == KvElement::kInt8;
+  Rows rows = {{element, model.kv_heads, model.width, 0, model.width, 0}, 0};
+  if (rt::cpu::is_dense(element)) {
+    rows.shape.head_bytes = model.width * (element == KvElement::kF32 ? 4 : 2);
+    rows.bytes = model.kv_heads * rows.shape.head_bytes;
+    return rows;
+  }
+  rows.shape.head_bytes = nibbles ? model.width / 2 : model.width;
+  rows.shape.head_scales = by_head ? 1 : model.width / rt::cpu::kKvBlock;
+  rows.shape.scales_offset = model.kv_heads * rows.shape.head_bytes;
+  const std::uint64_t scales = model.kv_heads * rows.shape.head_scales * (by_head ? 4 : 2);
+  rows.bytes = (rows.shape.scales_offset + scales + 63) / 64 * 64;
+  return rows;
+}
+
 struct Bench {
   Bench(int rounds, const char* only)
       : rounds_(rounds), only_(only), weights_(kBytes / 2), x_(512 * 16384) {
@@ -184,11 +209,13 @@ struct Bench {
                 median(probe), 100 * median(quotient));
   }
 
-  // One block of queries against `keys` keys in a plain bf16 cache at p.
-  void attend(const Heads& model, const unsigned char* p, std::uint32_t keys, bool decode) {
+  // One block of queries against `keys` keys in a plain cache at p.
+  void attend(const Heads& model, KvElement element, const unsigned char* p, std::uint32_t keys,
+              bool decode) {
+    const Rows kv = rows_of(model, element);
     const rt::cpu::AttentionShape shape = {model.heads, model.kv_heads, model.width, 0.1f,
-                                           0,           Element::kBf16};
-    const std::uint64_t row_bytes = std::uint64_t{2} * model.kv_heads * model.width;
+                                           0,           kv.shape};
+    const std::uint64_t row_bytes = kv.bytes;
     const std::uint32_t group = model.heads / model.kv_heads;
     const std::uint32_t rows = decode ? model.heads : 64;
     std::vector<float> floats(rows * (2 * model.width + 64) + 64 * model.width + 64);
@@ -221,12 +248,14 @@ struct Bench {
     sink = block.sum_v[0];
   }
 
-  void attention(const Heads& model) {
-    if (std::strstr(model.name, only_) == nullptr) return;
+  void attention(const Heads& model, KvElement element, const char* type) {
+    const std::string name = std::string(model.name) + " " + type;
+    if (std::strstr(name.c_str(), only_) == nullptr) return;
+    const std::uint64_t row = rows_of(model, element).bytes;
     constexpr std::uint64_t kDecodeBytes = std::uint64_t{64} << 20;
     constexpr std::uint32_t kKeys = 2048;
     const auto* cache = reinterpret_cast<const unsigned char*>(weights_.data());
-    const std::uint64_t layer = std::uint64_t{4} * kKeys * model.kv_heads * model.width;
+    const std::uint64_t layer = 2 * kKeys * row;
     std::vector<double> kernel, read, share, prefill, peak;
     for (int i = 0; i < rounds_; ++i) {
       const unsigned char* p = cache + static_cast<std::uint64_t>(i % 8) * kDecodeBytes;
@@ -236,21 +265,24 @@ struct Bench {
       read.push_back(static_cast<double>(kDecodeBytes) / time / 1e9);
       const std::uint64_t layers = kDecodeBytes / layer;
       time = split(1, 1, [&](std::uint64_t, std::uint64_t) {
-        for (std::uint64_t l = 0; l < layers; ++l) attend(model, p + l * layer, kKeys, true);
+        for (std::uint64_t l = 0; l < layers; ++l)
+          attend(model, element, p + l * layer, kKeys, true);
       });
       kernel.push_back(static_cast<double>(layers * layer) / time / 1e9);
       share.push_back(kernel.back() / read.back());
       time = split(1, 1, [](std::uint64_t, std::uint64_t) { multiply_add(); });
       const double flops = static_cast<double>(kFmaRounds) * 12 * 16 / time;
       time = split(1, 1, [&](std::uint64_t, std::uint64_t) {
-        for (int j = 0; j < 8; ++j) attend(model, p, kKeys, false);
+        for (int j = 0; j < 8; ++j) attend(model, element, p, kKeys, false);
       });
       prefill.push_back(8.0 * 4 * 64 * kKeys * model.width / time / 1e9);
       peak.push_back(prefill.back() * 1e9 / flops);
     }
-    std::printf("%-16s decode at %u threads 1: %6.1f GB/s, read %6.1f GB/s, %4.0f %%\n", model.name,
-                kKeys, median(kernel), median(read), 100 * median(share));
-    std::printf("%-16s prefill     threads 1: %6.1f Gflop/s, %4.0f %% of FMA\n", model.name,
+    std::printf(
+        "%-20s decode at %u threads 1: %6.1f GB/s, read %6.1f GB/s, %4.0f %%, %6.1f Mkey/s\n",
+        name.c_str(), kKeys, median(kernel), median(read), 100 * median(share),
+        1e3 * median(kernel) / static_cast<double>(2 * row));
+    std::printf("%-20s prefill     threads 1: %6.1f Gflop/s, %4.0f %% of FMA\n", name.c_str(),
                 median(prefill), 100 * median(peak));
   }
 
@@ -273,7 +305,14 @@ int main(int argc, char** argv) {
     for (const Shape& shape : kShapes) bench.decode(shape, threads, 1);
   }
   for (const std::uint64_t tokens : {2, 3, 4, 8, 16}) bench.decode(kShapes[1], 1, tokens);
-  for (const Heads& model : kHeads) bench.attention(model);
+  for (const Heads& model : kHeads) {
+    bench.attention(model, KvElement::kF32, "f32");
+    bench.attention(model, KvElement::kBf16, "bf16");
+    bench.attention(model, KvElement::kF16, "f16");
+    bench.attention(model, KvElement::kInt8, "int8");
+    bench.attention(model, KvElement::kQ8_0, "q8_0");
+    bench.attention(model, KvElement::kQ4_0, "q4_0");
+  }
   for (const unsigned threads : {1u, 2u}) {
     for (const std::uint64_t tokens : {64, 512}) {
       for (const Shape& shape : kShapes) bench.prefill(shape, threads, tokens);

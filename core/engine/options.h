@@ -34,7 +34,9 @@ struct EngineOptions {
 
   std::string planner = "elastic";
   std::vector<Option> planner_options;
-  rt_dtype kv_dtype = 0;  // 0: the weights' type if it has 16 bits, else f32
+  // 0: the weights' type if it has 16 bits, else f32. `exact` does not touch it: it is about
+  // products, and these read the cache's values in f32 whatever they are stored as.
+  rt_dtype kv_dtype = 0;
 
   std::uint64_t context_tokens = 0;  // N; 0: the model's
   std::uint64_t prompt_tokens = 0;   // declared budget, 0: unknown

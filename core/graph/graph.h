@@ -52,6 +52,9 @@ std::uint32_t dtype_bytes(rt_dtype dtype);
 // RT_BF16 for "bfloat16" and "bf16", and so on; 0 for a name we do not know.
 rt_dtype parse_dtype(std::string_view name);
 
+// The same for the types of KV caches: f32, bf16, f16, int8, q8_0, q4_0.
+rt_dtype parse_kv_dtype(std::string_view name);
+
 // Elements of a type without T or R.
 std::uint64_t element_count(const TensorType& type);
 

@@ -3,6 +3,7 @@
 
 #include "core/base/assert.h"
 #include "core/graph/graph.h"
+#include "core/sdk/sdk.hpp"
 
 namespace rt {
 namespace {
@@ -20,6 +21,9 @@ constexpr DtypeRow kDtypes[] = {
     {RT_I8, 1, "i8", "int8"},      {RT_U8, 1, "u8", "uint8"},
 };
 
+// Laid out by row and not by element, so they are no types of tensors.
+constexpr rt_dtype kKvOnly[] = {RT_KV_INT8, RT_KV_Q8_0, RT_KV_Q4_0};
+
 const DtypeRow* find_row(rt_dtype dtype) {
   const auto* row = std::find_if(std::begin(kDtypes), std::end(kDtypes),
                                  [&](const DtypeRow& r) { return r.dtype == dtype; });
@@ -30,7 +34,9 @@ const DtypeRow* find_row(rt_dtype dtype) {
 
 std::string dtype_name(rt_dtype dtype) {
   const DtypeRow* row = find_row(dtype);
-  return row != nullptr ? row->name : "dtype " + std::to_string(dtype);
+  if (row != nullptr) return row->name;
+  const bool cached = std::find(std::begin(kKvOnly), std::end(kKvOnly), dtype) != std::end(kKvOnly);
+  return cached ? sdk::dtype_name(dtype) : "dtype " + std::to_string(dtype);
 }
 
 std::uint32_t dtype_bytes(rt_dtype dtype) {
@@ -43,6 +49,14 @@ rt_dtype parse_dtype(std::string_view name) {
     if (name == row.name || name == row.long_name) return row.dtype;
   }
   return 0;
+}
+
+rt_dtype parse_kv_dtype(std::string_view name) {
+  for (const rt_dtype dtype : kKvOnly) {
+    if (name == sdk::dtype_name(dtype)) return dtype;
+  }
+  const rt_dtype dtype = parse_dtype(name);
+  return dtype == RT_F32 || dtype == RT_BF16 || dtype == RT_F16 ? dtype : 0;
 }
 
 std::string describe(const TensorType& type) {

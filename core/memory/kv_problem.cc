@@ -1,14 +1,13 @@
 #include "core/memory/kv_problem.h"
 
-#include "core/sdk/sdk.hpp"
+#include "core/sdk/kv_row.hpp"
 
 namespace rt {
 
 KvQuestion::KvQuestion(KvProblem problem, const std::vector<Option>& options)
     : problem_(std::move(problem)), options_(options) {
   for (const KvLayer& layer : problem_.layers) {
-    const std::uint64_t row =
-        std::uint64_t{layer.kv_heads} * layer.head_width * sdk::dtype_bytes(problem_.dtype);
+    const std::uint64_t row = sdk::kv_row_bytes(problem_.dtype, layer.kv_heads, layer.head_width);
     layers_.push_back({sizeof(rt_plan_layer), layer.index, layer.window, layer.kv_heads,
                        layer.query_heads, layer.head_width, row, row});
   }

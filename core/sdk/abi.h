@@ -58,7 +58,11 @@ enum {
   RT_I32 = 5,
   RT_I64 = 6,
   RT_I8 = 7,
-  RT_U8 = 8
+  RT_U8 = 8,
+  /* Of KV caches only: integer codes with scales, laid out by row (kv_row.hpp), not by element. */
+  RT_KV_INT8 = 9,
+  RT_KV_Q8_0 = 10,
+  RT_KV_Q4_0 = 11
 };
 #define RT_DTYPE_BIT(dtype) (1u << (dtype))
 

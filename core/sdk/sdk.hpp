@@ -286,7 +286,8 @@ constexpr rt_attr_spec floats_attr(const char* name, const char* doc) {
   return {sizeof(rt_attr_spec), RT_ATTR_FLOATS, name, 0, 0, 0, 0, nullptr, 0, 0, nullptr, doc};
 }
 
-// Bytes of one element. 0 for an unknown type.
+// Bytes of one element. 0 for an unknown type and for the quantized types of KV caches, which have
+// bytes per row (kv_row.hpp).
 constexpr std::uint64_t dtype_bytes(rt_dtype dtype) {
   switch (dtype) {
     case RT_F64:
@@ -324,6 +325,12 @@ constexpr const char* dtype_name(rt_dtype dtype) {
       return "i8";
     case RT_U8:
       return "u8";
+    case RT_KV_INT8:
+      return "int8";
+    case RT_KV_Q8_0:
+      return "q8_0";
+    case RT_KV_Q4_0:
+      return "q4_0";
     default:
       return "unknown";
   }

@@ -61,7 +61,8 @@ typedef struct rt_step {
  *             = base + (i mod ring_stripes) * stripe_bytes    RT_KV_RING
  *             = table[i]                              RT_KV_TABLE
  *
- * A row is [G, E]: all kv heads of one token side by side, so kernels walk whole rows. */
+ * A row is [G, E]: all kv heads of one token side by side, so kernels walk whole rows. A row of a
+ * quantized type holds its codes first and its scales at its end; kv_row.hpp has the formats. */
 typedef uint32_t rt_kv_form;
 enum { RT_KV_AFFINE = 0, RT_KV_RING = 1, RT_KV_TABLE = 2 };
 #define RT_KV_FORM_BIT(form) (1u << (form))

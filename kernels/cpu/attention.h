@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-#include "kernels/cpu/number.h"
+#include "kernels/cpu/kv_row.h"
 
 namespace rt::cpu {
 
@@ -19,8 +19,8 @@ struct AttentionShape {
   uint32_t kv_heads;    // G
   uint32_t head_width;  // E
   float scale;
-  float softcap;    // 0: off
-  Element element;  // of K and V
+  float softcap;   // 0: off
+  KvRowShape row;  // of K and V
 };
 
 // Rows of tokens [first, last) of one tile, counted from the tile's begin; others are not set.

@@ -1,160 +1,30 @@
-// Attention with AVX2: scores of 3 query rows x 4 keys at a time, then softmax, then the weighted
-// sum of V rows in tiles of 3 query rows x 32 columns.
+// Attention with AVX2: scores of 3 query rows x 4 keys at a time, then softmax,
+// then the weighted sum of V rows in tiles of 3 query rows x 32 columns.
 //
-// Rows of K and V are widened to f32 in a panel that all query rows of a kv head use, or, where a
-// kv head has one query row, straight from the cache. Every product and sum has the same order
-// either way: a score sums its E' columns in 8 lanes, a column of the output its keys in order.
+// Rows of K and V are widened to f32 in a panel that all query rows of a kv
+// head use, or, for one token, straight from the cache. int8's scales, one per
+// head, multiply scores and weights instead of elements; those of q8_0 and q4_0
+// multiply elements, 32 at a time. Every product and sum has the same order
+// either way: a score sums its E' columns in 8 lanes, a column of the output
+// its keys in order.
 //
-// Decode moves (bytes(K row) + bytes(V row)) per key and is bound by reading them where heads are
-// not shared (Phi-3), by arithmetic where 8 heads share one (TinyLlama: 4 FLOP per byte and head).
+// Decode moves (bytes(K row) + bytes(V row)) per key and is bound by reading
+// them where heads are not shared (Phi-3), by arithmetic where 8 heads share
+// one (TinyLlama: 4 FLOP per byte and head).
 #include "kernels/cpu/attention.h"
-#include "kernels/cpu/vector_avx2.h"
+#include "kernels/cpu/attention_rows_avx2.h"
 
 namespace rt::cpu {
 namespace {
 
 constexpr uint32_t kSub = 8;  // keys scored at once for a single row: 8 chains of FMA
 
-// The rows of `count` keys, `bytes` into each.
-struct Rows {
-  const unsigned char* const* row;
-  uint64_t bytes;
-};
-
-// scores[m * kTileKeys + c] = q[m] . key[c]; q f32[M, width], width a multiple of 8.
-template <Element element, int M, int keys>
-inline void score(const float* q, uint64_t width, Rows k, float* scores) {
-  __m256 sums[M][keys];
-  const unsigned char* from[keys];
-  RT_UNROLL
-  for (int c = 0; c < keys; ++c) {
-    from[c] = k.row[c] + k.bytes;
-    RT_UNROLL
-    for (int m = 0; m < M; ++m) sums[m][c] = _mm256_setzero_ps();
-  }
-  for (uint64_t e = 0; e < width; e += 8) {
-    __m256 queries[M];
-    RT_UNROLL
-    for (int m = 0; m < M; ++m) queries[m] = _mm256_loadu_ps(q + m * width + e);
-    RT_UNROLL
-    for (int c = 0; c < keys; ++c) {
-      const __m256 key = load<element>(from[c] + e * kBytes<element>);
-      RT_UNROLL
-      for (int m = 0; m < M; ++m) sums[m][c] = _mm256_fmadd_ps(queries[m], key, sums[m][c]);
-    }
-  }
-  RT_UNROLL
-  for (int m = 0; m < M; ++m) {
-    RT_UNROLL
-    for (int c = 0; c < keys; c += 4) {
-      _mm_storeu_ps(scores + m * kTileKeys + c,
-                    sum_lanes(sums[m][c], sums[m][c + 1], sums[m][c + 2], sums[m][c + 3]));
-    }
-  }
-}
-
-// sum[m][0, 8 columns) += weights[m][i] * row i, for keys i in [first, last) in order.
-template <Element element, int M, int columns>
-inline void add_values(const float* weights, Rows v, uint32_t first, uint32_t last, uint64_t width,
-                       float* sum) {
-  __m256 sums[M][columns];
-  RT_UNROLL
-  for (int m = 0; m < M; ++m) {
-    RT_UNROLL
-    for (int c = 0; c < columns; ++c) sums[m][c] = _mm256_loadu_ps(sum + m * width + 8 * c);
-  }
+// panel f32[kTileKeys, E'] rows [first, last) = head g of each row, then zeros.
+template <KvElement element>
+inline void widen_rows(const KvRowShape& shape, const unsigned char* const* row, uint32_t g,
+                       uint32_t first, uint32_t last, uint64_t width, float* panel) {
   for (uint32_t i = first; i < last; ++i) {
-    const unsigned char* from = v.row[i] + v.bytes;
-    __m256 weight[M];
-    RT_UNROLL
-    for (int m = 0; m < M; ++m) weight[m] = _mm256_broadcast_ss(weights + m * kTileKeys + i);
-    RT_UNROLL
-    for (int c = 0; c < columns; ++c) {
-      const __m256 value = load<element>(from + 8 * c * kBytes<element>);
-      RT_UNROLL
-      for (int m = 0; m < M; ++m) sums[m][c] = _mm256_fmadd_ps(weight[m], value, sums[m][c]);
-    }
-  }
-  RT_UNROLL
-  for (int m = 0; m < M; ++m) {
-    RT_UNROLL
-    for (int c = 0; c < columns; ++c) _mm256_storeu_ps(sum + m * width + 8 * c, sums[m][c]);
-  }
-}
-
-// The same over all columns: `wide` vectors at a time, then what is left.
-template <Element element, int M, int wide>
-inline void add_value_rows(const float* weights, Rows v, uint32_t first, uint32_t last,
-                           uint64_t width, float* sum) {
-  uint64_t e = 0;
-  for (; e + 8 * wide <= width; e += 8 * wide, v.bytes += 8 * wide * kBytes<element>) {
-    add_values<element, M, wide>(weights, v, first, last, width, sum + e);
-  }
-  if constexpr (wide > 4) {
-    if (e + 32 <= width) {
-      add_values<element, M, 4>(weights, v, first, last, width, sum + e);
-      e += 32;
-      v.bytes += 32 * kBytes<element>;
-    }
-  }
-  if (e + 16 <= width) {
-    add_values<element, M, 2>(weights, v, first, last, width, sum + e);
-    e += 16;
-    v.bytes += 16 * kBytes<element>;
-  }
-  if (e + 8 <= width) add_values<element, M, 1>(weights, v, first, last, width, sum + e);
-}
-
-// Rows are taken by threes, a rest of 1, 2 or 4 as 1, 2 or 2 + 2: one row alone has too few sums
-// under way to fill the 4 cycles of an FMA.
-inline uint32_t rows_at_once(uint32_t left) {
-  return left >= 3 && left != 4 ? 3 : left >= 2 ? 2 : 1;
-}
-
-// Keys [first, last) of the tile against `rows` query rows.
-template <Element element>
-inline void score_rows(const float* q, uint32_t rows, uint64_t width, Rows k, uint32_t first,
-                       uint32_t last, float* scores) {
-  for (uint32_t i = first; i < last; i += 4) {
-    const Rows quad = {k.row + i, k.bytes};
-    for (uint32_t r = 0, step; r < rows; r += step) {
-      const float* from = q + r * width;
-      float* to = scores + r * kTileKeys + i;
-      step = rows_at_once(rows - r);
-      if (step == 3) score<element, 3, 4>(from, width, quad, to);
-      if (step == 2) score<element, 2, 4>(from, width, quad, to);
-      if (step == 1) score<element, 1, 4>(from, width, quad, to);
-    }
-  }
-}
-
-template <Element element>
-inline void add_rows(const float* weights, uint32_t rows, Rows v, uint32_t first, uint32_t last,
-                     uint64_t width, float* sum) {
-  for (uint32_t r = 0, step; r < rows; r += step) {
-    const float* from = weights + r * kTileKeys;
-    float* to = sum + r * width;
-    step = rows_at_once(rows - r);
-    if (step == 3) add_value_rows<element, 3, 4>(from, v, first, last, width, to);
-    if (step == 2) add_value_rows<element, 2, 4>(from, v, first, last, width, to);
-    if (step == 1) add_value_rows<element, 1, 8>(from, v, first, last, width, to);
-  }
-}
-
-// panel f32[kTileKeys, E'] rows [first, last) = the E elements at `bytes` of each row, then zeros.
-template <Element element>
-inline void widen_rows(Rows from, uint32_t first, uint32_t last, uint64_t head_width,
-                       uint64_t width, float* panel) {
-  for (uint32_t i = first; i < last; ++i) {
-    const unsigned char* row = from.row[i] + from.bytes;
-    float* to = panel + i * width;
-    uint64_t e = 0;
-    for (; e + 8 <= head_width; e += 8) {
-      _mm256_storeu_ps(to + e, load<element>(row + e * kBytes<element>));
-    }
-    if (e < head_width) {
-      _mm256_storeu_ps(to + e, load_part<element>(row + e * kBytes<element>, head_width - e));
-    }
+    widen_head<element>(shape, row[i], g, panel + i * width);
   }
 }
 
@@ -167,16 +37,20 @@ inline __m256 seen_lanes(uint32_t i, uint32_t begin, uint32_t end) {
                        _mm256_cmpgt_epi32(_mm256_set1_epi32((int)end), key)));
 }
 
-// One row's scores of keys [begin, end) become weights; those beside them, up to a multiple of 8,
-// become 0. Returns by how much the sums so far fade.
-inline float soften(const AttentionShape& shape, uint32_t begin, uint32_t end, float* scores,
+// One row's scores of keys [begin, end) become weights; those beside them, up
+// to a multiple of 8, become 0. Returns by how much the sums so far fade.
+template <KvElement element>
+inline float soften(const AttentionShape& shape, uint32_t begin, uint32_t end,
+                    const float* k_scales, const float* v_scales, float* scores,
                     SoftmaxState* state) {
   const __m256 scale = _mm256_set1_ps(shape.scale);
   const __m256 cap = _mm256_set1_ps(shape.softcap);
   const __m256 never = _mm256_set1_ps(-__builtin_inff());
   __m256 largest = never;
   for (uint32_t i = begin / 8 * 8; i < end; i += 8) {
-    __m256 s = _mm256_mul_ps(_mm256_loadu_ps(scores + i), scale);
+    __m256 s = _mm256_loadu_ps(scores + i);
+    if constexpr (element == KvElement::kInt8) s = _mm256_mul_ps(s, _mm256_loadu_ps(k_scales + i));
+    s = _mm256_mul_ps(s, scale);
     if (shape.softcap > 0) s = _mm256_mul_ps(cap, tanh8(_mm256_div_ps(s, cap)));
     if (i < begin || i + 8 > end) s = _mm256_blendv_ps(never, s, seen_lanes(i, begin, end));
     _mm256_storeu_ps(scores + i, s);
@@ -186,9 +60,12 @@ inline float soften(const AttentionShape& shape, uint32_t begin, uint32_t end, f
   const __m256 shift = _mm256_set1_ps(now);
   __m256 sum = _mm256_setzero_ps();
   for (uint32_t i = begin / 8 * 8; i < end; i += 8) {
-    const __m256 weight = exp8(_mm256_sub_ps(_mm256_loadu_ps(scores + i), shift));
-    _mm256_storeu_ps(scores + i, weight);
+    __m256 weight = exp8(_mm256_sub_ps(_mm256_loadu_ps(scores + i), shift));
     sum = _mm256_add_ps(sum, weight);
+    if constexpr (element == KvElement::kInt8) {
+      weight = _mm256_mul_ps(weight, _mm256_loadu_ps(v_scales + i));
+    }
+    _mm256_storeu_ps(scores + i, weight);
   }
   const float fade = _mm256_cvtss_f32(exp8(_mm256_set1_ps(state->largest - now)));
   *state = {now, state->sum * fade + sum_lanes(sum)};
@@ -203,7 +80,7 @@ inline void multiply(float factor, uint64_t width, float* values) {
 }
 
 // One tile against one block.
-template <Element element>
+template <KvElement element>
 struct Meeting {
   const AttentionShape& shape;
   const KeyTile& tile;
@@ -211,30 +88,40 @@ struct Meeting {
   uint64_t width = padded_width(shape.head_width);
   uint32_t group = shape.heads / shape.kv_heads;
   uint32_t rows = block.tokens * group;  // of one kv head
-  // The few rows of one token widen K and V as they use them: it costs a shuffle, on a port that
-  // the sums leave free. The many rows of a prompt share a panel, where rows of the cache lie
-  // dense.
+  // The few rows of one token widen K and V as they use them: it costs a
+  // shuffle, on a port that the sums leave free. The many rows of a prompt
+  // share a panel, where rows of the cache lie dense.
   bool direct = block.tokens == 1 && width == shape.head_width;
 
   Rows rows_of(const unsigned char* const* row, uint32_t g) const {
-    return {row, uint64_t{g} * shape.head_width * kBytes<element>};
+    return {row, g * shape.row.head_bytes,
+            shape.row.scales_offset + uint64_t{g} * shape.row.head_scales * 2};
   }
   uint64_t row_index(uint32_t g) const { return uint64_t{g - block.kv_begin} * rows; }
 
-  // Addresses of the panel's rows, so that panel and cache are read by the same code.
+  // Addresses of the panel's rows, so that panel and cache are read by the same
+  // code.
   void find_panel(const unsigned char** row) const {
     for (uint32_t i = 0; i < kTileKeys; ++i) {
       row[i] = (const unsigned char*)(block.panel + i * width);
     }
   }
 
-  // Rows of one head lie whole rows apart, which no hardware prefetcher follows.
+  // Rows of one head lie whole rows apart, which no hardware prefetcher
+  // follows.
   void fetch(Rows from, uint32_t first, uint32_t last) const {
-    const uint64_t bytes = shape.head_width * kBytes<element>;
     for (uint32_t i = first; i < last; ++i) {
-      for (uint64_t at = 0; at < bytes; at += 64) {
+      for (uint64_t at = 0; at < shape.row.head_bytes; at += 64) {
         _mm_prefetch((const char*)from.row[i] + from.bytes + at, _MM_HINT_T0);
       }
+    }
+  }
+
+  void score_direct(const float* q, Rows k, uint32_t first, uint32_t last, float* scores) const {
+    if (rows > 1) return score_rows<element>(q, rows, width, k, first, last, scores);
+    constexpr int kKeys = has_blocks(element) ? 4 : kSub;  // scales take registers too
+    for (uint32_t i = first; i < last; i += kKeys) {
+      score<element, 1, kKeys>(q, width, {k.row + i, k.bytes, k.scales}, scores + i);
     }
   }
 
@@ -242,19 +129,15 @@ struct Meeting {
     const float* q = block.q + row_index(g) * width;
     float* scores = block.scores + row_index(g) * kTileKeys;
     if (direct && first % kSub == 0 && last % kSub == 0) {
-      const Rows k = rows_of(tile.k, g);
-      if (rows > 1) return score_rows<element>(q, rows, width, k, first, last, scores);
-      for (uint32_t i = first; i < last; i += kSub) {
-        score<element, 1, kSub>(q, width, {k.row + i, k.bytes}, scores + i);
-      }
-      return;
+      return score_direct(q, rows_of(tile.k, g), first, last, scores);
     }
     fetch(rows_of(tile.k, g), first, last);
-    widen_rows<element>(rows_of(tile.k, g), first, last, shape.head_width, width, block.panel);
-    fetch(rows_of(tile.v, g), first, last);  // arrives while the scores are computed
-    // Four at a time: rows of the panel before and after may hold anything, their scores are
-    // unseen.
-    score_rows<Element::kF32>(q, rows, width, {panel, 0}, first / 4 * 4, last, scores);
+    widen_rows<element>(shape.row, tile.k, g, first, last, width, block.panel);
+    fetch(rows_of(tile.v, g), first,
+          last);  // arrives while the scores are computed
+    // Four at a time: rows of the panel before and after may hold anything,
+    // their scores are unseen.
+    score_rows<KvElement::kF32>(q, rows, width, {panel, 0, 0}, first / 4 * 4, last, scores);
   }
 
   void add_keys(uint32_t g, uint32_t first, uint32_t last, const uint32_t* begins,
@@ -263,7 +146,7 @@ struct Meeting {
     float* sum = block.sum_v + row_index(g) * width;
     const Rows v = rows_of(tile.v, g);
     if (direct) return add_rows<element>(weights, rows, v, first, last, width, sum);
-    widen_rows<element>(v, first, last, shape.head_width, width, block.panel);
+    widen_rows<element>(shape.row, tile.v, g, first, last, width, block.panel);
     // Tokens that see all of these keys go together, any other on its own.
     for (uint32_t t = 0; t < block.tokens;) {
       uint32_t run = 0;
@@ -272,29 +155,43 @@ struct Meeting {
       const uint32_t to = run > 0 ? last : ends[t] < last ? ends[t] : last;
       if (run == 0) run = 1;
       if (from < to) {
-        add_rows<Element::kF32>(weights + uint64_t{t} * group * kTileKeys, run * group, {panel, 0},
-                                from, to, width, sum + uint64_t{t} * group * width);
+        add_rows<KvElement::kF32>(weights + uint64_t{t} * group * kTileKeys, run * group,
+                                  {panel, 0, 0}, from, to, width,
+                                  sum + uint64_t{t} * group * width);
       }
       t += run;
     }
   }
 
+  // int8's scales of head g: of K they multiply scores, of V weights.
+  void find_scales(const unsigned char* const* row, uint32_t g, float* scales) const {
+    for (uint32_t i = tile.first; i < tile.last; ++i) {
+      memcpy(scales + i, row[i] + shape.row.scales_offset + uint64_t{g} * 4, 4);
+    }
+  }
+
   void soften_rows(const uint32_t* begins, const uint32_t* ends) {
+    alignas(32) float k_scales[kTileKeys] = {};
+    alignas(32) float v_scales[kTileKeys] = {};
     for (uint32_t g = block.kv_begin; g < block.kv_end; ++g) {
+      if constexpr (element == KvElement::kInt8) {
+        find_scales(tile.k, g, k_scales);
+        find_scales(tile.v, g, v_scales);
+      }
       for (uint32_t r = 0; r < rows; ++r) {
         const uint64_t at = row_index(g) + r;
         const uint32_t begin = begins[r / group];
         const uint32_t end = ends[r / group];
         if (begin >= end) continue;
-        const float fade =
-            soften(shape, begin, end, block.scores + at * kTileKeys, &block.states[at]);
+        const float fade = soften<element>(shape, begin, end, k_scales, v_scales,
+                                           block.scores + at * kTileKeys, &block.states[at]);
         if (fade != 1.0f) multiply(fade, width, block.sum_v + at * width);
       }
     }
   }
 };
 
-template <Element element>
+template <KvElement element>
 void attend(const AttentionShape& shape, const KeyTile& tile, const uint32_t* begins,
             const uint32_t* ends, const QueryBlock& block) {
   Meeting<element> meeting = {shape, tile, block};
@@ -344,13 +241,19 @@ void reset_avx2(const AttentionShape& shape, const QueryBlock& block) {
 
 void attend_avx2(const AttentionShape& shape, const KeyTile& tile, const uint32_t* begins,
                  const uint32_t* ends, const QueryBlock& block) {
-  switch (shape.element) {
-    case Element::kF32:
-      return attend<Element::kF32>(shape, tile, begins, ends, block);
-    case Element::kBf16:
-      return attend<Element::kBf16>(shape, tile, begins, ends, block);
-    case Element::kF16:
-      return attend<Element::kF16>(shape, tile, begins, ends, block);
+  switch (shape.row.element) {
+    case KvElement::kF32:
+      return attend<KvElement::kF32>(shape, tile, begins, ends, block);
+    case KvElement::kBf16:
+      return attend<KvElement::kBf16>(shape, tile, begins, ends, block);
+    case KvElement::kF16:
+      return attend<KvElement::kF16>(shape, tile, begins, ends, block);
+    case KvElement::kInt8:
+      return attend<KvElement::kInt8>(shape, tile, begins, ends, block);
+    case KvElement::kQ8_0:
+      return attend<KvElement::kQ8_0>(shape, tile, begins, ends, block);
+    case KvElement::kQ4_0:
+      return attend<KvElement::kQ4_0>(shape, tile, begins, ends, block);
   }
 }
 

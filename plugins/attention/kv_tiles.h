@@ -5,11 +5,28 @@
 #include <algorithm>
 
 #include "core/sdk/kv.hpp"
+#include "core/sdk/kv_row.hpp"
 #include "kernels/cpu/attention.h"
 
 #include "plugins/cpu_operator.h"
 
 namespace rt::cpu {
+
+static_assert(static_cast<rt_dtype>(KvElement::kInt8) == RT_KV_INT8);
+static_assert(static_cast<rt_dtype>(KvElement::kQ8_0) == RT_KV_Q8_0);
+static_assert(static_cast<rt_dtype>(KvElement::kQ4_0) == RT_KV_Q4_0);
+static_assert(kKvBlock == sdk::kKvBlock);
+
+// The rows of a cache as the kernels see them.
+inline KvRowShape row_shape(rt_dtype dtype, std::uint32_t kv_heads, std::uint32_t head_width) {
+  const sdk::KvRowFormat format = sdk::kv_row_format(dtype, kv_heads, head_width);
+  return {static_cast<KvElement>(dtype),
+          kv_heads,
+          head_width,
+          static_cast<std::uint32_t>(format.head_scales),
+          format.head_bytes,
+          format.scales_offset};
+}
 
 // The attributes of an attention node.
 struct AttentionNode {
@@ -20,7 +37,7 @@ struct AttentionNode {
     shape.head_width = static_cast<std::uint32_t>(node.attrs().integer("head_width"));
     shape.scale = static_cast<float>(node.attrs().real("scale"));
     shape.softcap = static_cast<float>(node.attrs().real("softcap"));
-    shape.element = element_of(node.c().kv_dtype);
+    shape.row = row_shape(node.c().kv_dtype, shape.kv_heads, shape.head_width);
   }
 
   // The first key that a query at `position` sees.
@@ -40,10 +57,10 @@ inline void append_rows(const sdk::Call& call, const AttentionNode& node) {
     for (std::uint64_t t = begin; t < end; ++t) {
       const auto b = static_cast<std::uint32_t>(step.token_sequence[t]);
       const auto position = static_cast<std::uint64_t>(step.positions[t]);
-      narrow(call.in<float>(1) + t * width, width, node.shape.element,
-             sdk::kv_row(call.kv(), step, b, position, sdk::kKeys));
-      narrow(call.in<float>(2) + t * width, width, node.shape.element,
-             sdk::kv_row(call.kv(), step, b, position, sdk::kValues));
+      store_row(node.shape.row, call.in<float>(1) + t * width,
+                sdk::kv_row(call.kv(), step, b, position, sdk::kKeys));
+      store_row(node.shape.row, call.in<float>(2) + t * width,
+                sdk::kv_row(call.kv(), step, b, position, sdk::kValues));
     }
   });
 }

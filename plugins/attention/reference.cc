@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/sdk/kv.hpp"
+#include "core/sdk/kv_row.hpp"
 
 #include "plugins/reference/matrix.h"
 
@@ -22,7 +23,9 @@ struct Attention {
         E(node.attrs().integer("head_width")),
         scale(node.attrs().real("scale")),
         softcap(node.attrs().real("softcap")),
-        window(node.attrs().integer("window")) {}
+        window(node.attrs().integer("window")),
+        format(sdk::kv_row_format(node.c().kv_dtype, static_cast<std::uint64_t>(G),
+                                  static_cast<std::uint64_t>(E))) {}
 
   void execute(const sdk::Call& call) const {
     const rt_step& step = call.step();
@@ -40,10 +43,11 @@ struct Attention {
     for (std::uint32_t t = 0; t < step.tokens; ++t) {
       void* row = sdk::kv_row(call.kv(), step, static_cast<std::uint32_t>(step.token_sequence[t]),
                               static_cast<std::uint64_t>(step.positions[t]), stream);
+      std::vector<float> values;
       for (std::int64_t e = 0; e < rows.width; ++e) {
-        sdk::store_number(row, call.kv().dtype, static_cast<std::uint64_t>(e),
-                          static_cast<float>(rows.at(t, e)));
+        values.push_back(static_cast<float>(rows.at(t, e)));
       }
+      sdk::kv_store_row(format, values.data(), row);
     }
   }
 
@@ -58,7 +62,7 @@ struct Attention {
       const void* row =
           sdk::kv_row(call.kv(), call.step(), b, static_cast<std::uint64_t>(position), stream);
       return static_cast<double>(
-          sdk::load_number(row, call.kv().dtype, static_cast<std::uint64_t>(g * E + e)));
+          sdk::kv_load(format, row, static_cast<std::uint64_t>(g), static_cast<std::uint64_t>(e)));
     };
 
     std::vector<double> weights;  // of keys [first, last]
@@ -88,6 +92,7 @@ struct Attention {
   double scale;
   double softcap;
   std::int64_t window;
+  sdk::KvRowFormat format;
 };
 
 }  // namespace

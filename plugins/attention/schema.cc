@@ -1,9 +1,9 @@
 // Schema of attention: causal, grouped-query, over the KV cache of one layer.
 //
 // The k and v rows of the T new tokens are first written to the cache by the address rule of
-// step.h, converted to the cache's type (round to nearest even), so a token sees itself and its
-// predecessors in the step at the cache's precision. Then the query at position p of a sequence
-// reads keys [max(0, p - window + 1), p] of that sequence, and of no other.
+// step.h, converted to the cache's type (round to nearest even; kv_row.hpp), so a token sees itself
+// and its predecessors in the step at the cache's precision. Then the query at position p of a
+// sequence reads keys [max(0, p - window + 1), p] of that sequence, and of no other.
 #include <iterator>
 
 #include "core/sdk/shape.hpp"
@@ -30,6 +30,9 @@ constexpr rt_attr_spec kSoftcap = sdk::real_attr_or(
 constexpr rt_attr_spec kWindow = sdk::int_attr_or(
     "window", 0, 0, 2147483647, "Keys that a query sees, itself included; 0: all before it.");
 
+constexpr std::uint32_t kCacheTypes = sdk::kValueTypes | RT_DTYPE_BIT(RT_KV_INT8) |
+                                      RT_DTYPE_BIT(RT_KV_Q8_0) | RT_DTYPE_BIT(RT_KV_Q4_0);
+
 constexpr const rt_port* kInputs[] = {&kQ, &kK, &kV};
 constexpr const rt_port* kOutputs[] = {&kOut};
 constexpr const rt_attr_spec* kAttrs[] = {&kHeads, &kKvHeads, &kHeadWidth,
@@ -52,9 +55,10 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
   const rt_dtype kv_dtype = node.c().kv_dtype;
   // 0: shapes are being inferred, the cache's type is chosen later.
   const bool chosen = kv_dtype != 0;
-  if (chosen && (kv_dtype >= 32 || (sdk::kValueTypes & RT_DTYPE_BIT(kv_dtype)) == 0)) {
+  if (chosen && (kv_dtype >= 32 || (kCacheTypes & RT_DTYPE_BIT(kv_dtype)) == 0)) {
     throw sdk::Refusal(
-        std::string("expected a KV cache of f32, bf16 or f16, found ") + sdk::dtype_name(kv_dtype),
+        std::string("expected a KV cache of f32, bf16, f16, int8, q8_0 or q4_0, found ") +
+            sdk::dtype_name(kv_dtype),
         RT_INVALID);
   }
   sdk::describe(*outputs[0], node.c().value_dtype, {RT_DIM_TOKENS, q_width});

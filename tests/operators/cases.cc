@@ -2,14 +2,16 @@
 
 #include <cmath>
 
+#include "core/sdk/sdk.hpp"
+
 namespace rt::test {
 namespace {
 
 constexpr rt_dtype kWeightTypes[] = {RT_F32, RT_BF16, RT_F16};
 
-const char* name_of(rt_dtype dtype) {
-  return dtype == RT_F32 ? "f32" : dtype == RT_BF16 ? "bf16" : "f16";
-}
+constexpr rt_dtype kCacheTypes[] = {RT_F32, RT_BF16, RT_F16, RT_KV_INT8, RT_KV_Q8_0, RT_KV_Q4_0};
+
+using sdk::dtype_name;
 const char* form_name(rt_kv_form form) {
   return form == RT_KV_AFFINE ? "affine" : form == RT_KV_RING ? "ring" : "table";
 }
@@ -88,7 +90,7 @@ std::vector<Problem> embedding() {
   for (const std::int64_t D : {1, 7, 8, 64, 1030}) {
     for (const rt_dtype dtype : kWeightTypes) {
       for (const double scale : {1.0, 55.5}) {
-        Builder b("embedding", text({{"D", D}}) + name_of(dtype) + (scale == 1 ? "" : " scaled"),
+        Builder b("embedding", text({{"D", D}}) + dtype_name(dtype) + (scale == 1 ? "" : " scaled"),
                   step_of(D % 2 == 0 ? 17 : 1, true));
         b.attr("scale", scale).weight(dtype, {13, D});
         for (std::int64_t t = 0; t < b.problem.tokens(); ++t) {
@@ -108,7 +110,7 @@ std::vector<Problem> rms_norm() {
       for (const bool plus_one : {false, true}) {
         for (const std::int64_t T : {1, 3, 17}) {
           Builder b("rms_norm",
-                    text({{"T", T}, {"D", D}}) + name_of(dtype) + (plus_one ? " plus_one" : ""),
+                    text({{"T", T}, {"D", D}}) + dtype_name(dtype) + (plus_one ? " plus_one" : ""),
                     step_of(T, true));
           b.attr("eps", 1e-5).attr("plus_one", plus_one);
           b.rows(T == 3 ? RT_DIM_ROWS : RT_DIM_TOKENS, D).weight(dtype, {D});
@@ -126,7 +128,7 @@ std::vector<Problem> linear() {
   };
   std::vector<Problem> out;
   const auto add = [&](Shape s, rt_dtype dtype, std::int64_t T, std::int64_t symbol) {
-    Builder b("linear", text({{"T", T}, {"K", s.K}, {"N", s.N}}) + name_of(dtype),
+    Builder b("linear", text({{"T", T}, {"K", s.K}, {"N", s.N}}) + dtype_name(dtype),
               step_of(T, true));
     b.rows(symbol, s.K);
     b.weight(dtype, {s.N, s.K}, 1 / std::sqrt(static_cast<double>(s.K)));
@@ -194,7 +196,7 @@ Problem attention(AttentionShape s, KvSpec kv, std::vector<Sequence> sequences) 
   std::string what = text({{"H", s.H}, {"G", s.G}, {"E", s.E}, {"W", s.window}});
   what += text({{"S", static_cast<std::int64_t>(kv.stripe_tokens)}, {"B", std::ssize(sequences)}});
   what += std::string(s.softcap > 0 ? "softcap " : "") + form_name(kv.form) + " ";
-  what += std::string(name_of(kv.dtype)) + " T" + std::to_string(sequences[0].tokens);
+  what += std::string(dtype_name(kv.dtype)) + " T" + std::to_string(sequences[0].tokens);
   Builder b("attention", what, std::move(sequences));
   kv.row_elements = static_cast<std::uint64_t>(s.G * s.E);
   kv.window = s.window;
@@ -218,7 +220,7 @@ std::vector<Problem> attention() {
                                         {.past = 31, .tokens = 9}};
   for (const rt_kv_form form : {RT_KV_AFFINE, RT_KV_RING, RT_KV_TABLE}) {
     for (const std::uint64_t S : {1, 16, 64, 0}) {
-      for (const rt_dtype dtype : kWeightTypes) {
+      for (const rt_dtype dtype : kCacheTypes) {
         for (const std::int64_t window : {0, 5, 16}) {
           if (form == RT_KV_RING && window == 0) continue;  // a ring is for windows
           out.push_back(attention({4, 2, 8, window, 0},
@@ -233,11 +235,14 @@ std::vector<Problem> attention() {
   for (const std::int64_t E : {7, 8, 64, 80, 96, 256}) {
     for (const Heads heads : {Heads{2, 2}, {4, 2}, {8, 1}}) {
       for (const double softcap : {0.0, 2.0}) {
-        const rt_dtype dtype = kWeightTypes[(E + heads.H) / 2 % 3];
-        const KvSpec kv = {.form = RT_KV_AFFINE, .dtype = dtype, .stripe_tokens = 64};
         const AttentionShape shape = {heads.H, heads.G, E, 0, softcap};
-        out.push_back(attention(shape, kv, {{.past = 70, .tokens = 1}}));
-        out.push_back(attention(shape, kv, {{.past = 0, .tokens = 17}, {.past = 3, .tokens = 2}}));
+        for (const rt_dtype dtype : {kCacheTypes[(E + heads.H) / 2 % 3],
+                                     kCacheTypes[3 + (E + heads.G) % 3], rt_dtype{RT_KV_Q4_0}}) {
+          const KvSpec kv = {.form = RT_KV_AFFINE, .dtype = dtype, .stripe_tokens = 64};
+          out.push_back(attention(shape, kv, {{.past = 70, .tokens = 1}}));
+          out.push_back(
+              attention(shape, kv, {{.past = 0, .tokens = 17}, {.past = 3, .tokens = 2}}));
+        }
       }
     }
   }
@@ -262,7 +267,7 @@ std::vector<Problem> mlp() {
       for (const char* activation : {"silu", "gelu_tanh"}) {
         for (const std::int64_t T : {1, 2, 5, 17}) {
           Builder b("mlp",
-                    text({{"T", T}, {"D", s.D}, {"F", s.F}}) + name_of(dtype) + " " + activation,
+                    text({{"T", T}, {"D", s.D}, {"F", s.F}}) + dtype_name(dtype) + " " + activation,
                     step_of(T, true));
           const double scale = 1 / std::sqrt(static_cast<double>(s.D));
           b.attr("activation", std::string(activation)).rows(RT_DIM_TOKENS, s.D);

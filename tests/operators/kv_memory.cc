@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/sdk/number.hpp"
+#include "core/sdk/kv_row.hpp"
 
 namespace rt::test {
 namespace {
@@ -17,6 +17,15 @@ std::uint64_t divide_up(std::uint64_t a, std::uint64_t b) {
   return (a + b - 1) / b;
 }
 
+sdk::KvRowFormat row_format(const Problem& problem) {
+  std::uint64_t kv_heads = 1;
+  for (const Attr& attr : problem.attrs) {
+    const auto* count = std::get_if<std::int64_t>(&attr.value);
+    if (attr.name == "kv_heads" && count != nullptr) kv_heads = static_cast<std::uint64_t>(*count);
+  }
+  return sdk::kv_row_format(problem.kv->dtype, kv_heads, problem.kv->row_elements / kv_heads);
+}
+
 }  // namespace
 
 KvMemory::KvMemory(const Problem& problem) {
@@ -28,7 +37,7 @@ KvMemory::KvMemory(const Problem& problem) {
     step = std::max(step, static_cast<std::uint64_t>(sequence.tokens));
   }
   const std::uint64_t S = spec.stripe_tokens == 0 ? capacity : spec.stripe_tokens;
-  const std::uint64_t row = spec.row_elements * (spec.dtype == RT_F32 ? 4 : 2);
+  const std::uint64_t row = row_format(problem).row_bytes;
   layout_.struct_size = sizeof(rt_kv_layout);
   layout_.form = spec.form;
   layout_.dtype = spec.dtype;
@@ -73,6 +82,7 @@ void KvMemory::place(const Problem& problem) {
 }
 
 void KvMemory::fill(const Problem& problem) {
+  const sdk::KvRowFormat format = row_format(problem);
   for (std::size_t b = 0; b < problem.sequences.size(); ++b) {
     const Sequence& sequence = problem.sequences[b];
     const std::uint64_t width = problem.kv->row_elements;
@@ -81,12 +91,10 @@ void KvMemory::fill(const Problem& problem) {
       if (layout_.form == RT_KV_RING) stripe %= layout_.ring_stripes;
       auto* at = reinterpret_cast<unsigned char*>(entries_[b][stripe]);
       const std::uint64_t within = t % layout_.stripe_tokens;
-      for (std::uint64_t e = 0; e < width; ++e) {
-        sdk::store_number(at + layout_.k_offset + within * layout_.k_row_bytes, layout_.dtype, e,
-                          sequence.past_k[t * width + e]);
-        sdk::store_number(at + layout_.v_offset + within * layout_.v_row_bytes, layout_.dtype, e,
-                          sequence.past_v[t * width + e]);
-      }
+      sdk::kv_store_row(format, sequence.past_k.data() + t * width,
+                        at + layout_.k_offset + within * layout_.k_row_bytes);
+      sdk::kv_store_row(format, sequence.past_v.data() + t * width,
+                        at + layout_.v_offset + within * layout_.v_row_bytes);
     }
     const std::int64_t window = problem.kv->window;
     if (layout_.form != RT_KV_TABLE || window == 0) continue;

@@ -23,6 +23,7 @@ constexpr VerbName kVerbs[] = {
     {"generate", Verb::kGenerate, "", "continue a prompt, as it is, with BOS and no chat format"},
     {"chat", Verb::kChat, "", "talk with the model; with -p: one question and one answer"},
     {"plan", Verb::kPlan, "", "how much memory the model takes; loads nothing"},
+    {"perplexity", Verb::kPerplexity, "", "bits per byte and perplexity of a text"},
     {"tokenize", Verb::kTokenize, "[TEXT]", "text to token ids, or back with --detokenize"},
     {"render", Verb::kRender, "", "messages as JSON to the chat prompt"},
     {"plugins", Verb::kPlugins, "list|why", "plugins found; why a node got its implementation"},

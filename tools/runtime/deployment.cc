@@ -121,7 +121,7 @@ Result<EngineOptions> engine_options(const Settings& settings, const std::string
   options.planner = settings.text("planner.name");
   options.planner_options = options_of(settings.pairs("planner.options"));
   const std::string kv_dtype = settings.text("kv.dtype");
-  options.kv_dtype = kv_dtype == "auto" ? 0 : parse_dtype(kv_dtype);
+  options.kv_dtype = kv_dtype == "auto" ? 0 : parse_kv_dtype(kv_dtype);
   options.context_tokens = settings.count("context").value_or(0);
   options.step_tokens = static_cast<std::uint32_t>(settings.count("step_tokens").value_or(512));
   options.memory_limit_bytes = settings.bytes("memory_limit");

@@ -55,6 +55,8 @@ Result<ExitCode> dispatch(const Arguments& arguments, Settings& settings) {
       return run_chat(settings);
     case Verb::kPlan:
       return run_plan(settings);
+    case Verb::kPerplexity:
+      return run_perplexity(settings);
     case Verb::kTokenize:
       return run_tokenize(arguments, settings);
     case Verb::kRender:

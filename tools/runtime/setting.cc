@@ -15,9 +15,10 @@ constexpr std::uint32_t kGen = verb_bit(Verb::kGenerate);
 constexpr std::uint32_t kTalk = verb_bit(Verb::kChat);
 constexpr std::uint32_t kRun = kGen | kTalk;
 constexpr std::uint32_t kPlanning = verb_bit(Verb::kPlan);
+constexpr std::uint32_t kScoring = verb_bit(Verb::kPerplexity);
 constexpr std::uint32_t kWords = verb_bit(Verb::kTokenize) | verb_bit(Verb::kRender);
 constexpr std::uint32_t kListing = verb_bit(Verb::kPlugins);
-constexpr std::uint32_t kModel = kRun | kPlanning | kListing | verb_bit(Verb::kGraph);
+constexpr std::uint32_t kModel = kRun | kPlanning | kScoring | kListing | verb_bit(Verb::kGraph);
 constexpr std::uint32_t kAll = kModel | kWords;
 constexpr double kMost = 9.2e18;
 
@@ -37,7 +38,7 @@ constexpr Setting kSettings[] = {
 
     // What it is asked.
     {"prompt", "-p,--prompt", kText, "", 0, 0, kRun | kWords, false, "TEXT", "the prompt"},
-    {"file", "-f,--file,--prompt-file", kText, "", 0, 0, kRun | kWords, false, "FILE",
+    {"file", "-f,--file,--prompt-file", kText, "", 0, 0, kRun | kWords | kScoring, false, "FILE",
      "read the prompt from a file; - is stdin"},
     {"prompt_ids", "--prompt-ids", kText, "", 0, 0, kGen, false, "1,2,3", "the prompt as token ids"},
     {"prompts", "--prompts", kText, "", 0, 0, kGen, false, "FILE.jsonl",
@@ -85,7 +86,7 @@ constexpr Setting kSettings[] = {
      "how the KV cache gets its memory: static, exact, elastic, or a plugin's"},
     {"planner.options", "", kPairs, "", 0, 0, kModel, true, "", "options of the planner"},
     {"kv.dtype", "--kv-dtype,--cache-type-k,--kv-cache-dtype", kText, "auto", 0, 0, kModel, true,
-     "TYPE", "elements of the KV cache (-ctk)", "auto|f32|f16|bf16"},
+     "TYPE", "elements of the KV cache (-ctk)", "auto|f32|f16|bf16|int8|q8_0|q4_0"},
     {"memory_limit", "--memory-limit", kSize, "", 0, 0, kModel, true, "SIZE",
      "most device memory to use; default: what is available"},
     {"step_tokens", "--step-tokens,--ubatch-size", kCount, "512", 1, 65536, kModel, true, "N",
@@ -111,13 +112,15 @@ constexpr Setting kSettings[] = {
     {"verbose", "-v,--verbose", kFlag, "false", 0, 0, kAll, false, "", "say more"},
     {"quiet", "-q,--quiet", kFlag, "false", 0, 0, kAll, false, "", "only errors and answers"},
     {"no_color", "--no-color", kFlag, "false", 0, 0, kAll, false, "", "no colours"},
-    {"no_progress", "--no-progress", kFlag, "false", 0, 0, kRun, false, "", "no progress bar"},
+    {"no_progress", "--no-progress", kFlag, "false", 0, 0, kRun | kScoring, false, "", "no progress bar"},
 
     // Of single verbs.
     {"prompt_tokens", "--prompt-tokens", kCount, "0", 0, kMost, kPlanning, false, "N",
      "plan for a prompt of N tokens"},
     {"new_tokens", "--new-tokens", kCount, "0", 0, kMost, kPlanning, false, "N",
      "plan for N new tokens"},
+    {"stride", "--stride", kCount, "0", 0, kMost, kScoring, false, "N",
+     "new tokens of each window; 0: half of --ctx-size"},
     {"node", "--node", kText, "*", 0, 0, kListing, false, "GLOB", "only nodes of such a name"},
     {"detokenize", "--detokenize", kFlag, "false", 0, 0, verb_bit(Verb::kTokenize), false, "",
      "from token ids to text"},
