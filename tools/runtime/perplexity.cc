@@ -11,6 +11,7 @@
 #include <cstdio>
 
 #include "core/base/file.h"
+#include "core/base/json.h"
 #include "core/base/text.h"
 #include "tools/runtime/interrupt.h"
 #include "tools/runtime/output.h"
