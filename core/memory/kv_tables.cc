@@ -54,9 +54,12 @@ KvTables::Span KvTables::span(const KvGrowth& growth) const {
   const bool nothing_written = growth.tokens <= growth.sequence->length;
   Span span{};
   span.first = std::max(table.first, plan().first_stripe(class_index_, growth.tokens));
-  // An emptied sequence begins again at its first token.
-  if (growth.sequence->length == 0 && table.first > 0) span.first = 0;
   span.end = std::max(stripes(growth.capacity), table.end());
+  if (growth.sequence->length == 0 && table.first > 0) {
+    // An emptied sequence begins again at its first token.
+    span.first = 0;
+    span.end = stripes(growth.capacity);
+  }
   span.written = nothing_written ? span.end : growth.sequence->length / stripe_tokens();
   return span;
 }
@@ -100,6 +103,7 @@ Status KvTables::grow(const KvGrowth& growth) {
     RT_TRY(const KvPages::Page page, take(growth.slot, growth.tokens));
     append(table, page);
   }
+  RT_ASSERT_LE(table.pages.size(), plan().held_stripes(class_index_));
   return publish(growth.slot);
 }
 
