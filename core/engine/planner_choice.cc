@@ -126,8 +126,16 @@ Result<PlannerChoice> choose_planner(Registry& registry, const Planner& chooser,
   if (costs.empty()) {
     return bad_input("planner " + chooser.full_name + ": no other planner answered for this model");
   }
-  RT_TRY(const std::uint32_t chosen,
-         ask_chooser(chooser, problem, options, costs, &choice.explanation));
+  const auto ask = [&] {
+    return ask_chooser(chooser, problem, options, costs, &choice.explanation);
+  };
+  if (!chooser.bundled) {
+    RT_RETURN_IF_ERROR(probe("planner " + chooser.full_name, [&]() -> Status {
+      RT_TRY([[maybe_unused]] const std::uint32_t chosen, ask());
+      return {};
+    }));
+  }
+  RT_TRY(const std::uint32_t chosen, ask());
   choice.planner = planners[chosen];
   return choice;
 }

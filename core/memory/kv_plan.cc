@@ -102,8 +102,13 @@ Status KvPlan::ask_layout() {
   sink.charges = &charges_;
   sink.explanation = &explanation_;
   sink.layer_count = problem().layers.size();
-  const rt_status status =
-      question_.with([&](const rt_plan_problem* c) { return planner_->plan(host_, c, &sink.c); });
+  rt_status status = RT_OK;
+  try {
+    status =
+        question_.with([&](const rt_plan_problem* c) { return planner_->plan(host_, c, &sink.c); });
+  } catch (...) {
+    return refuse("let an exception out of plan");
+  }
   if (!sink.refusal.empty()) return refuse("answered with " + sink.refusal);
   if (status != RT_OK) {
     const std::string text = refusal_();

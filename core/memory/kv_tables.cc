@@ -54,9 +54,12 @@ KvTables::Span KvTables::span(const KvGrowth& growth) const {
   const bool nothing_written = growth.tokens <= growth.sequence->length;
   Span span{};
   span.first = std::max(table.first, plan().first_stripe(class_index_, growth.tokens));
-  // An emptied sequence begins again at its first token.
-  if (growth.sequence->length == 0 && table.first > 0) span.first = 0;
   span.end = std::max(stripes(growth.capacity), table.end());
+  if (growth.sequence->length == 0 && table.first > 0) {
+    // An emptied sequence begins again at its first token.
+    span.first = 0;
+    span.end = stripes(growth.capacity);
+  }
   span.written = nothing_written ? span.end : growth.sequence->length / stripe_tokens();
   return span;
 }
@@ -85,7 +88,14 @@ void KvTables::tally(std::span<const KvGrowth> growths, KvTally& tally) const {
   }
 }
 
+// What was changed before a device refused is sent too: the sequence may go on as it was.
 Status KvTables::grow(const KvGrowth& growth) {
+  Status changed = change(growth);
+  Status published = publish(growth.slot);
+  return changed.ok() ? published : changed;
+}
+
+Status KvTables::change(const KvGrowth& growth) {
   Table& table = tables_[growth.slot];
   const Span after = span(growth);
   if (after.first < table.first) {
@@ -100,7 +110,8 @@ Status KvTables::grow(const KvGrowth& growth) {
     RT_TRY(const KvPages::Page page, take(growth.slot, growth.tokens));
     append(table, page);
   }
-  return publish(growth.slot);
+  RT_ASSERT_LE(table.pages.size(), plan().held_stripes(class_index_));
+  return {};
 }
 
 // Makes a page that others read, and that is about to be written, the sequence's own.
@@ -201,9 +212,10 @@ std::uint64_t KvTables::valid(KvSlot slot, const KvSequence&, std::uint64_t n) c
 Status KvTables::trim(KvSlot slot, const KvSequence& sequence, std::uint64_t wanted) {
   Table& table = tables_[slot];
   const bool afresh = sequence.length == 0 && table.first > 0;
-  RT_RETURN_IF_ERROR(drop_back(slot, afresh ? 0 : stripes(wanted), sequence.length));
+  Status dropped = drop_back(slot, afresh ? 0 : stripes(wanted), sequence.length);
   if (afresh) table.first = 0;
-  return publish(slot);
+  Status published = publish(slot);
+  return dropped.ok() ? published : dropped;
 }
 
 std::uint64_t KvTables::shared(KvSlot slot, KvSlot earlier, std::uint64_t tokens) const {

@@ -61,6 +61,7 @@ class KvTables final : public KvClassMemory {
   Span span(const KvGrowth& growth) const;
   Status drop_front(KvSlot slot, std::uint64_t first, std::uint64_t tokens);
   Status drop_back(KvSlot slot, std::uint64_t end, std::uint64_t tokens);
+  Status change(const KvGrowth& growth);
   Status own(const KvGrowth& growth, std::uint64_t stripe);
   Status copy_stripe(const KvGrowth& growth, std::uint64_t stripe, KvPages::Page to);
   Status drop(KvSlot slot, KvPages::Page page, std::uint64_t tokens);

@@ -125,7 +125,7 @@ typedef struct rt_planner {
                         uint64_t* capacities);
   /* NULL, or this planner has no layout of its own: it picks one of `count` >= 1 candidates (every
    * other planner that answered for this problem with its default options, by name) and explains
-   * itself through sink->explain; plan and capacity are then not called. */
+   * itself through sink->explain; plan and capacity must be there and refuse. */
   rt_status (*choose)(const rt_host* host, const rt_plan_problem* problem, uint32_t count,
                       const rt_plan_candidate* const* candidates, rt_plan_sink* sink,
                       uint32_t* chosen);

@@ -125,6 +125,24 @@ TEST_P(KvProperties, ALimitIsKeptAndARefusalChangesNothing) {
   }
 }
 
+// A device that refuses memory half way through a call loses nobody's rows.
+TEST_P(KvProperties, ARefusingDeviceCorruptsNothing) {
+  Random random(GetParam() + 4000);
+  const KvProblem problem = random_problem(random);
+  for (const PlannerCase& planner : planner_cases(random)) {
+    SCOPED_TRACE(planner.name);
+    auto plan = plan_with(planner, problem);
+    if (!plan.ok()) continue;
+    KvWorld world(std::move(plan).value(), UINT64_MAX, true);
+    for (int i = 0; i < 60 && !testing::Test::HasFailure(); ++i) {
+      failing_in = pick(random, 0, 6);
+      act(world, random);
+      failing_in = 0;
+      world.check();
+    }
+  }
+}
+
 // What stands exceeds the need by less than a stripe and a granule per class and sequence.
 TEST_P(KvProperties, ElasticStaysWithinItsBound) {
   Random random(GetParam() + 2000);

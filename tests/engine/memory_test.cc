@@ -108,8 +108,10 @@ TEST(Exact, CopiesWhenTheBudgetIsPassed) {
   EXPECT_GT(session->ledger().events.address_changes, 0u);
 }
 
-TEST(Step, AllocatesNothingWhileDecoding) {
-  auto session = open_session(demo("elastic"));
+TEST(Step, AllocatesNothingBetweenGrowths) {
+  EngineOptions options = demo("elastic");
+  options.planner_options = {{"stripe", std::int64_t{64}}};
+  auto session = open_session(options);
   ASSERT_TRUE(session);
   auto sequence = start(*session);
   sequence->reserve(200);

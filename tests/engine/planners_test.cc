@@ -113,6 +113,33 @@ TEST_P(LongChat, CostsNoMoreThanOneGeneration) {
 INSTANTIATE_TEST_SUITE_P(Fixtures, LongChat, testing::Values("gemma2", "llama3", "phi3_longrope"),
                          [](const auto& fixture) { return fixture.param; });
 
+// Undo and clear give back what was forecast, before the next prompt.
+TEST_P(LongChat, RewindsAsForecast) {
+  for (const PlannerCase& planner : eager_planners()) {
+    SCOPED_TRACE(planner.name);
+    auto session = open_session(fixture(GetParam(), planner));
+    ASSERT_TRUE(session);
+    auto sequence = start(*session);
+    std::vector<KvTurn> turns;
+    for (const std::uint64_t keep : {UINT64_MAX, UINT64_MAX, std::uint64_t{70}, std::uint64_t{0},
+                                     UINT64_MAX, std::uint64_t{55}, std::uint64_t{20}}) {
+      turns.push_back({30, 10, turns.size() % 2 == 0, keep});
+      const std::uint64_t left = std::min<std::uint64_t>(keep, sequence->ids().size());
+      ASSERT_TRUE(sequence->truncate(left).ok());
+      ASSERT_TRUE(session->trim().ok());
+      sequence->set_budget(turns.back().declared ? left + 40 : 0);
+      continue_greedy(*session, *sequence, std::vector<std::int32_t>(30, 5), 10);
+      auto planned = forecast(*session->blueprint().kv, turns, session->graph().rope_switch_tokens);
+      ASSERT_TRUE(planned.ok()) << planned.error().message;
+      const Ledger& ledger = session->ledger();
+      EXPECT_EQ(planned->standing_bytes, ledger.now()[MemoryKind::kKv]) << turns.size();
+      EXPECT_EQ(planned->peak_bytes, ledger.peak()[MemoryKind::kKv]) << turns.size();
+      EXPECT_EQ(planned->copied_bytes, ledger.events.copied_bytes) << turns.size();
+      EXPECT_EQ(planned->reprefill_tokens, ledger.events.reprefill_tokens) << turns.size();
+    }
+  }
+}
+
 // Random weights whose rows are wide enough that every stripe is memory of its own.
 EngineOptions wide_model(const PlannerCase& planner) {
   const std::string folder = testing::TempDir() + "/wide_model";
@@ -253,6 +280,49 @@ TEST(Auto, HasNoLayoutOfItsOwn) {
   auto plan = plan_with({"auto", {}}, problem);
   ASSERT_FALSE(plan.ok());
   EXPECT_NE(plan.error().message.find("asked to choose among planners"), std::string::npos);
+}
+
+// A stranger's chooser that lies, dies or hangs costs one sentence.
+std::string refusal_of_chooser(decltype(rt_planner::choose) choose) {
+  rt_planner liar = *registry().planner("auto").value().c;
+  liar.name = "liar";
+  liar.choose = choose;
+  KvProblem problem;
+  problem.layers = {{"kv.0", 0, 0, 2, 8, 4, 0}};
+  problem.context_tokens = 100;
+  const Planner chooser{&liar, registry().planner("auto").value().host, "acme/liar", false};
+  auto choice = choose_planner(registry(), chooser, problem, {});
+  return choice.ok() ? "" : choice.error().message;
+}
+
+TEST(Auto, LiarsAreRefused) {
+  EXPECT_EQ(
+      refusal_of_chooser([](const rt_host*, const rt_plan_problem*, std::uint32_t,
+                            const rt_plan_candidate* const*, rt_plan_sink*, std::uint32_t* chosen) {
+        *chosen = 99;
+        return rt_status{RT_OK};
+      }),
+      "planner acme/liar: chose candidate 99 of 5");
+  EXPECT_NE(refusal_of_chooser([](const rt_host*, const rt_plan_problem*, std::uint32_t,
+                                  const rt_plan_candidate* const*, rt_plan_sink*,
+                                  std::uint32_t*) -> rt_status {
+              throw 1;
+            }).find("exception"),
+            std::string::npos);
+  EXPECT_NE(refusal_of_chooser([](const rt_host*, const rt_plan_problem*, std::uint32_t,
+                                  const rt_plan_candidate* const*, rt_plan_sink*,
+                                  std::uint32_t*) -> rt_status {
+              std::abort();
+            }).find("crashed with SIGABRT in a trial run"),
+            std::string::npos);
+  EXPECT_NE(refusal_of_chooser([](const rt_host*, const rt_plan_problem*, std::uint32_t,
+                                  const rt_plan_candidate* const*, rt_plan_sink*,
+                                  std::uint32_t*) -> rt_status {
+              for (volatile int forever = 1; forever != 0;) {
+              }
+              return RT_OK;
+            }).find("gave no answer within"),
+            std::string::npos);
 }
 
 // --- where address space is refused
