@@ -1,5 +1,6 @@
 // Folders, shards and indexes: what is read, and what is refused by name.
 #include "core/memory/checkpoint.h"
+#include "core/base/json.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
