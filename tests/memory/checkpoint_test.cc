@@ -1,6 +1,5 @@
 // Folders, shards and indexes: what is read, and what is refused by name.
 #include "core/memory/checkpoint.h"
-#include "core/base/json.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -10,6 +9,7 @@
 
 #include <cstring>
 
+#include "core/base/json.h"
 #include "tests/memory/scratch_folder.h"
 
 namespace {
