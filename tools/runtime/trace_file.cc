@@ -23,6 +23,10 @@ Result<std::unique_ptr<TraceFile>> TraceFile::open(const std::string& path) {
   return trace;
 }
 
+TraceFile::~TraceFile() {
+  if (file_.wanted()) (void)file_.write("\n]}\n");
+}
+
 double TraceFile::microseconds(Clock::time_point at) const {
   return std::chrono::duration<double, std::micro>(at - start_).count();
 }

@@ -19,6 +19,8 @@ class TraceFile {
  public:
   // An empty path is a trace that nobody wants.
   static Result<std::unique_ptr<TraceFile>> open(const std::string& path);
+  // Of a run that failed: what there is stays readable.
+  ~TraceFile();
   TraceFile(const TraceFile&) = delete;
   TraceFile& operator=(const TraceFile&) = delete;
 
