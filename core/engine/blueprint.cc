@@ -1,6 +1,7 @@
 #include "core/engine/blueprint.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "core/base/assert.h"
@@ -9,6 +10,7 @@
 #include "core/base/text.h"
 #include "core/engine/planner_choice.h"
 #include "core/engine/step_mirror.h"
+#include "core/engine/weight_place.h"
 #include "core/graph/bind_weights.h"
 #include "core/graph/expand.h"
 #include "core/graph/node_view.h"
@@ -23,6 +25,64 @@ namespace {
 
 constexpr std::uint64_t kConfigLimitBytes = 16 << 20;
 
+KvProblem kv_problem(const Blueprint& b, const KvChoice& choice) {
+  KvProblem problem;
+  problem.layers = b.graph.kv_layers;
+  problem.dtype = b.kv_dtype;
+  problem.forms = b.readable_forms;
+  problem.context_tokens = b.bounds.context_tokens;
+  problem.prompt_tokens = choice.prompt_tokens;
+  problem.new_tokens = choice.new_tokens;
+  problem.hard_budget = choice.hard_budget;
+  problem.step_tokens = b.bounds.tokens;
+  problem.max_sequences = b.bounds.sequences;
+  problem.can_reserve = b.desc.can_reserve != 0;
+  problem.granule_bytes = b.desc.granule_bytes;
+  problem.alignment_bytes = b.desc.alignment_bytes;
+  const std::uint64_t fixed = b.fixed_memory().owned();
+  problem.limit_bytes = b.limit_bytes;
+  if (b.limit_bytes != UINT64_MAX) problem.limit_bytes -= std::min(fixed, b.limit_bytes);
+  return problem;
+}
+
+struct PlannerAnswer {
+  std::optional<KvPlan> plan;
+  std::vector<std::string> choice;  // why this planner, if another one picked it
+};
+
+// trial: a stranger's planner is first asked in a child process, where a crash or an endless loop
+// costs one sentence.
+Result<PlannerAnswer> ask_planner(Registry& registry, const Blueprint& b, const KvChoice& choice,
+                                  bool trial) {
+  PlannerAnswer out;
+  RT_TRY(Planner planner, registry.planner(choice.planner));
+  std::vector<Option> options = choice.planner_options;
+  const KvProblem problem = kv_problem(b, choice);
+  if (planner_chooses(*planner.c)) {
+    RT_TRY(PlannerChoice pick, choose_planner(registry, planner, problem, options));
+    planner = pick.planner;
+    options.clear();
+    out.choice = std::move(pick.explanation);
+  }
+  const auto make = [&] {
+    return KvPlan::make(*planner.c, planner.host, take_fail_text, problem, options);
+  };
+  if (trial && !planner.bundled) {
+    RT_RETURN_IF_ERROR(probe("planner " + planner.full_name, [&]() -> Status {
+      RT_TRY([[maybe_unused]] const KvPlan plan, make());
+      return {};
+    }));
+  }
+  RT_TRY(out.plan, make());
+  return out;
+}
+
+std::uint32_t forms_in_use(const KvPlan& plan) {
+  std::uint32_t forms = 0;
+  for (const KvClass& kv_class : plan.classes()) forms |= RT_KV_FORM_BIT(kv_class.form);
+  return forms;
+}
+
 // Builds a Blueprint in the order of ARCHITECTURE: graph, device, selection, forms, planner, final
 // selection, requirements, arena, weights.
 class Drafter {
@@ -31,6 +91,8 @@ class Drafter {
       : registry_(registry), out_(std::make_unique<Blueprint>()) {
     out_->options = options;
   }
+  Drafter(Registry& registry, const Blueprint& base)
+      : registry_(registry), out_(std::make_unique<Blueprint>(base)) {}
 
   Result<std::unique_ptr<Blueprint>> run() {
     RT_RETURN_IF_ERROR(registry_.explicit_plugins_ok());
@@ -38,15 +100,26 @@ class Drafter {
     RT_RETURN_IF_ERROR(read_model());
     RT_RETURN_IF_ERROR(set_bounds());
     RT_RETURN_IF_ERROR(check_policy(registry_, out_->options.selection));
-    RT_RETURN_IF_ERROR(choose(0));
+    for (std::uint32_t n = 0; n < out_->graph.nodes.size(); ++n) RT_RETURN_IF_ERROR(choose(n, 0));
+    RT_RETURN_IF_ERROR(check_pins());
     place_values();
-    RT_RETURN_IF_ERROR(place_weights());
-    if (!out_->graph.kv_layers.empty()) {
-      RT_RETURN_IF_ERROR(plan_kv());
-      RT_RETURN_IF_ERROR(choose(forms_in_use()));
-    }
-    place_scratch();
-    return std::move(out_);
+    RT_RETURN_IF_ERROR(place_weights(*out_));
+    return finish();
+  }
+
+  // From a blueprint that run() has made: another KV cache.
+  Result<std::unique_ptr<Blueprint>> run_again(const KvChoice& choice) {
+    Blueprint& b = *out_;
+    b.options.planner = choice.planner;
+    b.options.planner_options = choice.planner_options;
+    b.options.kv_dtype = choice.kv_dtype;
+    b.options.prompt_tokens = choice.prompt_tokens;
+    b.options.new_tokens = choice.new_tokens;
+    b.options.hard_budget = choice.hard_budget;
+    set_kv_dtype();
+    b.kv.reset();
+    RT_RETURN_IF_ERROR(choose_kv_nodes(0));
+    return finish();
   }
 
  private:
@@ -58,6 +131,10 @@ class Drafter {
                             {b.device.c->options, b.device.c->option_count}));
     b.options.device_options = complete;
     const OptionList options(complete);
+    if (b.options.described_device != nullptr) {
+      b.desc = b.options.described_device->view();
+      return {};
+    }
     b.desc.struct_size = sizeof(rt_device_desc);
     return call_plugin({b.device.full_name, "describe", ""}, [&] {
       return b.device.c->describe(b.device.host, b.options.device_index,
@@ -84,7 +161,7 @@ class Drafter {
     }
     RT_TRY(b.graph, build_graph(document, config ? &*config : nullptr, schemas, graph_options));
     if (b.graph.assumed) {
-      b.notes.push_back("no config.json: the sizes of " + b.graph.source + " are assumed");
+      b.model_notes.push_back("no config.json: the sizes of " + b.graph.source + " are assumed");
     }
     return {};
   }
@@ -98,7 +175,7 @@ class Drafter {
       std::transform(lower.begin(), lower.end(), lower.begin(), ::tolower);
       tensors.push_back({tensor.name, parse_dtype(lower), dtype, tensor.shape});
     }
-    for (const std::string& warning : b.checkpoint->warnings()) b.notes.push_back(warning);
+    for (const std::string& warning : b.checkpoint->warnings()) b.model_notes.push_back(warning);
     return bind_checkpoint(b.graph, tensors, b.options.weights);
   }
 
@@ -120,56 +197,75 @@ class Drafter {
     if (b.options.all_rows) b.bounds.rows = b.bounds.tokens;
     b.limit_bytes = b.options.memory_limit_bytes != 0 ? b.options.memory_limit_bytes
                                                       : b.desc.memory_available_bytes;
-    b.kv_dtype = b.options.kv_dtype != 0 ? b.options.kv_dtype : weights_dtype();
+    set_kv_dtype();
     return {};
   }
 
-  // The type most weight bytes have, if it is a 16-bit float; else f32.
-  rt_dtype weights_dtype() const {
-    std::uint64_t bf16 = 0;
-    std::uint64_t f16 = 0;
-    std::uint64_t others = 0;
-    for (const GraphWeight& weight : out_->graph.weights) {
-      const std::uint64_t count = element_count(weight.type);
-      (weight.type.dtype == RT_BF16 ? bf16 : weight.type.dtype == RT_F16 ? f16 : others) += count;
-    }
-    if (bf16 >= f16 && bf16 >= others) return RT_BF16;
-    return f16 >= others ? RT_F16 : RT_F32;
+  void set_kv_dtype() {
+    Blueprint& b = *out_;
+    b.kv_dtype = b.options.kv_dtype != 0 ? b.options.kv_dtype : b.weights_dtype();
   }
 
-  // Chooses an implementation for every node. kv_forms: what the plan uses; 0 before there is one.
-  Status choose(std::uint32_t kv_forms) {
+  // Chooses node n's implementations. kv_forms: what the plan uses; 0 before there is one.
+  Status choose(std::uint32_t n, std::uint32_t kv_forms) {
     Blueprint& b = *out_;
-    b.nodes.clear();
-    readable_forms_ = RT_KV_ALL_FORMS;
-    std::set<std::string> notes;
-    std::vector<Pin> idle_pins = b.options.selection.pins;
+    const GraphNode& node = b.graph.nodes[n];
+    const NodeView view(b.graph, node, {&b.desc, &b.bounds, b.kv_dtype, 0, b.options.exact, true});
+    RT_TRY(const Schema schema, registry_.schema(node.op, node.op_version));
+    SelectionLimits limits;
+    if (node.kv_layer != kNone) limits.kv_forms = kv_forms;
+    RT_TRY(NodeSelection selection,
+           select_both(registry_, schema, *view.get(), b.options.selection, limits));
+    b.nodes.resize(b.graph.nodes.size());
+    b.nodes[n] = {std::move(selection.decode), std::move(selection.prefill)};
+    return {};
+  }
+
+  // A pin that no node answers to is a mistake.
+  Status check_pins() const {
+    const Blueprint& b = *out_;
+    std::vector<Pin> idle = b.options.selection.pins;
     for (const GraphNode& node : b.graph.nodes) {
+      if (idle.empty()) return {};
       const NodeView view(b.graph, node,
                           {&b.desc, &b.bounds, b.kv_dtype, 0, b.options.exact, true});
-      std::erase_if(idle_pins, [&](const Pin& pin) { return pin_matches(pin, *view.get()); });
-      RT_TRY(const Schema schema, registry_.schema(node.op, node.op_version));
-      SelectionLimits limits;
-      if (node.kv_layer != kNone) limits.kv_forms = kv_forms;
-      RT_TRY(NodeSelection selection,
-             select_both(registry_, schema, *view.get(), b.options.selection, limits));
-      if (node.kv_layer != kNone) {
-        readable_forms_ &= readable_kv_forms(selection.decode.decisions) &
-                           readable_kv_forms(selection.prefill.decisions);
-      }
-      for (const std::string& note : selection.decode.notes) notes.insert(note);
-      for (const std::string& note : selection.prefill.notes) notes.insert(note);
-      b.nodes.push_back({std::move(selection.decode), std::move(selection.prefill)});
+      std::erase_if(idle, [&](const Pin& pin) { return pin_matches(pin, *view.get()); });
     }
-    if (!idle_pins.empty()) {
-      return bad_input("operators.pin: " + quote(idle_pins[0].target) +
-                       " is no operator and no node of " + b.graph.source +
-                       "; `runtime graph expand` lists the nodes");
-    }
-    if (kv_forms != 0 || b.graph.kv_layers.empty()) {
-      b.notes.insert(b.notes.end(), notes.begin(), notes.end());
+    if (idle.empty()) return {};
+    return bad_input("operators.pin: " + quote(idle[0].target) + " is no operator and no node of " +
+                     b.graph.source + "; `runtime graph expand` lists the nodes");
+  }
+
+  Status choose_kv_nodes(std::uint32_t kv_forms) {
+    for (const KvLayer& layer : out_->graph.kv_layers) {
+      RT_RETURN_IF_ERROR(choose(layer.node, kv_forms));
     }
     return {};
+  }
+
+  // What follows from the selection and the planner.
+  Result<std::unique_ptr<Blueprint>> finish() {
+    // What the planner is told is left for the cache: as if every layer were its own class.
+    place_scratch(out_->graph.kv_layers.size());
+    if (!out_->graph.kv_layers.empty()) {
+      RT_RETURN_IF_ERROR(plan_kv());
+      RT_RETURN_IF_ERROR(choose_kv_nodes(forms_in_use(*out_->kv)));
+      place_scratch(out_->kv->classes().size());
+    }
+    collect_notes();
+    return std::move(out_);
+  }
+
+  void collect_notes() {
+    Blueprint& b = *out_;
+    std::set<std::string> notes;
+    for (const NodeChoice& choice : b.nodes) {
+      notes.insert(choice.decode.notes.begin(), choice.decode.notes.end());
+      notes.insert(choice.prefill.notes.begin(), choice.prefill.notes.end());
+    }
+    b.notes = b.model_notes;
+    b.notes.insert(b.notes.end(), b.planner_choice.begin(), b.planner_choice.end());
+    b.notes.insert(b.notes.end(), notes.begin(), notes.end());
   }
 
   void place_values() {
@@ -204,120 +300,24 @@ class Drafter {
     return bytes;
   }
 
-  // One layout per weight for all its readers: in place, or one packed form.
-  Status place_weights() {
-    Blueprint& b = *out_;
-    b.weights.assign(b.graph.weights.size(), {});
-    std::vector<bool> read_plain(b.graph.weights.size(), false);
-    for (std::uint32_t n = 0; n < b.graph.nodes.size(); ++n) {
-      for (std::uint32_t i = 0; i < b.graph.nodes[n].inputs.size(); ++i) {
-        const Operand input = b.graph.nodes[n].inputs[i];
-        if (!input.is_weight) continue;
-        const std::uint32_t w = storage_of(input.index);
-        const Decision& decision = b.nodes[n].decode.decision();
-        const std::uint64_t packed = decision.requirements.packed_bytes[i];
-        WeightPlace& place = b.weights[w];
-        if (packed == 0) {
-          read_plain[w] = true;
-        } else if (place.packer == kNone) {
-          place.packed_layout = decision.packed_layout();
-          place.packer = n;
-          place.packer_input = i;
-          place.bytes = packed;
-        }
-        const bool mixed = packed == 0
-                               ? place.packer != kNone
-                               : read_plain[w] || place.packed_layout != decision.packed_layout();
-        if (mixed) {
-          return bad_input("weight " + quote(b.graph.weights[w].name) + ": " + decision.full_name +
-                           " at node " + b.graph.nodes[n].name +
-                           " reads another layout than an earlier reader; prefer "
-                           "implementations that read it alike");
-        }
-      }
-    }
-    for (std::uint32_t w = 0; w < b.weights.size(); ++w) place_weight(w);
-    return {};
-  }
-
-  std::uint32_t storage_of(std::uint32_t weight) const {
-    const std::uint32_t alias = out_->graph.weights[weight].alias_of;
-    return alias == kNone ? weight : alias;
-  }
-
-  void place_weight(std::uint32_t w) {
-    Blueprint& b = *out_;
-    if (storage_of(w) != w) return;
-    const GraphWeight& weight = b.graph.weights[w];
-    WeightPlace& place = b.weights[w];
-    const std::uint64_t plain = element_count(weight.type) * dtype_bytes(weight.type.dtype);
-    bool aligned = true;
-    if (b.checkpoint) {
-      aligned = b.checkpoint->tensors()[weight.checkpoint_index].aligned;
-    }
-    place.mapped = place.packer == kNone && b.desc.host_readable != 0 && aligned &&
-                   b.options.source != WeightSource::kRandom;
-    if (place.packer == kNone) place.bytes = plain;
-    if (place.mapped) {
-      b.mapped_weight_bytes += place.bytes;
-      return;
-    }
-    place.offset = b.owned_weight_bytes;
-    b.owned_weight_bytes +=
-        round_up(place.bytes, std::max<std::uint64_t>(64, b.desc.alignment_bytes));
-  }
-
   Status plan_kv() {
     Blueprint& b = *out_;
-    RT_TRY(Planner planner, registry_.planner(b.options.planner));
-    KvProblem problem;
-    problem.layers = b.graph.kv_layers;
-    problem.dtype = b.kv_dtype;
-    problem.forms = readable_forms_;
-    problem.context_tokens = b.bounds.context_tokens;
-    problem.prompt_tokens = b.options.prompt_tokens;
-    problem.new_tokens = b.options.new_tokens;
-    problem.hard_budget = b.options.hard_budget;
-    problem.step_tokens = b.bounds.tokens;
-    problem.max_sequences = b.bounds.sequences;
-    problem.can_reserve = b.desc.can_reserve != 0;
-    problem.granule_bytes = b.desc.granule_bytes;
-    problem.alignment_bytes = b.desc.alignment_bytes;
-    const std::uint64_t taken = b.owned_weight_bytes + b.arena_bytes;
-    if (b.limit_bytes != UINT64_MAX) {
-      problem.limit_bytes = b.limit_bytes - std::min(b.limit_bytes, taken);
+    b.readable_forms = RT_KV_ALL_FORMS;
+    for (const KvLayer& layer : b.graph.kv_layers) {
+      const NodeChoice& choice = b.nodes[layer.node];
+      b.readable_forms &=
+          readable_kv_forms(choice.decode.decisions) & readable_kv_forms(choice.prefill.decisions);
     }
-    std::vector<Option> options = b.options.planner_options;
-    if (planner_chooses(*planner.c)) {
-      RT_TRY(PlannerChoice choice, choose_planner(registry_, planner, problem, options));
-      planner = choice.planner;
-      options.clear();
-      for (std::string& sentence : choice.explanation) b.notes.push_back(std::move(sentence));
-    }
-    const auto make = [&] {
-      return KvPlan::make(*planner.c, planner.host, take_fail_text, problem, options);
-    };
-    if (!planner.bundled) {
-      // A stranger's planner is first asked in a child process: a crash or an endless loop there
-      // costs one sentence.
-      RT_RETURN_IF_ERROR(probe("planner " + planner.full_name, [&]() -> Status {
-        RT_TRY([[maybe_unused]] const KvPlan plan, make());
-        return {};
-      }));
-    }
-    RT_TRY(KvPlan plan, make());
-    b.kv.emplace(std::move(plan));
+    RT_TRY(PlannerAnswer answer, ask_planner(registry_, b, kv_choice(b.options), true));
+    b.planner_choice = std::move(answer.choice);
+    b.kv = std::make_shared<const KvPlan>(*std::move(answer.plan));
     return {};
   }
 
-  std::uint32_t forms_in_use() const {
-    std::uint32_t forms = 0;
-    for (const KvClass& kv_class : out_->kv->classes()) forms |= RT_KV_FORM_BIT(kv_class.form);
-    return forms;
-  }
-
-  void place_scratch() {
+  void place_scratch(std::size_t kv_classes) {
     Blueprint& b = *out_;
+    b.meta_offsets.clear();
+    b.meta_bytes = b.workspace_bytes = 0;
     for (const NodeChoice& choice : b.nodes) {
       const rt_requirements& decode = choice.decode.requirements;
       const rt_requirements& prefill = choice.prefill.requirements;
@@ -326,14 +326,13 @@ class Drafter {
       b.meta_offsets.push_back(b.meta_bytes);
       b.meta_bytes += round_up(std::max(decode.meta_bytes, prefill.meta_bytes), 64);
     }
-    b.mirror_bytes = StepMirror::charged_bytes(
-        {b.bounds.tokens, b.bounds.sequences, b.bounds.rows,
-         b.kv ? static_cast<std::uint32_t>(b.kv->classes().size()) : 0, b.options.history_tokens});
+    b.mirror_bytes = StepMirror::charged_bytes({b.bounds.tokens, b.bounds.sequences, b.bounds.rows,
+                                                static_cast<std::uint32_t>(kv_classes),
+                                                b.options.history_tokens});
   }
 
   Registry& registry_;
   std::unique_ptr<Blueprint> out_;
-  std::uint32_t readable_forms_ = RT_KV_ALL_FORMS;
 };
 
 }  // namespace
@@ -343,15 +342,35 @@ Result<std::unique_ptr<Blueprint>> draw(Registry& registry, const EngineOptions&
   return Drafter(registry, options).run();
 }
 
-Result<MemoryBytes> Blueprint::memory(std::uint64_t tokens, std::uint64_t budget, bool peak) const {
+KvChoice kv_choice(const EngineOptions& options) {
+  return {options.planner,       options.planner_options, options.kv_dtype,
+          options.prompt_tokens, options.new_tokens,      options.hard_budget};
+}
+
+Result<std::unique_ptr<Blueprint>> redraw(Registry& registry, const Blueprint& base,
+                                          const KvChoice& choice) {
+  return Drafter(registry, base).run_again(choice);
+}
+
+Result<KvPlan> plan_again(Registry& registry, const Blueprint& base, const KvChoice& choice) {
+  RT_TRY(PlannerAnswer answer, ask_planner(registry, base, choice, false));
+  return *std::move(answer.plan);
+}
+
+MemoryBytes Blueprint::fixed_memory() const {
   MemoryBytes bytes;
   bytes[MemoryKind::kWeightsMapped] = mapped_weight_bytes;
   bytes[MemoryKind::kWeightsOwned] = Buffer::charged_bytes(owned_weight_bytes);
   bytes[MemoryKind::kActivations] = Buffer::charged_bytes(arena_bytes);
   bytes[MemoryKind::kWorkspace] = Buffer::charged_bytes(workspace_bytes);
   bytes[MemoryKind::kStep] = mirror_bytes + Buffer::charged_bytes(meta_bytes);
+  if (kv != nullptr) bytes[MemoryKind::kStep] += kv->table_bytes();
+  return bytes;
+}
+
+Result<MemoryBytes> Blueprint::memory(std::uint64_t tokens, std::uint64_t budget, bool peak) const {
+  MemoryBytes bytes = fixed_memory();
   if (!kv) return bytes;
-  bytes[MemoryKind::kStep] += kv->table_bytes();
   if (peak) {
     RT_TRY(bytes[MemoryKind::kKv], peak_bytes(*kv, options.prompt_tokens, tokens, budget));
   } else {
@@ -361,30 +380,23 @@ Result<MemoryBytes> Blueprint::memory(std::uint64_t tokens, std::uint64_t budget
   return bytes;
 }
 
-Status admit(const Blueprint& blueprint) {
-  const EngineOptions& options = blueprint.options;
-  const std::uint64_t context = blueprint.bounds.context_tokens;
-  const std::uint64_t declared = options.prompt_tokens + options.new_tokens;
-  if (options.prompt_tokens >= context) {
-    return bad_input("the prompt has " + std::to_string(options.prompt_tokens) +
-                     " tokens; the context of " + std::to_string(context) +
-                     " has no room for an answer; shorten it or raise --ctx-size");
+rt_dtype Blueprint::weights_dtype() const {
+  std::uint64_t bf16 = 0;
+  std::uint64_t f16 = 0;
+  std::uint64_t others = 0;
+  for (const GraphWeight& weight : graph.weights) {
+    const std::uint64_t count = element_count(weight.type);
+    (weight.type.dtype == RT_BF16 ? bf16 : weight.type.dtype == RT_F16 ? f16 : others) += count;
   }
-  const std::uint64_t tokens =
-      options.hard_budget
-          ? std::min(declared, context)
-          : std::min(context, std::max<std::uint64_t>(1, options.prompt_tokens + 1));
-  const std::uint64_t budget = options.hard_budget ? tokens : 0;
-  RT_TRY(const MemoryBytes bytes,
-         blueprint.memory(std::max<std::uint64_t>(tokens, 1), budget, true));
-  if (bytes.owned() <= blueprint.limit_bytes) return {};
-  const std::uint64_t kv = bytes[MemoryKind::kKv];
-  return environment("memory: " + std::to_string(tokens) + " tokens need " +
-                     format_bytes(bytes.owned()) + " (KV cache " + format_bytes(kv) +
-                     ", the rest " + format_bytes(bytes.owned() - kv) + ") and " +
-                     format_bytes(blueprint.limit_bytes) +
-                     " are available; lower -n or --ctx-size, choose another --planner, or raise "
-                     "--memory-limit");
+  if (bf16 >= f16 && bf16 >= others) return RT_BF16;
+  return f16 >= others ? RT_F16 : RT_F32;
+}
+
+std::uint64_t Blueprint::charged_bytes() const {
+  std::uint64_t sum = 0;
+  if (!kv) return 0;
+  for (const KvCharge& charge : kv->charges()) sum += charge.bytes;
+  return sum;
 }
 
 }  // namespace rt

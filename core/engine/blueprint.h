@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,7 +41,8 @@ struct Blueprint {
   Graph graph;
   std::shared_ptr<const Checkpoint> checkpoint;  // null: random weights or none
   Device device;                                 // the plugin's device
-  rt_device_desc desc{};                         // of the device at options.device_index
+  rt_device_desc desc{};                         // of the device at options.device_index, or as
+                                                 // options.described_device has it
   rt_bounds bounds{};
   rt_dtype kv_dtype = RT_F32;
   std::uint64_t limit_bytes = UINT64_MAX;
@@ -57,18 +57,44 @@ struct Blueprint {
   std::vector<WeightPlace> weights;  // as graph.weights
   std::uint64_t owned_weight_bytes = 0;
   std::uint64_t mapped_weight_bytes = 0;
-  std::optional<KvPlan> kv;        // absent for a graph without KV layers
-  std::vector<std::string> notes;  // fall-backs and assumptions, for people
+  std::uint32_t readable_forms = 0;         // KV forms that every layer's implementations read
+  std::shared_ptr<const KvPlan> kv;         // null for a graph without KV layers
+  std::vector<std::string> model_notes;     // about the checkpoint and the graph
+  std::vector<std::string> planner_choice;  // why this planner, if options.planner picks one
+  std::vector<std::string> notes;           // these, and fall-backs of the selection; for people
 
+  // Everything but the KV cache: it stands from the end of loading to the end of the session, and
+  // while loading nothing else is taken, so it is also the peak of loading.
+  MemoryBytes fixed_memory() const;
   // Bytes by kind once a sequence of `tokens` with a declared `budget` stands; peak if `peak`.
   Result<MemoryBytes> memory(std::uint64_t tokens, std::uint64_t budget, bool peak) const;
+  // The type that most weight bytes have: f32, f16 or bf16.
+  rt_dtype weights_dtype() const;
+  // What the planner says its way of working needs beside the cache. Counted, never allocated.
+  std::uint64_t charged_bytes() const;
 };
 
-// Draws everything up to, but without, admission.
+// Draws everything up to, but without, admission (admission.h).
 Result<std::unique_ptr<Blueprint>> draw(Registry& registry, const EngineOptions& options);
 
-// Refuses what cannot fit before a weight is read: a hard budget must fit whole, an open one the
-// prompt and one growth step.
-Status admit(const Blueprint& blueprint);
+// What may differ in a blueprint that is drawn again from another one.
+struct KvChoice {
+  std::string planner;
+  std::vector<Option> planner_options;
+  rt_dtype kv_dtype = 0;  // 0: as EngineOptions
+  std::uint64_t prompt_tokens = 0;
+  std::uint64_t new_tokens = 0;
+  bool hard_budget = false;
+};
+KvChoice kv_choice(const EngineOptions& options);
+
+// The same model on the same device with another KV cache. Reads no file; only the nodes with KV
+// state choose again.
+Result<std::unique_ptr<Blueprint>> redraw(Registry& registry, const Blueprint& base,
+                                          const KvChoice& choice);
+
+// A KV plan alone, for the forms of `base` and a planner that has been asked before: what a search
+// over budgets asks many times.
+Result<KvPlan> plan_again(Registry& registry, const Blueprint& base, const KvChoice& choice);
 
 }  // namespace rt

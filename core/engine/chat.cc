@@ -60,6 +60,7 @@ Result<ChatAnswer> Chat::answer(const Emit& emit) {
   request.stop = options_.stop;
   RT_TRY(Generation generation, Generation::begin(*sequence_, text_.tokenizer.get(),
                                                   std::move(request), context_tokens()));
+  const std::uint64_t held = marks_.back();
   Generation* const one[] = {&generation};
   while (!generation.finished()) {
     RT_RETURN_IF_ERROR(advance(session_, one));
@@ -68,7 +69,7 @@ Result<ChatAnswer> Chat::answer(const Emit& emit) {
   }
   if (const std::string rest = generation.take_text(); emit && !rest.empty()) emit(rest);
   messages_.push_back({Role::kAssistant, generation.text()});
-  return ChatAnswer{generation.text(), generation.finish(), generation.timings()};
+  return ChatAnswer{generation.text(), generation.finish(), generation.timings(), held};
 }
 
 Result<ChatAnswer> Chat::regenerate(const Emit& emit) {

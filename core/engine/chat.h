@@ -29,6 +29,7 @@ struct ChatAnswer {
   std::string text;
   Finish finish = Finish::kRunning;
   GenerateTimings timings;
+  std::uint64_t held_tokens = 0;  // of the conversation before the turn
 };
 
 class Chat {

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/base/options.h"
+#include "core/engine/device_file.h"
 #include "core/plugin/selection.h"
 #include "core/sdk/abi.h"
 
@@ -29,6 +31,8 @@ struct EngineOptions {
   std::string device = "cpu";
   std::uint32_t device_index = 0;
   std::vector<Option> device_options;  // threads, ...
+  // Plan for this machine instead of the one at hand (device_file.h); such a plan cannot be run.
+  std::shared_ptr<const DescribedDevice> described_device;
   SelectionPolicy selection;
   bool exact = false;  // products never round their inputs
 

@@ -1,6 +1,7 @@
 #include "core/engine/session.h"
 
 #include "core/base/assert.h"
+#include "core/engine/admission.h"
 #include "core/engine/session_parts.h"
 #include "core/engine/step_mirror.h"
 #include "core/engine/weight_store.h"

@@ -12,6 +12,7 @@
 // session goes on; after a device fault healthy() is false and the session can only be destroyed.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -90,6 +91,16 @@ struct StepRow {
   const float* logits = nullptr;  // f32[V] on the host, if the session keeps logits
 };
 
+// One step as it was, for a trace.
+struct StepReport {
+  std::chrono::steady_clock::time_point begin;
+  std::chrono::steady_clock::time_point end;
+  std::uint32_t tokens = 0;
+  std::uint32_t sequences = 0;
+  bool decode = false;  // which implementations ran
+};
+using StepObserver = std::function<void(const StepReport&)>;
+
 // Called while weights are read: bytes so far, bytes in all. May be empty.
 using LoadProgress = std::function<void(std::uint64_t, std::uint64_t)>;
 
@@ -124,6 +135,9 @@ class Session {
 
   // Told about every event in the KV cache's memory from now on; empty: nobody.
   void observe(KvObserver observer);
+
+  // Told about every step from now on; empty: nobody.
+  void observe_steps(StepObserver observer) { step_observer_ = std::move(observer); }
 
   // Gives back KV memory that present lengths do not need; before a new prompt.
   Status trim();
@@ -177,6 +191,7 @@ class Session {
   std::vector<std::int32_t> sampled_;
   std::vector<float> logits_;
   std::vector<void*> recorded_;  // by number of sequences: a replayable decode step, or null
+  StepObserver step_observer_;
   std::uint64_t layout_epoch_ = UINT64_MAX;
   std::uint64_t captures_ = 0;
   std::uint32_t sequences_alive_ = 0;

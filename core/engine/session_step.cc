@@ -18,6 +18,8 @@ constexpr std::uint32_t kDecodeTokens = 8;
 }  // namespace
 
 Result<std::span<const StepRow>> Session::step(std::span<Sequence* const> sequences) {
+  StepReport report;
+  if (step_observer_) report.begin = std::chrono::steady_clock::now();
   RT_RETURN_IF_ERROR(choose_regimes(sequences));
   RT_RETURN_IF_ERROR(plan_chunks(sequences));
   RT_RETURN_IF_ERROR(make_room());
@@ -43,6 +45,13 @@ Result<std::span<const StepRow>> Session::step(std::span<Sequence* const> sequen
     RT_RETURN_IF_ERROR(run_nodes(decode));
   }
   RT_RETURN_IF_ERROR(collect_rows());
+  if (step_observer_) {
+    report.end = std::chrono::steady_clock::now();
+    report.tokens = tokens;
+    report.sequences = static_cast<std::uint32_t>(chunks_.size());
+    report.decode = decode;
+    step_observer_(report);
+  }
   return std::span<const StepRow>(rows_);
 }
 

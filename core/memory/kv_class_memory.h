@@ -55,6 +55,10 @@ struct KvContext {
 
   void tell(KvEventKind kind, std::uint32_t c, KvSlot slot, std::uint64_t bytes,
             std::uint64_t tokens) const {
+    // Counted where it is told, so that a trace and the ledger cannot differ.
+    MemoryEvents& events = device.ledger().events;
+    if (kind == KvEventKind::kCommit) ++events.commits;
+    if (kind == KvEventKind::kDecommit) ++events.decommits;
     if (observer) observer({kind, slot, c, bytes, tokens});
   }
 };

@@ -32,7 +32,8 @@ class Rehearsal {
                        std::to_string(total) + " tokens, the context is " +
                        std::to_string(context));
     }
-    set_budget(turn.declared ? total : 0);
+    // Without an answer there is no request, and what was declared before holds.
+    if (turn.new_tokens > 0) set_budget(turn.declared ? total + turn.unused_tokens : 0);
     ids_ += turn.prompt_tokens;
     if (turn.new_tokens > 0) {
       RT_RETURN_IF_ERROR(prefill());

@@ -18,6 +18,7 @@ struct KvTurn {
   std::uint64_t new_tokens = 0;     // all of them drawn; the last is not yet in the cache
   bool declared = true;             // new_tokens was declared as the budget; false: open
   std::uint64_t keep = UINT64_MAX;  // tokens of earlier turns kept (a rewind); all by default
+  std::uint64_t unused_tokens = 0;  // declared beyond new_tokens: the answer ended before
 };
 
 // The highest and the present number of bytes at some length of the conversation.

@@ -42,8 +42,8 @@ struct MemoryBytes {
 
 // Events that cost time and that people ask about. Never reset while a session lives.
 struct MemoryEvents {
-  std::uint64_t commits = 0;           // calls that gave address space memory
-  std::uint64_t decommits = 0;         // calls that took it back
+  std::uint64_t commits = 0;           // times that the KV cache took memory (KvEventKind::kCommit)
+  std::uint64_t decommits = 0;         // times that it gave memory back
   std::uint64_t address_changes = 0;   // KV bases that moved after their first allocation
   std::uint64_t copied_bytes = 0;      // KV bytes copied by growth, forks and copy-on-write
   std::uint64_t reprefill_tokens = 0;  // tokens computed again because their KV was given up

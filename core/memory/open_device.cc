@@ -202,7 +202,6 @@ Status AddressRange::commit(std::uint64_t offset, std::uint64_t bytes) {
     return status;
   }
   committed_ += bytes;
-  ++ledger.events.commits;
   return {};
 }
 
@@ -212,7 +211,6 @@ Status AddressRange::decommit(std::uint64_t offset, std::uint64_t bytes) {
   RT_RETURN_IF_ERROR(device_->decommit(data() + offset, bytes));
   device_->ledger().discharge(kind_, bytes);
   committed_ -= bytes;
-  ++device_->ledger().events.decommits;
   return {};
 }
 

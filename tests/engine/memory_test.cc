@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "core/engine/admission.h"
 #include "tests/support/models.h"
 
 namespace {

@@ -3,35 +3,17 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <map>
-#include <sstream>
 
 #include "core/plugin/probe.h"
 #include "core/plugin/registry.h"
 #include "scene.h"
+#include "tests/support/page_files.h"
 
 namespace rt {
 namespace {
 
 using test::read_bytes;
 using test::Scene;
-
-// Files of the page: blocks whose fence names one ("```cpp clamp/clamp.cc").
-std::map<std::string, std::string> files_of_page(const std::string& page) {
-  std::map<std::string, std::string> files;
-  std::istringstream lines(page);
-  std::string* open = nullptr;
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with("```")) {
-      const std::size_t space = line.find(' ');
-      open =
-          open == nullptr && space != std::string::npos ? &files[line.substr(space + 1)] : nullptr;
-    } else if (open != nullptr) {
-      *open += line + "\n";
-    }
-  }
-  return files;
-}
 
 // Runs a command and returns "" or what it printed.
 std::string run(const std::string& command) {
@@ -46,7 +28,8 @@ class DocsTest : public testing::Test {
   void SetUp() override {
     ASSERT_EQ(run(RT_CMAKE " --install " RT_BINARY_DIR " --component sdk --prefix " + prefix()),
               "");
-    for (const auto& [name, text] : files_of_page(read_bytes(RT_SOURCE_DIR "/docs/PLUGINS.md"))) {
+    for (const auto& [name, text] :
+         test::files_of_page(read_bytes(RT_SOURCE_DIR "/docs/PLUGINS.md"))) {
       std::filesystem::create_directories(
           std::filesystem::path(scene_.root() + "/" + name).parent_path());
       test::write_bytes(scene_.root() + "/" + name, text);

@@ -1,6 +1,8 @@
 // Settings: precedence, the config file, --print-config.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "tests/tools/command.h"
 
 namespace rt::test {
@@ -106,10 +108,19 @@ TEST_P(BadConfigFile, IsRefusedWhereItIsWrong) {
 INSTANTIATE_TEST_SUITE_P(Command, BadConfigFile, testing::ValuesIn(kBadConfigs),
                          [](const auto& row) { return std::string(row.param.name); });
 
+// Every file there is: it is read, and a plan can be made with it.
 TEST(Config, ShippedOnesAreFoundByNameAndGood) {
-  for (const char* name : {"cpu", "exact", "reference"}) {
-    print_config({"--config", name});
+  std::size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(source_path("configs"))) {
+    if (entry.path().extension() != ".yaml") continue;
+    const std::string name = entry.path().stem();
+    const CommandResult result =
+        run_command(arguments("plan", fixture_model(), {"--config", name, "--prompt-tokens", "8"}));
+    EXPECT_EQ(result.exit_code, 0) << name << ": " << result.err;
+    EXPECT_NE(result.out.find(" * "), std::string::npos) << name << ": " << result.out;
+    ++count;
   }
+  EXPECT_GE(count, 4u);
 }
 
 TEST(Config, BadGenerationConfigIsNamed) {

@@ -1,7 +1,5 @@
-// plan, tokenize, render, plugins, graph: what they print for scripts.
+// tokenize, render, plugins, graph: what they print for scripts.
 #include <gtest/gtest.h>
-
-#include <chrono>
 
 #include "core/base/json.h"
 #include "tests/tools/command.h"
@@ -18,33 +16,6 @@ Json json_of(const std::vector<std::string>& words, const std::string& stdin_tex
   auto json = parse_json(result.out, "stdout");
   EXPECT_TRUE(json.ok()) << result.out;
   return json.ok() ? *json : Json::object();
-}
-
-TEST(Plan, NeedsNoCheckpoint) {
-  const Json json =
-      json_of({"plan", "--graph", "phi3", "--json", "--kv-dtype", "f16", "--planner", "static"});
-  EXPECT_EQ(json["assumed"], true);
-  EXPECT_EQ(json["context"], 4096);
-  // Phi-3 mini: 3,821,079,552 parameters of 2 bytes.
-  EXPECT_EQ(json["standing"]["weights_mapped"], 7642159104u);
-  const std::string text = run_command({"plan", "--graph", "phi3"}).out;
-  EXPECT_NE(text.find("total"), std::string::npos) << text;
-  EXPECT_NE(text.find("are assumed"), std::string::npos) << text;
-}
-
-TEST(Plan, IsWhatARunThenTakes) {
-  const Json plan = json_of(
-      arguments("plan", fixture_model(), {"--json", "--prompt-tokens", "3", "--new-tokens", "40"}));
-  const Json run = json_of(
-      arguments("generate", fixture_model(),
-                {"--prompt-ids", "1,2,3", "-n", "40", "--ignore-eos", "--json", "--temp", "0"}));
-  EXPECT_EQ(plan["highest"], run["memory"]["measured"]);
-}
-
-TEST(Plan, SaysWhetherItFits) {
-  EXPECT_EQ(json_of({"plan", "--graph", "phi3", "--json", "--memory-limit", "1MiB"})["fits"],
-            false);
-  EXPECT_EQ(json_of({"plan", "--graph", "phi3", "--json", "--memory-limit", "1TiB"})["fits"], true);
 }
 
 TEST(Tokenize, ThereAndBack) {

@@ -16,6 +16,7 @@
 #include "tools/runtime/output.h"
 #include "tools/runtime/prompt.h"
 #include "tools/runtime/stats.h"
+#include "tools/runtime/trace_file.h"
 #include "tools/runtime/verbs.h"
 
 namespace rt {
@@ -33,12 +34,14 @@ class Batch {
   explicit Batch(Settings& settings) : settings_(settings) {}
 
   Result<ExitCode> run() {
+    RT_TRY(const auto trace, TraceFile::open(settings_.text("trace")));
     RT_TRY(model_, draw_model(settings_, Need::kWeights));
     RT_TRY(prompts_, read_prompts(settings_, model_));
     Budget budget = budget_of(settings_, model_, longest());
     const auto parallel = static_cast<std::size_t>(settings_.integer("parallel"));
     budget.sequences = static_cast<std::uint32_t>(std::min(parallel, prompts_.size()));
     RT_RETURN_IF_ERROR(open_model(model_, settings_, budget));
+    trace->watch(*model_.session);
     sampling_ = sampling_of(settings_);
     if (settings_.integer("sampling.seed") < 0 && sampling_.temperature > 0) {
       log_info("seed " + std::to_string(sampling_.seed));
@@ -49,6 +52,7 @@ class Batch {
       RT_RETURN_IF_ERROR(step());
       RT_RETURN_IF_ERROR(take_finished());
     }
+    RT_RETURN_IF_ERROR(trace->close());
     return interrupted() ? kInterruptedExit : 0;
   }
 

@@ -18,10 +18,13 @@ Result<ExitCode> run_chat(Settings& settings) {
   RT_TRY(const auto conversation, Conversation::open(settings));
   if (question) {
     RT_RETURN_IF_ERROR(conversation->ask(*question));
+    RT_RETURN_IF_ERROR(conversation->close_trace());
     return conversation->last_was_interrupted() ? kInterruptedExit : 0;
   }
   MessageReader reader(!settings.flag("no_history"));
-  return Repl(*conversation, reader).run();
+  RT_TRY(const ExitCode code, Repl(*conversation, reader).run());
+  RT_RETURN_IF_ERROR(conversation->close_trace());
+  return code;
 }
 
 }  // namespace rt

@@ -22,6 +22,7 @@ namespace rt {
 Result<std::unique_ptr<Conversation>> Conversation::open(Settings& settings) {
   std::unique_ptr<Conversation> out(new Conversation(settings));
   LoadedModel& model = out->model_;
+  RT_TRY(out->trace_, TraceFile::open(settings.text("trace")));
   RT_TRY(model, draw_model(settings, Need::kWeights));
   if (!model.text) {
     return bad_input((model.folder.empty() ? "random weights" : model.folder) +
@@ -42,6 +43,7 @@ Result<std::unique_ptr<Conversation>> Conversation::open(Settings& settings) {
         "this model has no system turn and its format leaves the system prompt out; put "
         "it into the first message");
   }
+  out->trace_->watch(*model.session);
   RT_TRY(out->chat_, Chat::start(*model.session, *model.text, std::move(options)));
   out->take_settings();
   return out;
@@ -68,7 +70,10 @@ Status Conversation::show(Draw draw) {
   };
   auto answer = draw(emit);
   interrupted_ = interrupted();
-  if (!answer.ok()) return std::move(answer).error();
+  if (!answer.ok()) {
+    note_rewind();
+    return std::move(answer).error();
+  }
   if (written.ok()) written = write_out("\n");
   report(*answer);
   return written;
@@ -76,7 +81,9 @@ Status Conversation::show(Draw draw) {
 
 void Conversation::report(const ChatAnswer& answer) {
   const Sequence& sequence = chat_->sequence();
-  stats_ = stats_line(model_, sequence, answer.timings, chat_->options().sampling.seed);
+  turns_.push_back(turn_of(answer.timings, answer.held_tokens, chat_->options().max_new_tokens,
+                           chat_->context_tokens()));
+  stats_ = stats_line(model_, sequence, answer.timings, turns_, chat_->options().sampling.seed);
   const bool terminal = isatty(STDERR_FILENO) == 1 && !settings_.flag("quiet");
   if (terminal || settings_.flag("stats")) std::fprintf(stderr, "%s\n", stats_.c_str());
   if (answer.finish == Finish::kLength && sequence.ids().size() >= chat_->context_tokens()) {
@@ -96,6 +103,32 @@ Status Conversation::ask(const std::string& message) {
 
 Status Conversation::regenerate() {
   return show([&](const Chat::Emit& emit) { return chat_->regenerate(emit); });
+}
+
+// A turn of no tokens: what is kept, and nothing asked.
+void Conversation::note_rewind() {
+  KvTurn turn;
+  turn.keep = chat_->sequence().ids().size();
+  turn.declared = false;
+  turns_.push_back(turn);
+}
+
+Result<bool> Conversation::undo() {
+  RT_TRY(const bool undone, chat_->undo());
+  note_rewind();
+  return undone;
+}
+
+Status Conversation::clear() {
+  RT_RETURN_IF_ERROR(chat_->clear());
+  note_rewind();
+  return {};
+}
+
+Status Conversation::set_system(const std::string& system) {
+  RT_RETURN_IF_ERROR(chat_->set_system(system));
+  note_rewind();
+  return {};
 }
 
 Status Conversation::save(const std::string& path) const {
@@ -122,8 +155,13 @@ Status Conversation::load(const std::string& path) {
     system = messages.front().content;
     messages.erase(messages.begin());
   }
-  RT_RETURN_IF_ERROR(chat_->set_system(system));
-  return chat_->restore(messages);
+  RT_RETURN_IF_ERROR(set_system(system));
+  RT_RETURN_IF_ERROR(chat_->restore(messages));
+  KvTurn turn;  // tokens to be computed with the next question
+  turn.prompt_tokens = chat_->sequence().ids().size();
+  turn.declared = false;
+  turns_.push_back(turn);
+  return {};
 }
 
 }  // namespace rt

@@ -5,10 +5,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/engine/chat.h"
 #include "tools/runtime/loaded_model.h"
+#include "tools/runtime/memory_report.h"
 #include "tools/runtime/settings.h"
+#include "tools/runtime/trace_file.h"
 
 namespace rt {
 
@@ -20,14 +23,19 @@ class Conversation {
   // Errors of a turn (a message that does not fit) leave the conversation as it was.
   Status ask(const std::string& message);
   Status regenerate();
-  Result<bool> undo() { return chat_->undo(); }
-  Status clear() { return chat_->clear(); }
-  Status set_system(const std::string& system) { return chat_->set_system(system); }
+  Result<bool> undo();
+  Status clear();
+  Status set_system(const std::string& system);
   Status save(const std::string& path) const;
   Status load(const std::string& path);
 
   // Takes the present settings for the answers to come; the seed only if it was set.
   void take_settings();
+
+  // The ledger beside the plan for this very conversation.
+  Result<std::string> memory() const { return memory_text(*model_.session, turns_); }
+  // Ends --trace; no answer comes after it.
+  Status close_trace() { return trace_->close(); }
 
   // Of the last answer; "" if there is none.
   const std::string& stats() const { return stats_; }
@@ -42,10 +50,13 @@ class Conversation {
   template <class Draw>
   Status show(Draw draw);
   void report(const ChatAnswer& answer);
+  void note_rewind();
 
   Settings& settings_;
   LoadedModel model_;
+  std::unique_ptr<TraceFile> trace_;
   std::unique_ptr<Chat> chat_;
+  std::vector<KvTurn> turns_;  // what was asked of the KV cache so far
   std::string stats_;
   bool interrupted_ = false;
 };

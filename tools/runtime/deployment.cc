@@ -47,8 +47,18 @@ std::vector<Option> options_of(const std::vector<std::pair<std::string, std::str
   return options;
 }
 
-// "cuda:1" is device cuda, number 1.
+bool is_file_name(const std::string& text) {
+  return text.find('/') != std::string::npos || text.ends_with(".yaml") || text.ends_with(".yml") ||
+         text.ends_with(".json");
+}
+
+// "cuda:1" is device cuda, number 1; a file describes a device that is not here.
 Status read_device(const std::string& text, EngineOptions& options) {
+  if (is_file_name(text)) {
+    RT_TRY(options.described_device, DescribedDevice::read(find_device_file(text)));
+    options.device = options.described_device->kind();
+    return {};
+  }
   const std::size_t colon = text.find(':');
   options.device = text.substr(0, colon);
   if (colon == std::string::npos) return {};

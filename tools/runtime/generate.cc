@@ -1,10 +1,9 @@
 // `runtime generate`: continues one prompt, as it is, on stdout.
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <memory>
+#include <string_view>
 
 #include "core/base/json.h"
 #include "core/base/log.h"
@@ -12,47 +11,21 @@
 #include "core/engine/generate.h"
 #include "tools/runtime/deployment.h"
 #include "tools/runtime/interrupt.h"
+#include "tools/runtime/memory_report.h"
 #include "tools/runtime/output.h"
+#include "tools/runtime/output_file.h"
 #include "tools/runtime/prompt.h"
 #include "tools/runtime/stats.h"
+#include "tools/runtime/trace_file.h"
 #include "tools/runtime/verbs.h"
 
 namespace rt {
 namespace {
 
 // --logits FILE: f32[generated, V], little-endian.
-class LogitsFile {
- public:
-  static Result<LogitsFile> open(const std::string& path) {
-    LogitsFile out;
-    if (path.empty()) return out;
-    out.path_ = path;
-    out.file_.reset(std::fopen(path.c_str(), "wb"));
-    if (!out.file_) return environment("--logits: " + path + ": " + std::strerror(errno));
-    return out;
-  }
-
-  bool wanted() const { return file_ != nullptr; }
-
-  Status write(const float* logits, std::uint64_t vocabulary) {
-    if (!file_ || std::fwrite(logits, sizeof(float), vocabulary, file_.get()) == vocabulary) {
-      return {};
-    }
-    return environment("--logits: " + path_ + ": " + std::strerror(errno));
-  }
-
-  Status close() {
-    if (!file_ || std::fclose(file_.release()) == 0) return {};
-    return environment("--logits: " + path_ + ": " + std::strerror(errno));
-  }
-
- private:
-  struct Closer {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  std::string path_;
-  std::unique_ptr<std::FILE, Closer> file_;
-};
+std::string_view row_bytes(const float* logits, std::uint64_t vocabulary) {
+  return {reinterpret_cast<const char*>(logits), vocabulary * sizeof(float)};
+}
 
 class Run {
  public:
@@ -60,14 +33,17 @@ class Run {
 
   Result<ExitCode> run() {
     RT_RETURN_IF_ERROR(read_prompt());
-    RT_TRY(logits_, LogitsFile::open(settings_.text("logits")));
+    RT_TRY(logits_, OutputFile::open("--logits", settings_.text("logits")));
+    RT_TRY(trace_, TraceFile::open(settings_.text("trace")));
     RT_TRY(model_, draw_model(settings_, Need::kWeights));
     RT_RETURN_IF_ERROR(find_ids());
     budget_ = budget_of(settings_, model_, ids_.size());
     RT_RETURN_IF_ERROR(open_model(model_, settings_, budget_));
+    trace_->watch(*model_.session);
     RT_TRY(const auto sequence, model_.session->start());
     RT_TRY(Generation generation, begin(*sequence));
     RT_RETURN_IF_ERROR(answer(generation));
+    RT_RETURN_IF_ERROR(trace_->close());
     RT_RETURN_IF_ERROR(report(generation, *sequence));
     return generation.finish() == Finish::kCancelled ? kInterruptedExit : 0;
   }
@@ -120,7 +96,7 @@ class Run {
       const bool fresh = generation.ids().size() > seen;
       if (fresh && logits_.wanted()) {
         RT_RETURN_IF_ERROR(
-            logits_.write(generation.logits(), model_.session->graph().vocabulary()));
+            logits_.write(row_bytes(generation.logits(), model_.session->graph().vocabulary())));
       }
       seen = generation.ids().size();
       if (interrupted()) generation.cancel();
@@ -142,14 +118,16 @@ class Run {
   }
 
   Status report(const Generation& generation, const Sequence& sequence) {
+    const KvTurn turn = turn_of(generation.timings(), 0, settings_.count("max_new_tokens"),
+                                model_.session->context_tokens());
     if (settings_.flag("json")) {
-      RT_TRY(const Json json, result_json(generation, sequence));
+      RT_TRY(const Json json, result_json(generation, turn));
       RT_RETURN_IF_ERROR(write_json(json));
     }
     const bool terminal = isatty(STDERR_FILENO) == 1 && !settings_.flag("quiet");
     if (terminal || settings_.flag("stats")) {
       std::fprintf(stderr, "%s\n",
-                   stats_line(model_, sequence, generation.timings(), seed_).c_str());
+                   stats_line(model_, sequence, generation.timings(), {&turn, 1}, seed_).c_str());
     } else if (settings_.integer("sampling.seed") < 0 && sequence.sampling.temperature > 0) {
       log_info("seed " + std::to_string(seed_));
     }
@@ -159,9 +137,7 @@ class Run {
     return {};
   }
 
-  Result<Json> result_json(const Generation& generation, const Sequence& sequence) {
-    const std::uint64_t budget =
-        settings_.count("max_new_tokens") ? budget_.prompt_tokens + budget_.new_tokens : 0;
+  Result<Json> result_json(const Generation& generation, const KvTurn& turn) {
     Json json = Json::object();
     json["model"] = model_.session->graph().name;
     json["prompt_ids"] = ids_;
@@ -171,12 +147,13 @@ class Run {
     json["seed"] = seed_;
     json["timings"] = timings_json(generation.timings());
     json["timings"]["load_ms"] = model_.load_ms;
-    RT_TRY(json["memory"], memory_json(*model_.session, sequence, budget));
+    RT_TRY(json["memory"], memory_json(*model_.session, {&turn, 1}));
     return json;
   }
 
   Settings& settings_;
-  LogitsFile logits_;
+  OutputFile logits_;
+  std::unique_ptr<TraceFile> trace_;
   LoadedModel model_;
   std::optional<std::string> text_;
   std::vector<std::int32_t> ids_;

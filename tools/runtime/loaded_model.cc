@@ -7,6 +7,7 @@
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/text.h"
+#include "core/engine/admission.h"
 #include "core/graph/document.h"
 #include "core/memory/model_location.h"
 #include "tools/runtime/deployment.h"
@@ -48,6 +49,16 @@ Status load_model_text(LoadedModel& model) {
   RT_TRY(model.text, load_text(b.graph, model.folder, config, generation));
   model.end_tokens = model.text->end_tokens;
   return {};
+}
+
+// Weights are read as they are; conversion is not built.
+Status check_weights_format(const Settings& settings, const Blueprint& b) {
+  const std::string format = settings.text("weights_format");
+  const std::string own = dtype_name(b.weights_dtype());
+  if (format == "auto" || format == own) return {};
+  return bad_input(settings.origin("weights_format") + ": weights in " + format +
+                   " are not built; they are read as the checkpoint has them, here " + own +
+                   " (leave it at auto)");
 }
 
 void show_notes(const Blueprint& blueprint) {
@@ -103,11 +114,19 @@ Result<LoadedModel> draw_model(Settings& settings, Need need) {
   model.options.weights = place.folder;
   model.options.source = place.source;
   if (need == Need::kPlan) {
+    if (model.options.planner == kAllPlanners) {
+      model.options.planner = find_setting("planner.name")->value;
+    }
     model.options.prompt_tokens = settings.count("prompt_tokens").value_or(0);
     model.options.new_tokens = settings.count("new_tokens").value_or(0);
     model.options.hard_budget = model.options.new_tokens > 0;
   }
+  if (need == Need::kWeights && model.options.described_device != nullptr) {
+    return bad_input("--device " + settings.text("device") +
+                     " describes a machine to plan for; a run needs a device of this one");
+  }
   RT_TRY(model.blueprint, draw(*model.registry, model.options));
+  RT_RETURN_IF_ERROR(check_weights_format(settings, *model.blueprint));
   if (settings.integer("sampling.repeat_last_n") < 0) {
     model.options.history_tokens =
         static_cast<std::uint32_t>(model.blueprint->bounds.context_tokens);
@@ -140,6 +159,7 @@ Status open_model(LoadedModel& model, const Settings& settings, const Budget& bu
   model.options.max_sequences = budget.sequences;
   RT_TRY(model.blueprint, draw(*model.registry, model.options));
   show_notes(*model.blueprint);
+  RT_RETURN_IF_ERROR(admit_or_offer(*model.registry, *model.blueprint));
   ProgressBar bar(settings);
   const auto shown = [&bar](std::uint64_t done, std::uint64_t all) { bar.show(done, all); };
   RT_TRY(model.session, Session::open(std::move(model.blueprint), shown));

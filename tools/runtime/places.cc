@@ -54,6 +54,12 @@ Result<std::string> find_config(const std::string& name) {
   return find_shipped("config", name);
 }
 
+std::string find_device_file(const std::string& name) {
+  std::error_code code;
+  const fs::path shipped = share() / "configs" / "devices" / name;
+  return !fs::exists(name, code) && fs::exists(shipped, code) ? shipped.string() : name;
+}
+
 std::string find_model_folder(const std::string& name) {
   std::error_code code;
   if (fs::exists(name, code) || name.empty() || name.find('/') != std::string::npos) return name;

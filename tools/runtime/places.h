@@ -11,6 +11,9 @@ namespace rt {
 // The file `name` if there is one, else the shipped graph (config) of that name.
 Result<std::string> find_graph(const std::string& name);
 Result<std::string> find_config(const std::string& name);
+// A file that describes a device: as named, or a shipped one.
+std::string find_device_file(const std::string& name);
+
 // The folder `name` if there is one, else the folder of a shipped model ("demo"), else `name`.
 std::string find_model_folder(const std::string& name);
 

@@ -1,109 +1,66 @@
-// `runtime plan`: what the model takes, by class, for the configured planner. Reads no weight and
-// needs no checkpoint.
+// `runtime plan`: what a conversation takes under every planner. Reads no weight and needs no
+// checkpoint.
 #include <algorithm>
 
-#include "core/base/bytes.h"
 #include "core/base/json.h"
 #include "core/base/text.h"
-#include "core/graph/emit.h"
-#include "core/graph/graph.h"
 #include "tools/runtime/loaded_model.h"
 #include "tools/runtime/output.h"
-#include "tools/runtime/stats.h"
+#include "tools/runtime/output_file.h"
+#include "tools/runtime/plan_page.h"
+#include "tools/runtime/turns_file.h"
 #include "tools/runtime/verbs.h"
 
 namespace rt {
 namespace {
 
-// What is planned for: a declared request, else the whole context.
-struct Plan {
-  std::uint64_t tokens = 0;
-  std::uint64_t budget = 0;  // 0: open
-  MemoryBytes standing;
-  MemoryBytes peak;
-};
-
-Result<Plan> make_plan(const Blueprint& b) {
-  Plan plan;
+// The conversation that is planned for: --turns, one declared request, or the whole context.
+Result<std::vector<KvTurn>> turns_of(const Settings& settings, const Blueprint& b) {
+  if (settings.given("turns")) {
+    if (settings.given("prompt_tokens") || settings.given("new_tokens")) {
+      return bad_input("give either --turns or --prompt-tokens and --new-tokens");
+    }
+    return read_turns(settings.text("turns"), b.bounds.context_tokens);
+  }
   const std::uint64_t context = b.bounds.context_tokens;
-  const std::uint64_t declared = b.options.prompt_tokens + b.options.new_tokens;
-  plan.tokens = declared == 0 ? context : std::min(declared, context);
-  plan.budget = b.options.hard_budget ? plan.tokens : 0;
-  RT_TRY(plan.standing, b.memory(plan.tokens, plan.budget, false));
-  RT_TRY(plan.peak, b.memory(plan.tokens, plan.budget, true));
-  return plan;
-}
-
-std::uint64_t total(const MemoryBytes& bytes) {
-  return bytes.owned() + bytes[MemoryKind::kWeightsMapped];
-}
-
-std::string row(const std::string& name, std::uint64_t standing, std::uint64_t peak) {
-  std::string line = "  " + name;
-  line.resize(22, ' ');
-  std::string first = format_bytes(standing);
-  first.insert(0, first.size() < 10 ? 10 - first.size() : 0, ' ');
-  std::string second = format_bytes(peak);
-  second.insert(0, second.size() < 10 ? 10 - second.size() : 0, ' ');
-  return line + first + "  " + second + "\n";
-}
-
-std::string plan_text(const Blueprint& b, const Plan& plan) {
-  std::string text = summary_line(b.graph) + "\n";
-  text += "device " + b.device.full_name + ", planner " +
-          (b.kv ? b.kv->planner_name() : std::string("none")) + ", KV cache " +
-          dtype_name(b.kv_dtype) + ", step " + std::to_string(b.bounds.tokens) + " tokens\n\n";
-  text += "for " + std::to_string(plan.tokens) + " of " + std::to_string(b.bounds.context_tokens) +
-          " tokens";
-  text += plan.budget > 0 ? " (declared)\n" : " (open budget)\n";
-  std::string head = "                        standing     highest\n";
-  text += head;
-  for (std::size_t i = 0; i < kMemoryKindCount; ++i) {
-    const auto kind = static_cast<MemoryKind>(i);
-    text += row(std::string(memory_kind_name(kind)), plan.standing[kind], plan.peak[kind]);
+  KvTurn turn;
+  const bool stated = b.options.prompt_tokens + b.options.new_tokens > 0;
+  turn.declared = b.options.new_tokens > 0;
+  turn.prompt_tokens = std::max<std::uint64_t>(1, b.options.prompt_tokens);
+  turn.new_tokens = stated ? std::max<std::uint64_t>(1, b.options.new_tokens) : context - 1;
+  if (turn.prompt_tokens > context || turn.new_tokens > context - turn.prompt_tokens) {
+    return bad_input("--prompt-tokens " + std::to_string(turn.prompt_tokens) +
+                     " and --new-tokens " + std::to_string(turn.new_tokens) +
+                     " pass the context of " + std::to_string(context) + " tokens");
   }
-  text += row("total", total(plan.standing), total(plan.peak));
-  text += row("without mapped files", plan.standing.owned(), plan.peak.owned());
-  if (b.limit_bytes != UINT64_MAX) {
-    const bool fits = plan.peak.owned() <= b.limit_bytes;
-    text += std::string(fits ? "fits in " : "does not fit in ") + format_bytes(b.limit_bytes) +
-            (b.options.memory_limit_bytes != 0 ? " (memory limit)\n" : " (available)\n");
-  }
-  if (b.kv && !b.kv->explanation().empty()) {
-    text += "\n" + join(b.kv->explanation(), "\n") + "\n";
-  }
-  for (const std::string& note : b.notes) text += "note: " + note + "\n";
-  return text;
+  return std::vector<KvTurn>{turn};
 }
 
-Json plan_json(const Blueprint& b, const Plan& plan) {
-  Json json = Json::object();
-  json["model"] = b.graph.name;
-  json["assumed"] = b.graph.assumed;
-  json["device"] = b.device.full_name;
-  json["planner"] = b.kv ? Json(b.kv->planner_name()) : Json(nullptr);
-  json["kv_dtype"] = dtype_name(b.kv_dtype);
-  json["context"] = b.bounds.context_tokens;
-  json["tokens"] = plan.tokens;
-  json["declared"] = plan.budget > 0;
-  json["standing"] = memory_bytes_json(plan.standing);
-  json["highest"] = memory_bytes_json(plan.peak);
-  json["limit"] = b.limit_bytes == UINT64_MAX ? Json(nullptr) : Json(b.limit_bytes);
-  json["fits"] = plan.peak.owned() <= b.limit_bytes;
-  json["notes"] = b.notes;
-  return json;
+// --planner on the command line or in the environment asks for one; a config's is marked among all.
+std::vector<std::string> planners_of(const Settings& settings) {
+  const bool one = settings.level("planner.name") >= Level::kEnvironment;
+  if (!one || settings.text("planner.name") == kAllPlanners) return {};
+  return {settings.text("planner.name")};
 }
 
 }  // namespace
 
 Result<ExitCode> run_plan(Settings& settings) {
   RT_TRY(const LoadedModel model, draw_model(settings, Need::kPlan));
-  const Blueprint& b = *model.blueprint;
-  RT_TRY(const Plan plan, make_plan(b));
+  PlanPage page;
+  page.blueprint = model.blueprint.get();
+  RT_TRY(page.turns, turns_of(settings, *model.blueprint));
+  page.declared =
+      settings.given("turns") || settings.given("prompt_tokens") || settings.given("new_tokens");
+  RT_TRY(page.planners,
+         look_ahead(*model.registry, *model.blueprint, page.turns, planners_of(settings)));
+  RT_TRY(OutputFile chart, OutputFile::open("--svg", settings.text("svg")));
+  if (chart.wanted()) RT_RETURN_IF_ERROR(chart.write(plan_svg(page)));
+  RT_RETURN_IF_ERROR(chart.close());
   if (settings.flag("json")) {
-    RT_RETURN_IF_ERROR(write_json(plan_json(b, plan)));
+    RT_RETURN_IF_ERROR(write_json(plan_json(page)));
   } else {
-    RT_RETURN_IF_ERROR(write_out(plan_text(b, plan)));
+    RT_RETURN_IF_ERROR(write_out(plan_text(page)));
   }
   return 0;
 }

@@ -8,7 +8,6 @@
 #include "core/graph/emit.h"
 #include "tools/runtime/interrupt.h"
 #include "tools/runtime/prompt.h"
-#include "tools/runtime/stats.h"
 
 namespace rt {
 namespace {
@@ -186,7 +185,8 @@ Status Repl::show(const std::string& rest) {
   if (rest == "config" || rest.empty()) {
     say(conversation_.settings().print(verb_bit(Verb::kChat)));
   } else if (rest == "memory") {
-    say(memory_text(*model.session));
+    RT_TRY(const std::string text, conversation_.memory());
+    say(text);
   } else if (rest == "template") {
     say(template_text());
   } else if (rest == "graph") {

@@ -46,6 +46,9 @@ struct Setting {
   bool open = false;         // the minimum itself is refused
 };
 
+// `plan --planner all`: every planner, as without the flag, but over what a config says.
+inline constexpr const char* kAllPlanners = "all";
+
 std::span<const Setting> all_settings();
 const Setting* find_setting(std::string_view key);
 

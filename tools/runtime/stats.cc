@@ -4,6 +4,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/json.h"
+#include "tools/runtime/memory_report.h"
 
 namespace rt {
 namespace {
@@ -38,7 +39,8 @@ std::string kv_text(const Session& session) {
 }  // namespace
 
 std::string stats_line(const LoadedModel& model, const Sequence& sequence,
-                       const GenerateTimings& timings, std::uint64_t seed) {
+                       const GenerateTimings& timings, std::span<const KvTurn> turns,
+                       std::uint64_t seed) {
   const Session& session = *model.session;
   std::string line = print("[ load %.1f s | prompt %llu tok", model.load_ms / 1000,
                            static_cast<unsigned long long>(timings.prompt_tokens));
@@ -55,6 +57,10 @@ std::string stats_line(const LoadedModel& model, const Sequence& sequence,
   const Ledger& ledger = session.ledger();
   const std::uint64_t peak = ledger.peak_owned() + ledger.peak()[MemoryKind::kWeightsMapped];
   line += " | peak " + format_bytes(peak);
+  if (const auto planned = planned_memory(session, turns); planned.ok()) {
+    line += ", planned " +
+            format_bytes(planned->peak.owned() + planned->peak[MemoryKind::kWeightsMapped]);
+  }
   if (sequence.sampling.temperature > 0) line += " | seed " + std::to_string(seed);
   return line + " ]";
 }
@@ -70,43 +76,6 @@ Json timings_json(const GenerateTimings& timings) {
   json["predicted_ms"] = timings.decode_ms;
   json["predicted_per_second"] = decode_rate(timings);
   return json;
-}
-
-Json memory_bytes_json(const MemoryBytes& bytes) {
-  Json json = Json::object();
-  for (std::size_t i = 0; i < kMemoryKindCount; ++i) {
-    json[std::string(memory_kind_name(static_cast<MemoryKind>(i)))] = bytes.by_kind[i];
-  }
-  json["owned"] = bytes.owned();
-  return json;
-}
-
-Result<Json> memory_json(const Session& session, const Sequence& sequence, std::uint64_t budget) {
-  const Ledger& ledger = session.ledger();
-  RT_TRY(const MemoryBytes planned, session.blueprint().memory(sequence.cached(), budget, true));
-  Json json = Json::object();
-  json["planned"] = memory_bytes_json(planned);
-  json["measured"] = memory_bytes_json(ledger.peak());
-  json["address_changes"] = ledger.events.address_changes;
-  json["copied_bytes"] = ledger.events.copied_bytes;
-  json["reprefill_tokens"] = ledger.events.reprefill_tokens;
-  return json;
-}
-
-std::string memory_text(const Session& session) {
-  const Ledger& ledger = session.ledger();
-  std::string text;
-  for (std::size_t i = 0; i < kMemoryKindCount; ++i) {
-    const auto kind = static_cast<MemoryKind>(i);
-    std::string line = "  " + std::string(memory_kind_name(kind));
-    line.resize(18, ' ');
-    text += line + format_bytes(ledger.now()[kind]) + " now, " + format_bytes(ledger.peak()[kind]) +
-            " at most\n";
-  }
-  text += "  address changes " + std::to_string(ledger.events.address_changes) + ", copied bytes " +
-          std::to_string(ledger.events.copied_bytes) + ", tokens prefilled again " +
-          std::to_string(ledger.events.reprefill_tokens) + "\n";
-  return text;
 }
 
 }  // namespace rt

@@ -1,0 +1,44 @@
+// Does it fit? Asked before a weight is read or a byte committed, by the computation that the run
+// will follow (blueprint.h). A refusal says what would fit instead, and that is true: every number
+// and every name in it has been planned.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/base/result.h"
+#include "core/engine/blueprint.h"
+
+namespace rt {
+
+// What must fit: a hard budget whole, of an open one the prompt and one growth step.
+struct Demand {
+  std::uint64_t tokens = 0;
+  MemoryBytes peak;           // on the way to `tokens`
+  std::uint64_t charged = 0;  // by the planner, beside the cache
+  std::uint64_t limit_bytes = 0;
+
+  // What is compared with the limit; mapped weights are the file's pages and are not in it.
+  std::uint64_t bytes() const { return peak.owned() + charged; }
+  bool fits() const { return bytes() <= limit_bytes; }
+};
+
+// Refuses (kBadInput) a prompt that leaves no room in the context for an answer.
+Result<Demand> demand_of(const Blueprint& blueprint);
+
+// Refuses (kEnvironment) what does not fit.
+Status admit(const Blueprint& blueprint);
+
+// The same, and the refusal says what would fit: fewer tokens, another KV dtype, another planner of
+// those that are loaded.
+Status admit_or_offer(Registry& registry, const Blueprint& blueprint);
+
+// The most tokens, prompt and new ones together, that a hard budget may have: that many fit and one
+// more does not, or it is the context. 0: not even a prompt of one token and its answer. The prompt
+// is options.prompt_tokens, or what there is room for. `guess` is tried first: for a planner that
+// picks among others, whose every answer costs theirs.
+Result<std::uint64_t> largest_budget(Registry& registry, const Blueprint& blueprint,
+                                     std::uint64_t guess = 0);
+
+}  // namespace rt

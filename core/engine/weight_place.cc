@@ -1,0 +1,75 @@
+#include "core/engine/weight_place.h"
+
+#include <algorithm>
+
+#include "core/base/bytes.h"
+#include "core/base/text.h"
+#include "core/engine/blueprint.h"
+
+namespace rt {
+namespace {
+
+std::uint32_t storage_of(const Graph& graph, std::uint32_t weight) {
+  const std::uint32_t alias = graph.weights[weight].alias_of;
+  return alias == kNone ? weight : alias;
+}
+
+void place_weight(Blueprint& b, std::uint32_t w) {
+  if (storage_of(b.graph, w) != w) return;
+  const GraphWeight& weight = b.graph.weights[w];
+  WeightPlace& place = b.weights[w];
+  const std::uint64_t plain = element_count(weight.type) * dtype_bytes(weight.type.dtype);
+  bool aligned = true;
+  if (b.checkpoint) {
+    aligned = b.checkpoint->tensors()[weight.checkpoint_index].aligned;
+  }
+  place.mapped = place.packer == kNone && b.desc.host_readable != 0 && aligned &&
+                 b.options.source != WeightSource::kRandom;
+  if (place.packer == kNone) place.bytes = plain;
+  if (place.mapped) {
+    b.mapped_weight_bytes += place.bytes;
+    return;
+  }
+  place.offset = b.owned_weight_bytes;
+  b.owned_weight_bytes +=
+      round_up(place.bytes, std::max<std::uint64_t>(64, b.desc.alignment_bytes));
+}
+
+}  // namespace
+
+// One layout per weight for all its readers: in place, or one packed form.
+Status place_weights(Blueprint& b) {
+  b.weights.assign(b.graph.weights.size(), {});
+  std::vector<bool> read_plain(b.graph.weights.size(), false);
+  for (std::uint32_t n = 0; n < b.graph.nodes.size(); ++n) {
+    for (std::uint32_t i = 0; i < b.graph.nodes[n].inputs.size(); ++i) {
+      const Operand input = b.graph.nodes[n].inputs[i];
+      if (!input.is_weight) continue;
+      const std::uint32_t w = storage_of(b.graph, input.index);
+      const Decision& decision = b.nodes[n].decode.decision();
+      const std::uint64_t packed = decision.requirements.packed_bytes[i];
+      WeightPlace& place = b.weights[w];
+      if (packed == 0) {
+        read_plain[w] = true;
+      } else if (place.packer == kNone) {
+        place.packed_layout = decision.packed_layout();
+        place.packer = n;
+        place.packer_input = i;
+        place.bytes = packed;
+      }
+      const bool mixed = packed == 0
+                             ? place.packer != kNone
+                             : read_plain[w] || place.packed_layout != decision.packed_layout();
+      if (mixed) {
+        return bad_input("weight " + quote(b.graph.weights[w].name) + ": " + decision.full_name +
+                         " at node " + b.graph.nodes[n].name +
+                         " reads another layout than an earlier reader; prefer "
+                         "implementations that read it alike");
+      }
+    }
+  }
+  for (std::uint32_t w = 0; w < b.weights.size(); ++w) place_weight(b, w);
+  return {};
+}
+
+}  // namespace rt
