@@ -48,7 +48,7 @@ class KvTypes : public testing::TestWithParam<rt_dtype> {};
 TEST_P(KvTypes, BitsDoNotDependOnPlannerStripesThreadsOrChunks) {
   const std::vector<float> first = logits_of(options_of(GetParam(), "static"));
   ASSERT_FALSE(first.empty());
-  for (const char* planner : {"elastic", "exact"}) {
+  for (const char* planner : {"elastic", "exact", "grow", "paged"}) {
     for (const std::int64_t threads : {1, 3}) {
       EngineOptions options = options_of(GetParam(), planner);
       options.device_options = {{"threads", threads}};
@@ -68,7 +68,7 @@ TEST_P(KvTypes, BitsDoNotDependOnPlannerStripesThreadsOrChunks) {
 }
 
 TEST_P(KvTypes, PlanEqualsLedger) {
-  for (const char* planner : {"elastic", "exact", "static"}) {
+  for (const char* planner : {"elastic", "exact", "static", "grow", "paged"}) {
     auto session = open_session(options_of(GetParam(), planner));
     ASSERT_TRUE(session);
     auto sequence = start(*session, 70);

@@ -26,8 +26,8 @@ KvProblem random_problem(Random& random) {
     problem.layers.push_back({"kv." + std::to_string(i), i, windows[pick(random, 0, 2)], kv_heads,
                               static_cast<std::uint32_t>(8 * pick(random, 1, 4)), 6, i});
   }
-  constexpr rt_dtype kTypes[] = {RT_F32, RT_BF16, RT_F16};
-  problem.dtype = kTypes[pick(random, 0, 2)];
+  constexpr rt_dtype kTypes[] = {RT_F32, RT_BF16, RT_F16, RT_KV_INT8, RT_KV_Q8_0, RT_KV_Q4_0};
+  problem.dtype = kTypes[pick(random, 0, 5)];
   problem.context_tokens = pick(random, 20, 260);
   problem.step_tokens = static_cast<std::uint32_t>(pick(random, 1, 40));
   problem.max_sequences = static_cast<std::uint32_t>(pick(random, 1, 4));
