@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/bytes.h"
+#include "core/base/json.h"
 #include "tools/runtime/text_table.h"
 
 namespace rt {

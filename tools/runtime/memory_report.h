@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "core/base/json.h"
+#include "core/base/json_fwd.h"
 #include "core/engine/generate.h"
 #include "core/engine/session.h"
 #include "core/memory/kv_forecast.h"

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/bytes.h"
+#include "core/base/json.h"
 #include "core/base/text.h"
 #include "core/graph/emit.h"
 #include "tools/runtime/memory_chart.h"

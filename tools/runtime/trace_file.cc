@@ -1,5 +1,7 @@
 #include "tools/runtime/trace_file.h"
 
+#include "core/base/json.h"
+
 namespace rt {
 namespace {
 

@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "core/base/json.h"
+#include "core/base/json_fwd.h"
 #include "core/base/result.h"
 #include "core/engine/session.h"
 #include "tools/runtime/output_file.h"
