@@ -19,7 +19,7 @@ constexpr uint64_t kCycle = 4 * kBlock;  // from a chain's block to its next
 constexpr uint64_t kChain = kRun / 4;    // elements of one chain of a run
 constexpr uint64_t kPanelRows = 16;      // weight rows
 constexpr uint64_t kPanelTokens = 96;    // chains f32[96, 256]: 96 KiB
-constexpr uint64_t kSumRows = 128;       // sums f32[96, 128]: 48 KiB
+constexpr uint64_t kSumRows = 256;       // sums f32[96, 256]: 96 KiB
 
 // --- few tokens
 
@@ -139,7 +139,25 @@ inline uint64_t gather_chain(const unsigned char* from, uint64_t count, int64_t 
   return gathered;
 }
 
-// sums f32[M, kSumRows] += tokens[M, chain] panel^T, for four rows of the panel.
+// chains[m][i] += tokens[m] . row i of the panel, elements [k, k + 8 steps).
+template <int M, int steps>
+inline void add_steps(const float* tokens, const float* panel, uint64_t k, __m256 (*chains)[4]) {
+  RT_UNROLL
+  for (int s = 0; s < steps; ++s) {
+    __m256 token[M];
+    RT_UNROLL
+    for (int m = 0; m < M; ++m) token[m] = _mm256_load_ps(tokens + m * kChain + k + 8 * s);
+    RT_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const __m256 weight = _mm256_load_ps(panel + i * kChain + k + 8 * s);
+      RT_UNROLL
+      for (int m = 0; m < M; ++m) chains[m][i] = _mm256_fmadd_ps(token[m], weight, chains[m][i]);
+    }
+  }
+}
+
+// sums f32[M, kSumRows] += tokens[M, chain] panel^T, for four rows of the panel. Four steps at a
+// time: a whole chain is 8 rounds, whose end the processor foresees more often than that of 32.
 template <int M>
 inline void add_tile(const float* tokens, uint64_t length, const float* panel, float* sums) {
   __m256 chains[M][4];
@@ -148,17 +166,9 @@ inline void add_tile(const float* tokens, uint64_t length, const float* panel, f
     RT_UNROLL
     for (int i = 0; i < 4; ++i) chains[m][i] = _mm256_setzero_ps();
   }
-  for (uint64_t k = 0; k < length; k += 8) {
-    __m256 token[M];
-    RT_UNROLL
-    for (int m = 0; m < M; ++m) token[m] = _mm256_load_ps(tokens + m * kChain + k);
-    RT_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const __m256 weight = _mm256_load_ps(panel + i * kChain + k);
-      RT_UNROLL
-      for (int m = 0; m < M; ++m) chains[m][i] = _mm256_fmadd_ps(token[m], weight, chains[m][i]);
-    }
-  }
+  uint64_t k = 0;
+  for (; k + 32 <= length; k += 32) add_steps<M, 4>(tokens, panel, k, chains);
+  for (; k < length; k += 8) add_steps<M, 1>(tokens, panel, k, chains);
   RT_UNROLL
   for (int m = 0; m < M; ++m) {
     float* to = sums + m * kSumRows;
@@ -167,11 +177,21 @@ inline void add_tile(const float* tokens, uint64_t length, const float* panel, f
   }
 }
 
-// M tokens and all rows of the panel that hold weights, four at a time.
+// M tokens and all rows of the panel that hold weights, four at a time. The next M tokens are
+// fetched from the second-level cache meanwhile, a quarter with each four rows. (Both together:
+// tiles alone 80 to 87 % of the FMA peak, medians of 41 runs in turns.)
 template <int M>
 inline void add_tiles(const float* tokens, uint64_t length, const float* panel, uint64_t rows,
                       float* sums) {
-  for (uint64_t i = 0; i < rows; i += 4) add_tile<M>(tokens, length, panel + i * kChain, sums + i);
+  for (uint64_t i = 0; i < rows; i += 4) {
+    for (int m = 0; m < M; ++m) {
+      const char* quarter = (const char*)(tokens + (M + m) * kChain + i / 4 * (kChain / 4));
+      for (uint64_t byte = 0; byte < kChain / 4 * sizeof(float); byte += 64) {
+        _mm_prefetch(quarter + byte, _MM_HINT_T0);
+      }
+    }
+    add_tile<M>(tokens, length, panel + i * kChain, sums + i);
+  }
 }
 
 // Up to kPanelTokens tokens, and up to kSumRows weight rows from `begin`.
