@@ -81,7 +81,7 @@ std::string dtype_offer(Registry& registry, const Blueprint& b, const Demand& as
   constexpr rt_dtype kMostDtypes = 64;
   for (rt_dtype dtype = 1; dtype < kMostDtypes; ++dtype) {
     const std::string name = dtype_name(dtype);
-    if (dtype == b.kv_dtype || parse_dtype(name) != dtype) continue;
+    if (dtype == b.kv_dtype || parse_kv_dtype(name) != dtype) continue;
     KvChoice choice = kv_choice(b.options);
     choice.kv_dtype = dtype;
     const auto other = redraw(registry, b, choice);

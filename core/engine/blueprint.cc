@@ -19,6 +19,7 @@
 #include "core/memory/open_device.h"
 #include "core/plugin/host.h"
 #include "core/plugin/probe.h"
+#include "core/sdk/kv_row.hpp"
 
 namespace rt {
 namespace {
@@ -304,6 +305,9 @@ class Drafter {
     Blueprint& b = *out_;
     b.readable_forms = RT_KV_ALL_FORMS;
     for (const KvLayer& layer : b.graph.kv_layers) {
+      if (sdk::kv_row_bytes(b.kv_dtype, layer.kv_heads, layer.head_width) == 0) {
+        return bad_input("--kv-dtype: " + dtype_name(b.kv_dtype) + " is no type of KV caches");
+      }
       const NodeChoice& choice = b.nodes[layer.node];
       b.readable_forms &=
           readable_kv_forms(choice.decode.decisions) & readable_kv_forms(choice.prefill.decisions);

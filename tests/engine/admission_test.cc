@@ -72,6 +72,17 @@ TEST(Admission, ARefusalOffersWhatFits) {
   EXPECT_NE(text.find("asked 100 new tokens after a prompt of 10"), std::string::npos) << text;
   EXPECT_NE(text.find("with --planner "), std::string::npos) << text;
   EXPECT_NE(text.find("--memory-limit"), std::string::npos) << text;
+  // A smaller type is offered where it is enough.
+  const auto halved = drawn(options);
+  KvChoice quantized = kv_choice(options);
+  quantized.kv_dtype = RT_KV_INT8;
+  const auto smaller = redraw(registry(), *halved, quantized);
+  ASSERT_TRUE(smaller.ok()) << smaller.error().message;
+  halved->limit_bytes = demand_of(**smaller)->bytes();
+  const Status offered = admit_or_offer(registry(), *halved);
+  ASSERT_FALSE(offered.ok());
+  EXPECT_NE(offered.error().message.find("with --kv-dtype "), std::string::npos)
+      << offered.error().message;
   options.memory_limit_bytes = std::uint64_t{1} << 30;
   EXPECT_TRUE(admit_or_offer(registry(), *drawn(options)).ok());
 }
@@ -125,6 +136,19 @@ TEST(Admission, RedrawnIsDrawn) {
     ASSERT_TRUE(a.ok() && b.ok());
     EXPECT_EQ(a->peak, b->peak) << planner;
     EXPECT_EQ(fresh->kv->explanation(), (*again)->kv->explanation());
+  }
+}
+
+// A type that the cache cannot have costs nothing, and must not be offered for that.
+TEST(Admission, NoOtherTypeThanACachesIsDrawn) {
+  const auto base = drawn(fixture("static"));
+  for (const rt_dtype dtype : {rt_dtype{RT_F64}, rt_dtype{RT_I32}}) {
+    KvChoice choice = kv_choice(base->options);
+    choice.kv_dtype = dtype;
+    const auto other = redraw(registry(), *base, choice);
+    ASSERT_FALSE(other.ok());
+    EXPECT_NE(other.error().message.find("no type of KV caches"), std::string::npos)
+        << other.error().message;
   }
 }
 
