@@ -1,6 +1,7 @@
 // The KV cache of a problem in guarded memory, in any of the three forms. Everything that holds no
-// token of the past is poison (NaN in every dense type and as a scale), stripes that a windowed table has dropped have
-// the address 0, and the class tested is the second of two, the first of which has no addresses.
+// token of the past is poison (NaN in every dense type and as a scale), stripes that a windowed
+// table has dropped have the address 0, and the class tested is the second of two, the first of
+// which has no addresses.
 #pragma once
 
 #include <cstdint>
