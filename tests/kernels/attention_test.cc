@@ -145,7 +145,11 @@ TEST_P(AttentionBits, DependOnTheKeysAlone) {
 
 INSTANTIATE_TEST_SUITE_P(, AttentionBits,
                          testing::Combine(testing::Values("portable", "avx2"),
-                                          testing::ValuesIn(kCases)));
+                                          testing::ValuesIn(kCases)),
+                         [](const auto& row) {
+                           return std::string(std::get<0>(row.param)) + "_" +
+                                  std::to_string(row.index);
+                         });
 
 }  // namespace
 }  // namespace rt::test

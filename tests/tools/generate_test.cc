@@ -72,7 +72,8 @@ TEST(Generate, PlanEqualsLedgerUnderEveryPlanner) {
   const CommandResult plan = run_command(
       arguments("plan", fixture_model(), {"--json", "--prompt-tokens", "3", "--new-tokens", "40"}));
   ASSERT_EQ(plan.exit_code, 0) << plan.err;
-  for (const Json& planner : parse(plan.out)["planners"]) {
+  const Json planners = parse(plan.out)["planners"];
+  for (const Json& planner : planners) {
     const std::string name = planner["name"];
     const CommandResult result =
         run_command(exact_fixture({"--prompt-ids", "1,2,3", "-n", "40", "--planner", name}));

@@ -84,7 +84,8 @@ TEST(Plan, SaysWhetherItFits) {
   for (const auto& [limit, fits] : {std::pair{"1MiB", false}, {"1TiB", true}}) {
     std::vector<std::string> all = words;
     all.push_back(limit);
-    for (const Json& one : json_of(all)["planners"]) {
+    const Json planners = json_of(all)["planners"];
+    for (const Json& one : planners) {
       EXPECT_EQ(one["fits"], fits) << one.dump();
       EXPECT_EQ(one["largest_tokens"], fits ? 4096 : 0);
     }
