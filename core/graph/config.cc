@@ -1,11 +1,11 @@
 // config.json is a stranger's file: each field is found, typed and held against its range before
 // anything is computed from it.
 #include "core/graph/config.h"
-#include "core/base/json.h"
 
 #include <algorithm>
 #include <cmath>
 
+#include "core/base/json.h"
 #include "core/base/text.h"
 
 namespace rt {

@@ -1,11 +1,11 @@
 // Statements to nodes. One Instance is one scope of names: the file's `graph`, or a copy of a
 // block.
 #include "core/graph/expand.h"
-#include "core/base/json.h"
 
 #include <algorithm>
 #include <set>
 
+#include "core/base/json.h"
 #include "core/base/text.h"
 #include "core/graph/config.h"
 #include "core/graph/expansion.h"

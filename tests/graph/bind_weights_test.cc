@@ -1,9 +1,9 @@
 // Binding weights to a checkpoint: exact names both ways, shapes, slices, tied heads, dtypes.
 #include "core/graph/bind_weights.h"
-#include "core/base/json.h"
 
 #include <gtest/gtest.h>
 
+#include "core/base/json.h"
 #include "tiny_graph.h"
 
 namespace rt {

@@ -1,9 +1,9 @@
 // The graph for people: what is printed can be read again and shows what was decided.
 #include "core/graph/emit.h"
-#include "core/base/json.h"
 
 #include <gtest/gtest.h>
 
+#include "core/base/json.h"
 #include "tiny_graph.h"
 
 namespace rt {
