@@ -31,8 +31,7 @@ Result<SafetensorsWriter> SafetensorsWriter::create(
     writer.left_bytes_ = end;
   }
   std::string text = header.dump();
-  text.resize((text.size() + 63) / 64 * 64 - 8, ' ');  // the tensors begin at a multiple of 64
-  if (text.size() < header.dump().size()) text.resize(text.size() + 64, ' ');
+  text.resize((8 + text.size() + 63) / 64 * 64 - 8, ' ');  // tensors begin at a multiple of 64
   writer.path_ = path;
   writer.part_ = path + ".part";
   writer.file_.reset(std::fopen(writer.part_.c_str(), "wbx"));
