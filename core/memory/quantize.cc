@@ -43,12 +43,12 @@ void nf4_codes(const float* values, std::uint64_t count, float scale, std::uint8
   for (std::uint64_t i = 0; i < count; ++i) codes[i] = static_cast<std::uint8_t>(counts[i]);
 }
 
-// Boundary i of `steps` equal steps from 0.1 to 1, in f32 and from the nearer end, as PyTorch does
-// it.
+// Boundary i of `steps` equal steps from 0.1 to 1: PyTorch's linspace in f32, from the nearer end
+// and with one rounding.
 float boundary(int i, int steps) {
   const float step = (1.0f - 0.1f) / static_cast<float>(steps);
-  return i < (steps + 1) / 2 ? 0.1f + step * static_cast<float>(i)
-                             : 1.0f - step * static_cast<float>(steps - i);
+  return i < (steps + 1) / 2 ? std::fma(step, static_cast<float>(i), 0.1f)
+                             : std::fma(-step, static_cast<float>(steps - i), 1.0f);
 }
 
 std::array<float, 256> make_dynamic_map() {
