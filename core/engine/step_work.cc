@@ -43,8 +43,7 @@ void add_attention(const Blueprint& b, const KvLayer& layer, const rt_step& step
                                 static_cast<std::uint64_t>(step.lengths[s]), layer.window);
     work.kv_bytes += 2 * row * seen.keys;
     // q k^T and the sum over v: 2 products of E for each query head.
-    work.flops +=
-        4.0 * layer.query_heads * layer.head_width * static_cast<double>(seen.pairs);
+    work.flops += 4.0 * layer.query_heads * layer.head_width * static_cast<double>(seen.pairs);
   }
 }
 
@@ -79,14 +78,15 @@ StepWork step_work(const Blueprint& blueprint, const rt_step& step) {
   return work;
 }
 
-StepWork step_work(const Blueprint& blueprint, std::uint64_t tokens, std::uint64_t length) {
+StepWork step_work(const Blueprint& blueprint, std::uint64_t tokens, std::uint64_t length,
+                   std::uint64_t rows) {
   const std::int32_t offsets[] = {0, static_cast<std::int32_t>(tokens)};
   const auto end = static_cast<std::int32_t>(length);
   rt_step step{};
   step.struct_size = sizeof step;
   step.tokens = static_cast<std::uint32_t>(tokens);
   step.sequences = 1;
-  step.rows = 1;
+  step.rows = static_cast<std::uint32_t>(rows);
   step.token_offsets = offsets;
   step.lengths = &end;
   return step_work(blueprint, step);

@@ -32,9 +32,10 @@ StepWork node_work(const Blueprint& blueprint, std::uint32_t node, const rt_step
 // Of all nodes.
 StepWork step_work(const Blueprint& blueprint, const rt_step& step);
 
-// Of a step in which one sequence computes `tokens` tokens and then has `length` in the cache; one
-// row of logits.
-StepWork step_work(const Blueprint& blueprint, std::uint64_t tokens, std::uint64_t length);
+// Of a step in which one sequence computes `tokens` tokens, then has `length` in the cache, and
+// wants `rows` rows of logits.
+StepWork step_work(const Blueprint& blueprint, std::uint64_t tokens, std::uint64_t length,
+                   std::uint64_t rows);
 
 // Bytes of all weights as they lie in memory (packed, quantized), a shared one counted once.
 std::uint64_t placed_weight_bytes(const Blueprint& blueprint);

@@ -13,7 +13,17 @@
 
 namespace rt {
 
-enum class Verb { kGenerate, kChat, kPlan, kPerplexity, kTokenize, kRender, kPlugins, kGraph };
+enum class Verb {
+  kGenerate,
+  kChat,
+  kPlan,
+  kPerplexity,
+  kTokenize,
+  kRender,
+  kPlugins,
+  kGraph,
+  kBench
+};
 
 constexpr std::uint32_t verb_bit(Verb verb) {
   return 1u << static_cast<std::uint32_t>(verb);
