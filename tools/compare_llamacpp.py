@@ -226,6 +226,11 @@ def kv_bytes(config, row):
     return token * (row["n_depth"] + (row["n_gen"] + 1) / 2)
 
 
+PROBES = {"read": "read_bytes_per_second", "f32": "f32_flops_per_second",
+          "bf16": "bf16_flops_per_second", "int8": "int8_ops_per_second"}
+WORK = {"read": "bytes_read", "f32": "flops", "bf16": "flops", "int8": "flops"}
+
+
 class Comparison:
     """What one format at one number of threads came to, test by test."""
 
@@ -240,17 +245,30 @@ class Comparison:
         for name, row in ours.items():
             if name not in theirs:
                 raise Stop(f"llama-bench did not measure {name}")
-            at = self.rows.setdefault(name, {"ours": [], "theirs": [], "ours_of_read": [],
-                                             "theirs_of_read": [], "read_bytes_per_second": []})
+            at = self.rows.setdefault(name, {"ours": [], "theirs": [], "limit": "", "limits": [],
+                                             "ours_of_limit": [], "theirs_of_limit": []})
             speed = theirs[name]["samples_ts"][0]
             at["ours"].append(row["samples_ts"][0])
             at["theirs"].append(speed)
-            probe = row["probe"]["read_bytes_per_second"]
-            if row["n_prompt"] or not probe:
+            limit, most = self.limit(row)
+            if not most:
                 continue
-            at["read_bytes_per_second"].append(probe[0])
-            at["ours_of_read"].append(row["of_read"])
-            at["theirs_of_read"].append((self.read + kv_bytes(self.config, row)) * speed / probe[0])
+            ours_each = row[WORK[limit]] / (row["n_prompt"] + row["n_gen"])  # of one token
+            theirs_each = self.read + kv_bytes(self.config, row) if limit == "read" else ours_each
+            at["limit"] = limit
+            at["limits"].append(most)
+            at["ours_of_limit"].append(ours_each * at["ours"][-1] / most)
+            at["theirs_of_limit"].append(theirs_each * speed / most)
+
+    def limit(self, row):
+        """Reading for decode; for prefill the peak of int8 beside int8, else the better of f32 and
+        bf16. What was probed in the same pair, per second; 0 where nothing was."""
+        probe = {name: (row["probe"][key] or [0])[0] for name, key in PROBES.items()}
+        if row["n_gen"]:
+            return "read", 0 if row["n_prompt"] else probe["read"]
+        if self.pair[1] == "int8":
+            return "int8", probe["int8"]
+        return max((("f32", probe["f32"]), ("bf16", probe["bf16"])), key=lambda pair: pair[1])
 
     def results(self):
         for name, row in self.rows.items():
@@ -266,9 +284,16 @@ def spread(values, form):
     return f"{statistics.median(values):{form}} [{least:{form}}, {most:{form}}]"
 
 
+def limit_text(row):
+    if not row["limits"]:
+        return "-"
+    unit = "GB/s" if row["limit"] == "read" else "Gflop/s"
+    return f"{row['limit']} {spread([x / 1e9 for x in row['limits']], '.1f')} {unit}"
+
+
 def markdown(results):
     head = ["test", "ours / theirs", "threads", "ours, tok/s", "theirs, tok/s", "ratio in a pair",
-            "pairs", "read, GB/s", "ours of it", "theirs of it"]
+            "pairs", "limit", "of the limit, ours", "theirs"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in results:
         cells = [row["test"], f"{row['format']['ours']} / {row['format']['theirs']}",
@@ -278,8 +303,8 @@ def markdown(results):
         else:
             cells += [spread(row["ours"], ".2f"), spread(row["theirs"], ".2f"),
                       spread(row["ratio"], ".2f"), str(len(row["ratio"])),
-                      spread([x / 1e9 for x in row["read_bytes_per_second"]], ".1f"),
-                      spread(row["ours_of_read"], ".0%"), spread(row["theirs_of_read"], ".0%")]
+                      limit_text(row), spread(row["ours_of_limit"], ".0%"),
+                      spread(row["theirs_of_limit"], ".0%")]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -50,22 +50,20 @@ double rate(unsigned threads, Loop loop) {
 
 }  // namespace
 
-MachineProbe::MachineProbe(std::uint64_t bytes) {
-  constexpr std::uint64_t kLeast = std::uint64_t{1} << 20;
-  if (bytes == 0) return;
-  for (bytes_ = std::max(bytes, kLeast); bytes_ >= kLeast; bytes_ /= 2) {
+void MachineProbe::take_memory() {
+  while (bytes_ > 0 && memory_ == nullptr) {
     memory_ = static_cast<char*>(::operator new(bytes_, kPage, std::nothrow));
-    if (memory_ != nullptr) break;
+    if (memory_ == nullptr) bytes_ /= 2;
   }
-  if (memory_ == nullptr) bytes_ = 0;
-  if (memory_ != nullptr) std::memset(memory_, 1, bytes_);
+  if (memory_ != nullptr) std::memset(memory_, 1, bytes_);  // pages of its own, not the zero page
 }
 
 MachineProbe::~MachineProbe() {
   ::operator delete(memory_, kPage);
 }
 
-Limits MachineProbe::measure(unsigned threads, bool peaks) const {
+Limits MachineProbe::measure(unsigned threads, bool peaks) {
+  if (memory_ == nullptr) take_memory();
   threads = std::max(threads, 1u);
   Limits limits;
   if (bytes_ > 0) {

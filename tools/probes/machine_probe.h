@@ -20,9 +20,9 @@ struct Limits {
 
 class MachineProbe {
  public:
-  // Takes `bytes` of memory, which it walks: 1 GiB is beyond any cache of today. Halves it while
-  // it cannot be had. 0, or none to be had at all: nothing is walked, read_bytes is 0.
-  explicit MachineProbe(std::uint64_t bytes);
+  // Walks `bytes` of memory, which the first measurement takes: 1 GiB is beyond any cache of today.
+  // Halved while they cannot be had; 0, or none to be had: nothing is walked, read_bytes is 0.
+  explicit MachineProbe(std::uint64_t bytes) : bytes_(bytes) {}
   ~MachineProbe();
   MachineProbe(const MachineProbe&) = delete;
   MachineProbe& operator=(const MachineProbe&) = delete;
@@ -31,10 +31,12 @@ class MachineProbe {
 
   // One measurement with that many threads: a pass over the memory (0.1 s at 10 GB/s), and some
   // 15 ms for each peak if `peaks`. By the wall's clock, as tokens per second are.
-  Limits measure(unsigned threads, bool peaks) const;
+  Limits measure(unsigned threads, bool peaks);
 
  private:
-  std::uint64_t bytes_ = 0;
+  void take_memory();
+
+  std::uint64_t bytes_;
   char* memory_ = nullptr;
 };
 

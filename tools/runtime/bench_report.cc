@@ -220,6 +220,7 @@ Json bench_json(const BenchResult& result) {
   add_speed(result, json);
   json["weight_bytes_read"] = result.work.weight_bytes;
   json["kv_bytes_read"] = result.work.kv_bytes;
+  json["bytes_read"] = result.work.bytes();
   json["flops"] = result.work.flops;
   const Shares part = shares_of(result);
   const auto known = [](double share) { return share > 0 ? Json(share) : Json(); };

@@ -60,7 +60,7 @@ std::vector<double> BenchResult::tokens_per_second() const {
 
 Result<std::unique_ptr<BenchSession>> BenchSession::open(Settings& deployment,
                                                          const BenchPlan& plan,
-                                                         const probe::MachineProbe& probe,
+                                                         probe::MachineProbe& probe,
                                                          TraceFile& trace, BenchOptions options) {
   std::unique_ptr<BenchSession> bench(new BenchSession(probe, trace, options));
   RT_TRY(bench->loaded_, draw_model(deployment, Need::kWeights));

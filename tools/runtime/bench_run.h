@@ -59,8 +59,8 @@ class BenchSession {
  public:
   // Loads the model with room for the longest of the tests. The others outlive the session.
   static Result<std::unique_ptr<BenchSession>> open(Settings& deployment, const BenchPlan& plan,
-                                                    const probe::MachineProbe& probe,
-                                                    TraceFile& trace, BenchOptions options);
+                                                    probe::MachineProbe& probe, TraceFile& trace,
+                                                    BenchOptions options);
   ~BenchSession();
 
   // progress(i) is told before repetition i; i < 0: filling the cache, warming up.
@@ -68,7 +68,7 @@ class BenchSession {
                               const std::function<void(std::int64_t)>& progress);
 
  private:
-  BenchSession(const probe::MachineProbe& probe, TraceFile& trace, BenchOptions options)
+  BenchSession(probe::MachineProbe& probe, TraceFile& trace, BenchOptions options)
       : probe_(probe), trace_(trace), options_(options) {}
   void describe(const Settings& deployment);
   void push_random(std::uint64_t tokens);
@@ -78,7 +78,7 @@ class BenchSession {
   Status observe(const BenchTest& test, BenchResult& result);
   StepWork work_of(const BenchTest& test) const;
 
-  const probe::MachineProbe& probe_;
+  probe::MachineProbe& probe_;
   TraceFile& trace_;
   BenchOptions options_;
   LoadedModel loaded_;
