@@ -245,6 +245,9 @@ class Comparison:
         for name, row in ours.items():
             if name not in theirs:
                 raise Stop(f"llama-bench did not measure {name}")
+            counts = row["model_n_params"], theirs[name]["model_n_params"]
+            if counts[0] != counts[1]:
+                raise Stop(f"ours has {counts[0]} parameters, theirs {counts[1]}")
             at = self.rows.setdefault(name, {"ours": [], "theirs": [], "limit": "", "limits": [],
                                              "ours_of_limit": [], "theirs_of_limit": []})
             speed = theirs[name]["samples_ts"][0]

@@ -236,18 +236,19 @@ for _ in range(keys):
         meta[name] = struct.unpack_from({4: "<I", 6: "<f"}[kind], data, at)[0]
         at += 4
 assert meta["general.architecture"] == "llama" and meta["llama.block_count"] == 2
-end = 0
+end = parameters = 0
 for _ in range(tensors):
     text()
     n = struct.unpack_from("<I", data, at)[0]
     dims = struct.unpack_from(f"<{n}Q", data, at + 4)
     kind, offset = struct.unpack_from("<IQ", data, at + 4 + 8 * n)
     at += 16 + 8 * n
+    parameters += dims[0] * (dims[1] if n == 2 else 1)
     assert offset == end and kind == (30 if n == 2 else 0)
     size = (2 if n == 2 else 4) * dims[0] * (dims[1] if n == 2 else 1)
     end += (size + 31) // 32 * 32
 assert len(data) == (at + 31) // 32 * 32 + end
-row = lambda p, n, d: {"n_prompt": p, "n_gen": n, "n_depth": d, "samples_ts": [10.0]}
+row = lambda p, n, d: {"n_prompt": p, "n_gen": n, "n_depth": d, "samples_ts": [10.0], "model_n_params": parameters}
 print(json.dumps([row(int(flag("-p")), 0, 0), row(0, int(flag("-n")), 0)]))
 )";
 
