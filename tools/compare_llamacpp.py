@@ -9,7 +9,8 @@ alternates) and what is compared is the quotient within a pair; its median and r
 sides stand. Needs Python 3.9 and nothing else: the GGUF file is written here, with random blocks
 and without a vocabulary, which no speed depends on.
 
-A format is THEIRS or THEIRS:OURS: q8_0 stands beside int8, q4_0 beside nf4.
+A format is THEIRS or THEIRS:OURS, with + between the parts of ours: q8_0 stands for
+q8_0:int8+lm_head=int8 and q4_0 for q4_0:nf4+lm_head=nf4, since here their head is stored as the rest.
 """
 
 import argparse
@@ -65,8 +66,8 @@ class Format:
 
 
 FORMATS = {"f32": Format(0, 1, 4, "f32"), "f16": Format(1, 1, 2, "f16"),
-           "bf16": Format(30, 1, 2, "bf16"), "q8_0": Format(8, 32, 34, "int8"),
-           "q4_0": Format(2, 32, 18, "nf4")}
+           "bf16": Format(30, 1, 2, "bf16"), "q8_0": Format(8, 32, 34, "int8,lm_head=int8"),
+           "q4_0": Format(2, 32, 18, "nf4,lm_head=nf4")}
 ALIGNMENT = 32
 
 
@@ -269,7 +270,7 @@ class Comparison:
         probe = {name: (row["probe"][key] or [0])[0] for name, key in PROBES.items()}
         if row["n_gen"]:
             return "read", 0 if row["n_prompt"] else probe["read"]
-        if self.pair[1] == "int8":
+        if self.pair[1].startswith("int8"):
             return "int8", probe["int8"]
         return max((("f32", probe["f32"]), ("bf16", probe["bf16"])), key=lambda pair: pair[1])
 
@@ -353,7 +354,7 @@ def parse_pairs(text):
         theirs, _, ours = word.partition(":")
         if theirs not in FORMATS:
             raise Stop(f"--formats: expected {', '.join(FORMATS)}, found '{theirs}'")
-        pairs.append((theirs, ours or FORMATS[theirs].ours))
+        pairs.append((theirs, ours.replace("+", ",") or FORMATS[theirs].ours))
     return pairs
 
 

@@ -138,6 +138,17 @@ TEST(Bench, PrintsTables) {
   for (const std::string& line : lines_of(jsonl.out)) EXPECT_TRUE(parse_json(line, "line").ok());
 }
 
+TEST(Bench, ComparesWeightFormats) {
+  const Json rows = bench_json({"-p", "0", "-n", "1", "-r", "1", "--no-probe", "--weights-format",
+                                "auto,int8", "--weights-format", "linear=nf4,lm_head=int8"});
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[0].at("weights_format"), "bf16");
+  EXPECT_EQ(rows[1].at("weights_format"), "int8");
+  EXPECT_EQ(rows[2].at("weights_format"), "linear=nf4,lm_head=int8");
+  EXPECT_LT(rows[1].at("bytes_read"), rows[0].at("bytes_read"));
+  EXPECT_EQ(rows[0].at("flops"), rows[2].at("flops")) << "the same products whatever they are of";
+}
+
 TEST(Bench, ProbesNothingIfNotAsked) {
   const Json rows = bench_json({"-p", "0", "-n", "1", "-r", "1", "--no-probe", "--no-warmup"});
   ASSERT_EQ(rows.size(), 1u);
@@ -172,6 +183,7 @@ TEST(Bench, RefusesWhatItCannotMean) {
   EXPECT_NE(refusal({"-o", "jsn"}).find("did you mean 'json'"), std::string::npos);
   EXPECT_NE(refusal({"-o", "csv", "--ops"}).find("--ops"), std::string::npos);
   EXPECT_NE(refusal({"--kv-dtype", "bf16,int9"}).find("--kv-dtype"), std::string::npos);
+  EXPECT_NE(refusal({"--weights-format", "bf16,"}).find("--weights-format"), std::string::npos);
   EXPECT_NE(refusal({"--planner", "elastick"}).find("elastic"), std::string::npos);
   EXPECT_NE(refusal({"-d", "1000000"}).find("do not fit in the model's context"),
             std::string::npos);

@@ -25,6 +25,7 @@ constexpr VerbName kVerbs[] = {
     {"plan", Verb::kPlan, "", "how much memory the model takes; loads nothing"},
     {"bench", Verb::kBench, "", "tokens per second, beside what the machine could do"},
     {"perplexity", Verb::kPerplexity, "", "bits per byte and perplexity of a text"},
+    {"quantize", Verb::kQuantize, "", "write a checkpoint in nf4, nf4-dq or int8 (bitsandbytes')"},
     {"tokenize", Verb::kTokenize, "[TEXT]", "text to token ids, or back with --detokenize"},
     {"render", Verb::kRender, "", "messages as JSON to the chat prompt"},
     {"plugins", Verb::kPlugins, "list|why", "plugins found; why a node got its implementation"},

@@ -1,5 +1,6 @@
 #include "tools/runtime/bench_plan.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "core/base/text.h"
@@ -76,13 +77,27 @@ Result<std::vector<BenchTest>> tests_of(const Settings& settings) {
   return bad_input("nothing to measure: --n-prompt and --n-gen are 0");
 }
 
+// The values of a list. One with a = in it has commas of its own: linear=nf4,lm_head=int8.
+std::vector<std::string> values_of(const std::vector<std::string>& list) {
+  std::vector<std::string> values;
+  for (const std::string& text : list) {
+    const bool whole = text.find('=') != std::string::npos;
+    for (std::size_t at = 0; at <= text.size();) {
+      const std::size_t end = whole ? text.size() : std::min(text.find(',', at), text.size());
+      values.push_back(text.substr(at, end - at));
+      at = end + 1;
+    }
+  }
+  return values;
+}
+
 // Every deployment once for each value of the axis.
 Status multiply(const Axis& axis, std::vector<Settings>& deployments) {
   const Settings first = deployments.front();
   if (!first.given(axis.list)) return {};
   std::vector<Settings> product;
   for (const Settings& deployment : deployments) {
-    for (const std::string& value : first.list(axis.list)) {
+    for (const std::string& value : values_of(first.list(axis.list))) {
       product.push_back(deployment);
       RT_RETURN_IF_ERROR(product.back().assign(*find_setting(axis.one), {value},
                                                first.origin(axis.list), Level::kCommandLine));

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <string>
 
+#include "core/base/text.h"
 #include "tools/runtime/interrupt.h"
 
 namespace rt {
@@ -83,11 +84,12 @@ BenchSession::~BenchSession() {
 
 void BenchSession::describe(const Settings& deployment) {
   const Blueprint& b = loaded_.session->blueprint();
-  const std::string format = deployment.text("weights_format");
+  const std::string format = join(deployment.list("weights_format"), ",");
   model_.name = b.graph.name;
   model_.weight_bytes = placed_weight_bytes(b);
   model_.parameters = parameter_count(b.graph);
-  model_.weights_format = format == "auto" ? dtype_name(b.weights_dtype()) : format;
+  model_.weights_format =
+      format.empty() || format == "auto" ? dtype_name(b.weights_dtype()) : format;
   model_.kv_dtype = dtype_name(b.kv_dtype);
   model_.planner = b.options.planner;
   model_.device = b.desc.kind;

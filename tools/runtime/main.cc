@@ -59,6 +59,8 @@ Result<ExitCode> dispatch(const Arguments& arguments, Settings& settings) {
       return run_perplexity(settings);
     case Verb::kBench:
       return run_bench(settings);
+    case Verb::kQuantize:
+      return run_quantize(settings);
     case Verb::kTokenize:
       return run_tokenize(arguments, settings);
     case Verb::kRender:
