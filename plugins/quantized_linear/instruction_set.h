@@ -18,12 +18,12 @@ struct Avx2 {
 };
 struct Avx512 {
   static constexpr const QuantizedKernels& kQuantized = kQuantizedAvx512;
-  static constexpr LinearKernel kDense = linear_avx2;
+  static constexpr LinearKernel kDense = linear_avx512;
   static constexpr JoinKernel kJoin = join_avx2;
 };
 struct Vnni {
   static constexpr const QuantizedKernels& kQuantized = kQuantizedVnni;
-  static constexpr LinearKernel kDense = linear_avx2;
+  static constexpr LinearKernel kDense = linear_avx512;
   static constexpr JoinKernel kJoin = join_avx2;
 };
 
