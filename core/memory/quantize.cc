@@ -43,17 +43,24 @@ void nf4_codes(const float* values, std::uint64_t count, float scale, std::uint8
   for (std::uint64_t i = 0; i < count; ++i) codes[i] = static_cast<std::uint8_t>(counts[i]);
 }
 
+// Boundary i of `steps` equal steps from 0.1 to 1: PyTorch's linspace in f32, from the nearer end
+// and with one rounding.
+float boundary(int i, int steps) {
+  const float step = (1.0f - 0.1f) / static_cast<float>(steps);
+  return i < (steps + 1) / 2 ? std::fma(step, static_cast<float>(i), 0.1f)
+                             : std::fma(-step, static_cast<float>(steps - i), 1.0f);
+}
+
 std::array<float, 256> make_dynamic_map() {
   std::array<float, 256> map{};
   std::size_t at = 0;
   for (int exponent = 0; exponent < 7; ++exponent) {
     const int steps = 1 << exponent;
-    const double decade = std::pow(10.0, exponent - 6);
+    const auto decade = static_cast<float>(std::pow(10.0, exponent - 6));
     for (int i = 0; i < steps; ++i) {
-      // The middle of a step of [0.1, 1].
-      const double middle = 0.1 + 0.9 * (i + 0.5) / steps;
-      map[at++] = static_cast<float>(decade * middle);
-      map[at++] = static_cast<float>(-decade * middle);
+      const float middle = (boundary(i, steps) + boundary(i + 1, steps)) / 2.0f;
+      map[at++] = decade * middle;
+      map[at++] = -decade * middle;
     }
   }
   map[at++] = 0;
