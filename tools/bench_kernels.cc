@@ -94,29 +94,34 @@ __attribute__((target("avx2"))) void read_all(const char* p, std::uint64_t bytes
 constexpr std::uint64_t kProbeRounds = 2'000'000;
 constexpr int kProbeSums = 12;  // latency 4, two a cycle
 
-// Multiply-adds per second of one thread, everything in registers.
-#define RT_PROBE(name, isa, type, set1, step, store, lanes)        \
-  __attribute__((target(isa))) void name() {                       \
-    type sums[kProbeSums];                                         \
-    for (int j = 0; j < kProbeSums; ++j) sums[j] = set1(1e-3f);    \
-    const type a = set1(0.999f);                                   \
-    for (std::uint64_t i = 0; i < kProbeRounds; ++i) {             \
-      _Pragma("GCC unroll 12") for (int j = 0; j < kProbeSums; ++j) { \
-        sums[j] = step;                                            \
-        asm volatile("" : "+v"(sums[j]));                          \
-      }                                                            \
-    }                                                              \
-    float all[kProbeSums][lanes];                                  \
-    for (int j = 0; j < kProbeSums; ++j) store(all[j], sums[j]);   \
-    sink = all[0][0] + all[kProbeSums - 1][0];                     \
+// Multiply-adds of registers, for the peak of one thread. In assembly: g++ 12 may keep an array of
+// sums in memory, which makes a third of the peak.
+#define RT_STEP(instruction, r, j) instruction " %%" r "14, %%" r "15, %%" r j "\n"
+#define RT_STEPS(instruction, r)                                                       \
+  RT_STEP(instruction, r, "0")                                                         \
+  RT_STEP(instruction, r, "1")                                                         \
+  RT_STEP(instruction, r, "2")                                                         \
+  RT_STEP(instruction, r, "3")                                                         \
+  RT_STEP(instruction, r, "4")                                                         \
+  RT_STEP(instruction, r, "5")                                                         \
+  RT_STEP(instruction, r, "6")                                                         \
+  RT_STEP(instruction, r, "7")                                                         \
+  RT_STEP(instruction, r, "8")                                                         \
+  RT_STEP(instruction, r, "9") RT_STEP(instruction, r, "10") RT_STEP(instruction, r, "11")
+#define RT_PROBE(name, instruction, r)                                                 \
+  void name() {                                                                        \
+    asm volatile("vpxor %%xmm14, %%xmm14, %%xmm14\nvpxor %%xmm15, %%xmm15, %%xmm15\n" \
+                 "mov %0, %%rcx\n1:\n" RT_STEPS(instruction, r) "dec %%rcx\njnz 1b\n"  \
+                 "vzeroupper" ::"r"(kProbeRounds)                                      \
+                 : "rcx", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",        \
+                   "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm14", "xmm15"); \
   }
-RT_PROBE(probe_fma_avx2, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps(sums[j], a, a),
-         _mm256_storeu_ps, 8)
-RT_PROBE(probe_fma_avx512, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps(sums[j], a, a),
-         _mm512_storeu_ps, 16)
-RT_PROBE(probe_bf16, "avx512f,avx512bf16", __m512, _mm512_set1_ps,
-         _mm512_dpbf16_ps(sums[j], (__m512bh)a, (__m512bh)a), _mm512_storeu_ps, 16)
+RT_PROBE(probe_fma_avx2, "vfmadd231ps", "ymm")
+RT_PROBE(probe_fma_avx512, "vfmadd231ps", "zmm")
+RT_PROBE(probe_bf16, "vdpbf16ps", "zmm")
 #undef RT_PROBE
+#undef RT_STEPS
+#undef RT_STEP
 
 // A set of kernels, and the loop of registers that it is measured by.
 struct Kernels {
