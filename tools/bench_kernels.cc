@@ -1,8 +1,8 @@
 // How near the CPU kernels come to the machine: bytes per second of decode beside a plain read of
 // the same memory, operations per second of prefill beside a loop of multiply-adds in registers.
 // Probe and kernel run in turns, so that a busy machine slows both; medians and the median of their
-// quotients are printed. Time is the processor time of the slowest thread: what others take of the cores is not
-// counted, what they take of the caches and the memory is.
+// quotients are printed. Time is the processor time of the slowest thread: what others take of the
+// cores is not counted, what they take of the caches and the memory is.
 //
 //   bench_kernels [rounds = 9] [only names that contain this] [only this instruction set]
 #include <immintrin.h>
@@ -97,19 +97,19 @@ constexpr int kProbeSums = 12;  // latency 4, two a cycle
 // Multiply-adds of registers, for the peak of one thread. In assembly: g++ 12 may keep an array of
 // sums in memory, which makes a third of the peak.
 #define RT_STEP(instruction, r, j) instruction " %%" r "14, %%" r "15, %%" r j "\n"
-#define RT_STEPS(instruction, r)                                                       \
-  RT_STEP(instruction, r, "0")                                                         \
-  RT_STEP(instruction, r, "1")                                                         \
-  RT_STEP(instruction, r, "2")                                                         \
-  RT_STEP(instruction, r, "3")                                                         \
-  RT_STEP(instruction, r, "4")                                                         \
-  RT_STEP(instruction, r, "5")                                                         \
-  RT_STEP(instruction, r, "6")                                                         \
-  RT_STEP(instruction, r, "7")                                                         \
-  RT_STEP(instruction, r, "8")                                                         \
+#define RT_STEPS(instruction, r) \
+  RT_STEP(instruction, r, "0")   \
+  RT_STEP(instruction, r, "1")   \
+  RT_STEP(instruction, r, "2")   \
+  RT_STEP(instruction, r, "3")   \
+  RT_STEP(instruction, r, "4")   \
+  RT_STEP(instruction, r, "5")   \
+  RT_STEP(instruction, r, "6")   \
+  RT_STEP(instruction, r, "7")   \
+  RT_STEP(instruction, r, "8")   \
   RT_STEP(instruction, r, "9") RT_STEP(instruction, r, "10") RT_STEP(instruction, r, "11")
-#define RT_PROBE(name, instruction, r)                                                 \
-  void name() {                                                                        \
+#define RT_PROBE(name, instruction, r)                                                  \
+  void name() {                                                                         \
     asm volatile("vpxor %%xmm14, %%xmm14, %%xmm14\nvpxor %%xmm15, %%xmm15, %%xmm15\n" \
                  "mov %0, %%rcx\n1:\n" RT_STEPS(instruction, r) "dec %%rcx\njnz 1b\n"  \
                  "vzeroupper" ::"r"(kProbeRounds)                                      \
@@ -241,8 +241,7 @@ struct Bench {
                 median(kernel), median(probe), 100 * median(quotient));
   }
 
-  void prefill(const Kernels& kernels, const Shape& shape, unsigned threads,
-               std::uint64_t tokens) {
+  void prefill(const Kernels& kernels, const Shape& shape, unsigned threads, std::uint64_t tokens) {
     if (!has(kernels) || std::strstr(shape.name, only_) == nullptr) return;
     const double operations = 2.0 * static_cast<double>(shape.rows * shape.columns * tokens);
     std::vector<double> kernel, probe, quotient;
