@@ -47,4 +47,7 @@ void linear_avx512(const float* x, uint64_t tokens, const Matrix& weight, uint64
 void linear_avx512_bf16(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin,
                         uint64_t end, float* out, uint64_t stride);
 
+// The portable sum of one run, count <= kRun.
+float dot_run(const float* a, const float* b, uint64_t count);
+
 }  // namespace rt::cpu
