@@ -37,6 +37,13 @@ inline void expect_f32_values(const sdk::Node& node) {
   }
 }
 
+// avx512_bf16 reads bf16 pairs; to round f16 and f32 weights as well would cost accuracy and time.
+inline void expect_bf16_weight(const sdk::Node& node, std::uint32_t input) {
+  if (node.input(input).dtype == RT_BF16) return;
+  throw sdk::Refusal(sdk::format("expected weights of type bf16, found %s",
+                                 sdk::dtype_name(node.input(input).dtype)));
+}
+
 // Below this many multiply-adds or moved elements, waking the pool (some microseconds) costs more
 // than it saves.
 constexpr std::uint64_t kSerialWork = 16384;
@@ -85,3 +92,9 @@ inline std::uint64_t worker_count(const sdk::Node& node) {
 
 #define RT_CPU_PORTABLE(op) "implementation: " op "@1 cpu portable -\n"
 #define RT_CPU_AVX2(op) "implementation: " op "@1 cpu avx2 avx2,fma,f16c\n"
+
+// The words of `isa` for files under AVX512 and AVX512_BF16 of rt_add_plugin.
+#define RT_ISA_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c"
+#define RT_ISA_AVX512_BF16 RT_ISA_AVX512 ",avx512_bf16"
+#define RT_CPU_AVX512(op) "implementation: " op "@1 cpu avx512 " RT_ISA_AVX512 "\n"
+#define RT_CPU_AVX512_BF16(op) "implementation: " op "@1 cpu avx512_bf16 " RT_ISA_AVX512_BF16 "\n"

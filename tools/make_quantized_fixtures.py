@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Makes tests/fixtures/demo_quantized/golden.json: what bitsandbytes and transformers make of the demo model.
+"""Makes tests/tools/data/demo_quantized.json: what bitsandbytes and transformers make of the demo model.
 
 bitsandbytes quantizes the dense checkpoint (graphs/demo) itself; transformers runs it in float32,
 eager. Written are, for nf4, nf4-dq and int8: greedy tokens with the smallest margin between the
 first and the second logit, some logits, and an FNV-1a hash of each quantized tensor.
 
     pip install torch transformers bitsandbytes safetensors accelerate
-    tools/make_quantized_fixtures.py graphs/demo tests/fixtures/demo_quantized/golden.json
+    tools/make_quantized_fixtures.py graphs/demo tests/tools/data/demo_quantized.json
 """
 import json
 import sys

@@ -25,7 +25,7 @@ template <LinearKernel linear>
 static inline void gate_up(const float* x, uint64_t tokens, const Matrix& gate, const Matrix& up,
                            Activation activation, uint64_t begin, uint64_t end, float* hidden,
                            uint64_t stride) {
-  constexpr uint64_t kColumns = 256;  // f32[96, 256] is 96 KiB, twice
+  constexpr uint64_t kColumns = 256;  // f32[192, 256] is 192 KiB, twice
   constexpr uint64_t kFewColumns = 64;
   alignas(64) float g[kBlockRows * kColumns];
   alignas(64) float u[kBlockRows * kColumns];

@@ -4,8 +4,8 @@
 namespace rt::cpu {
 
 void gate_up_avx512_bf16(const float* x, uint64_t tokens, const Matrix& gate, const Matrix& up,
-                    Activation activation, uint64_t begin, uint64_t end, float* hidden,
-                    uint64_t stride) {
+                         Activation activation, uint64_t begin, uint64_t end, float* hidden,
+                         uint64_t stride) {
   gate_up<linear_avx512_bf16>(x, tokens, gate, up, activation, begin, end, hidden, stride);
 }
 

@@ -1,8 +1,8 @@
 // The Arithmetic of product_avx512.h on bf16 pairs (vdpbf16ps): x is rounded to bf16, to nearest
-// even, when it is packed; weights are gathered as bf16, 2048 columns a run. Products are exact in
-// f32 and each is added by itself, the odd element of a pair first, with one rounding; so apart from
-// the rounding of x the sums are as good as f32's. Subnormal numbers count as 0 on the way in and
-// out, whatever MXCSR says.
+// even, when it is packed; weights are gathered as bf16, 1024 columns a run. Products are exact in
+// f32 and each is added by itself, the odd element of a pair first, with one rounding; so apart
+// from the rounding of x the sums are as good as f32's. Subnormal numbers count as 0 on the way in
+// and out, whatever MXCSR says.
 //
 // Where it pays: a Zen 4 has one vdpbf16ps of 512 bits a cycle, twice the products of its FMAs. An
 // Xeon of 2023 (Emerald Rapids) has one in two cycles and two FMAs in one: half (bench_kernels, the

@@ -25,7 +25,7 @@ Json read(const std::string& path) {
 }
 
 Json golden(const std::string& format) {
-  return read(source_path("tests/fixtures/demo_quantized/golden.json"))["formats"][format];
+  return read(source_path("tests/tools/data/demo_quantized.json"))["formats"][format];
 }
 
 std::string ids_text(const Json& ids) {

@@ -18,6 +18,7 @@ enum class Verb {
   kChat,
   kPlan,
   kPerplexity,
+  kBench,
   kQuantize,
   kTokenize,
   kRender,
