@@ -160,7 +160,8 @@ inline void multiply_tile(const uint8_t* x, uint64_t width, const Panel& panel,
     for (int m = 0; m < M; ++m) token[m] = _mm512_load_si512(x + m * width + k);
     RT_UNROLL
     for (uint64_t r = 0; r < kPanelRows; ++r) {
-      const __m512i codes = _mm512_load_si512(panel.codes + r * kRunBytes + k);
+      __m512i codes = _mm512_load_si512(panel.codes + r * kRunBytes + k);
+      asm("" : "+v"(codes));  // one load for M uses: g++ 12 would load it in each of them
       RT_UNROLL
       for (int m = 0; m < M; ++m) sums[m][r] = _mm512_dpbusd_epi32(sums[m][r], token[m], codes);
     }

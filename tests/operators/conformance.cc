@@ -31,7 +31,7 @@ double largest(const RunOutcome& outcome) {
     const rt_dtype dtype = outcome.shapes[o].dtype;
     if (dtype == RT_I32) continue;
     for (std::uint64_t e = 0; e < outcome.outputs[o].size() / sdk::dtype_bytes(dtype); ++e) {
-      out = std::max(out, std::abs(sdk::load_number(outcome.outputs[o].data(), dtype, e)));
+      out = std::max(out, std::abs(double{sdk::load_number(outcome.outputs[o].data(), dtype, e)}));
     }
   }
   return out;
