@@ -11,8 +11,19 @@ namespace {
 
 // Products with rounded inputs (no RT_TRAIT_EXACT): bf16 keeps 8 bits, so a sum of K terms of size
 // 1/sqrt(K) errs by about 2^-9, whatever is left of it where terms cancel; five times that, of the
-// largest element of the result and at least of 1, is a mistake and not rounding.
+// largest element of the result and at least of 1, is a mistake and not rounding. With weights of
+// int8, x may be rounded to int8 too, whose step is 1/127 of a token's largest element: by the same
+// count 4e-3 (1.7 / 127 / sqrt(12)), and in mlp of three products one after the other.
 constexpr double kInexactTolerance = 1e-2;
+constexpr double kInexactInt8Tolerance = 3e-2;
+
+double tolerance_of(const rt_implementation& implementation, const Problem& problem) {
+  if ((implementation.traits & RT_TRAIT_EXACT) != 0) return 0;
+  for (const Input& input : problem.inputs) {
+    if (input.dtype == RT_W_INT8) return kInexactInt8Tolerance;
+  }
+  return kInexactTolerance;
+}
 
 double largest(const RunOutcome& outcome) {
   double out = 1;
@@ -73,6 +84,7 @@ Verdict judge(const rt_schema& schema, const rt_implementation& reference,
               const rt_implementation& implementation, const Problem& problem,
               rt_step_class step_class, bool threads) {
   const bool exact = (implementation.traits & RT_TRAIT_EXACT) != 0;
+  const double tolerance = tolerance_of(implementation, problem);
   const auto run_with = [&](const rt_implementation& which, const Problem& what,
                             std::uint32_t workers, Split split) {
     return run(schema, which, what, {workers, split, step_class, exact});
@@ -91,10 +103,10 @@ Verdict judge(const rt_schema& schema, const rt_implementation& reference,
   if (refused_early(found, verdict)) return verdict;
   verdict.served = true;
 
-  const double rounding = exact ? 0 : kInexactTolerance * largest(expected);
+  const double rounding = tolerance * largest(expected);
   complain("against the reference",
            difference(found, expected, schema.tolerance_absolute + rounding,
-                      schema.tolerance_relative + (exact ? 0 : kInexactTolerance)));
+                      schema.tolerance_relative + tolerance));
   if (found.kv != expected.kv) complain("KV cache", "other bytes than the reference leaves");
   for (const std::string& mistake : found.mistakes) complain("memory", mistake);
 
