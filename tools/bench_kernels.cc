@@ -211,7 +211,7 @@ struct Bench {
 
   // One block of queries against `keys` keys in a plain cache at p.
   void attend(const Heads& model, KvElement element, const unsigned char* p, std::uint32_t keys,
-              bool decode) {
+              bool decode, rt::cpu::AttendTile* attend_tile) {
     const Rows kv = rows_of(model, element);
     const rt::cpu::AttentionShape shape = {model.heads, model.kv_heads, model.width, 0.1f,
                                            0,           kv.shape};
@@ -225,7 +225,6 @@ struct Bench {
     block.tokens = decode ? 1 : 64 / group;
     block.kv_begin = 0;
     block.kv_end = decode ? model.kv_heads : 1;
-    block.sub_keys = decode ? 8 : 64;
     block.q = q;
     block.sum_v = q + rows * model.width;
     block.scores = block.sum_v + rows * model.width;
@@ -243,13 +242,22 @@ struct Bench {
         tile.k[i] = p + (t + i) * row_bytes;
         tile.v[i] = p + (keys + t + i) * row_bytes;
       }
-      rt::cpu::attend_avx2(shape, tile, begins.data(), ends.data(), block);
+      attend_tile(shape, tile, begins.data(), ends.data(), block);
     }
     sink = block.sum_v[0];
   }
 
   void attention(const Heads& model, KvElement element, const char* type) {
-    const std::string name = std::string(model.name) + " " + type;
+    attention(model, element, std::string(type) + " avx2", rt::cpu::attend_avx2);
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq")) {
+      attention(model, element, std::string(type) + " avx512", rt::cpu::attend_avx512);
+    }
+  }
+
+  void attention(const Heads& model, KvElement element, const std::string& what,
+                 rt::cpu::AttendTile* attend_tile) {
+    const std::string name = std::string(model.name) + " " + what;
     if (std::strstr(name.c_str(), only_) == nullptr) return;
     const std::uint64_t row = rows_of(model, element).bytes;
     constexpr std::uint64_t kDecodeBytes = std::uint64_t{64} << 20;
@@ -266,23 +274,23 @@ struct Bench {
       const std::uint64_t layers = kDecodeBytes / layer;
       time = split(1, 1, [&](std::uint64_t, std::uint64_t) {
         for (std::uint64_t l = 0; l < layers; ++l)
-          attend(model, element, p + l * layer, kKeys, true);
+          attend(model, element, p + l * layer, kKeys, true, attend_tile);
       });
       kernel.push_back(static_cast<double>(layers * layer) / time / 1e9);
       share.push_back(kernel.back() / read.back());
       time = split(1, 1, [](std::uint64_t, std::uint64_t) { multiply_add(); });
       const double flops = static_cast<double>(kFmaRounds) * 12 * 16 / time;
       time = split(1, 1, [&](std::uint64_t, std::uint64_t) {
-        for (int j = 0; j < 8; ++j) attend(model, element, p, kKeys, false);
+        for (int j = 0; j < 8; ++j) attend(model, element, p, kKeys, false, attend_tile);
       });
       prefill.push_back(8.0 * 4 * 64 * kKeys * model.width / time / 1e9);
       peak.push_back(prefill.back() * 1e9 / flops);
     }
     std::printf(
-        "%-20s decode at %u threads 1: %6.1f GB/s, read %6.1f GB/s, %4.0f %%, %6.1f Mkey/s\n",
+        "%-27s decode at %u threads 1: %6.1f GB/s, read %6.1f GB/s, %4.0f %%, %6.1f Mkey/s\n",
         name.c_str(), kKeys, median(kernel), median(read), 100 * median(share),
         1e3 * median(kernel) / static_cast<double>(2 * row));
-    std::printf("%-20s prefill     threads 1: %6.1f Gflop/s, %4.0f %% of FMA\n", name.c_str(),
+    std::printf("%-27s prefill     threads 1: %6.1f Gflop/s, %4.0f %% of FMA\n", name.c_str(),
                 median(prefill), 100 * median(peak));
   }
 

@@ -49,7 +49,7 @@ BlockAttention::Scratch BlockAttention::scratch(const sdk::Call& call, std::uint
   float* q = reinterpret_cast<float*>(at + 2 * sum_bytes);
   float* scores = q + sizes_.rows * sizes_.width;
   float* panel = scores + sizes_.rows * kTileKeys;
-  return {{0, 0, 0, 0, q, block.sum_v, block.states, scores, panel}, total};
+  return {{0, 0, 0, q, block.sum_v, block.states, scores, panel}, total};
 }
 
 BlockAttention::Sums BlockAttention::slot(const sdk::Call& call, std::uint64_t index) const {
@@ -92,7 +92,7 @@ void BlockAttention::attend_chunk(const sdk::Call& call, std::uint32_t first_tok
       begins[i] = static_cast<std::uint32_t>(std::min(from, base + kTileKeys) - base);
       ends[i] = static_cast<std::uint32_t>(to - base);
     }
-    attend_avx2(node_.shape, tile, begins, ends, block);
+    attend_tile_(node_.shape, tile, begins, ends, block);
     first = last;
   }
 }
@@ -170,7 +170,6 @@ void BlockAttention::decode_part(const sdk::Call& call, const Round& round, std:
   block.tokens = 1;
   block.kv_begin = static_cast<std::uint32_t>(kv_heads * range / round.ranges);
   block.kv_end = static_cast<std::uint32_t>(kv_heads * (range + 1) / round.ranges);
-  block.sub_keys = 8;
   const Sums sums = slot(call, index);
   block.sum_v = sums.sum_v + std::uint64_t{block.kv_begin} * group() * sizes_.width;
   block.states = sums.states + std::uint64_t{block.kv_begin} * group();
@@ -225,7 +224,6 @@ void BlockAttention::prefill_block(const sdk::Call& call, std::uint32_t b, std::
   block.tokens = std::min(block_tokens(), end - token);
   block.kv_begin = g;
   block.kv_end = g + 1;
-  block.sub_keys = kTileKeys;
   load_queries_avx2(node_.shape, block, call.in<float>(0) + token * row);
   const std::uint64_t first_chunk = chunk_of(node_.first_key(position_of(step, token)));
   const std::uint64_t last_chunk = chunk_of(position_of(step, token + block.tokens - 1));

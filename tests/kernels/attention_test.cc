@@ -144,7 +144,7 @@ TEST_P(AttentionBits, DependOnTheKeysAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(, AttentionBits,
-                         testing::Combine(testing::Values("portable", "avx2"),
+                         testing::Combine(testing::Values("portable", "avx2", "avx512"),
                                           testing::ValuesIn(kCases)),
                          [](const auto& row) {
                            return std::string(std::get<0>(row.param)) + "_" +
