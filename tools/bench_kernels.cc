@@ -225,6 +225,7 @@ struct Bench {
     block.tokens = decode ? 1 : 64 / group;
     block.kv_begin = 0;
     block.kv_end = decode ? model.kv_heads : 1;
+    block.sub_keys = decode ? 8 : 64;
     block.q = q;
     block.sum_v = q + rows * model.width;
     block.scores = block.sum_v + rows * model.width;
@@ -234,7 +235,7 @@ struct Bench {
     const std::vector<std::uint32_t> ends(64, 64);
     rt::cpu::load_queries_avx2(shape, block, x_.data());
     rt::cpu::reset_avx2(shape, block);
-    for (std::uint64_t t = 0; t < keys; t += 64) {
+    const auto tile_at = [&](std::uint64_t t) {
       rt::cpu::KeyTile tile;
       tile.first = 0;
       tile.last = 64;
@@ -242,7 +243,14 @@ struct Bench {
         tile.k[i] = p + (t + i) * row_bytes;
         tile.v[i] = p + (keys + t + i) * row_bytes;
       }
-      attend_tile(shape, tile, begins.data(), ends.data(), block);
+      return tile;
+    };
+    rt::cpu::KeyTile tile = tile_at(0);
+    for (std::uint64_t t = 64; t <= keys; t += 64) {
+      rt::cpu::KeyTile next;
+      if (t < keys) next = tile_at(t);
+      attend_tile(shape, tile, t < keys ? &next : nullptr, begins.data(), ends.data(), block);
+      tile = next;
     }
     sink = block.sum_v[0];
   }
@@ -250,7 +258,8 @@ struct Bench {
   void attention(const Heads& model, KvElement element, const char* type) {
     attention(model, element, std::string(type) + " avx2", rt::cpu::attend_avx2);
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq")) {
+        __builtin_cpu_supports("avx512dq") &&
+        model.heads / model.kv_heads >= rt::cpu::kSharedHeads) {
       attention(model, element, std::string(type) + " avx512", rt::cpu::attend_avx512);
     }
   }

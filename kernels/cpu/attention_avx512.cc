@@ -6,9 +6,9 @@
 
 namespace rt::cpu {
 
-void attend_avx512(const AttentionShape& shape, const KeyTile& tile, const uint32_t* begins,
-                   const uint32_t* ends, const QueryBlock& block) {
-  attend<Lanes16>(shape, tile, begins, ends, block);
+void attend_avx512(const AttentionShape& shape, const KeyTile& tile, const KeyTile* next,
+                   const uint32_t* begins, const uint32_t* ends, const QueryBlock& block) {
+  attend<Lanes16>(shape, tile, next, begins, ends, block);
 }
 
 }  // namespace rt::cpu

@@ -1,5 +1,5 @@
-// One tile of keys against one block of query rows, for vectors of any length L (lanes_avx2.h,
-// lanes_avx512.h). Per kv head: keys to the panel, scores, softmax, values to the panel, sums.
+// One tile of keys against one block of query rows, for vectors L (lanes_avx512.h). Per kv head:
+// keys to the panel, scores, softmax, values to the panel, sums.
 //
 // A score sums its E products in their order, a column of the output its keys in theirs, however
 // many rows and keys go together; so a query's bits are those of its keys alone.
@@ -13,10 +13,38 @@
 
 namespace rt::cpu {
 
+// The lines of the kv head that comes next, asked for one by one while this one is computed: rows
+// lie whole rows apart, which no hardware prefetcher follows, and asked for at once they would
+// stand in line behind the 16 misses that a core can have under way.
+struct Ahead {
+  const unsigned char* const* rows;  // of keys, then of values
+  const unsigned char* const* values;
+  uint64_t head;  // bytes before the head in each row
+  uint64_t head_bytes;
+  uint32_t row;
+  uint32_t last;
+  uint64_t at;
+  uint32_t lines;  // per call
+
+  inline void fetch() {
+    for (uint32_t i = 0; i < lines && rows != nullptr; ++i) {
+      _mm_prefetch((const char*)rows[row] + head + at, _MM_HINT_T0);
+      at += 64;
+      if (at < head_bytes) continue;
+      at = 0;
+      if (++row < last) continue;
+      row = first;
+      rows = values;
+      values = nullptr;
+    }
+  }
+  uint32_t first;
+};
+
 // scores[m * kTileKeys + i] = q[m] . key i for M rows q f32[M, E'] and 4 vectors of keys at panel.
 template <class L, int M>
 static inline void score(const float* q, uint64_t width, uint32_t head_width, const float* panel,
-                         float* scores) {
+                         float* scores, Ahead* ahead) {
   typename L::F sums[M][4];
   RT_UNROLL
   for (int m = 0; m < M; ++m) {
@@ -24,6 +52,7 @@ static inline void score(const float* q, uint64_t width, uint32_t head_width, co
     for (int c = 0; c < 4; ++c) sums[m][c] = L::zero();
   }
   for (uint32_t e = 0; e < head_width; ++e, panel += kTileKeys) {
+    ahead->fetch();
     typename L::F queries[M];
     RT_UNROLL
     for (int m = 0; m < M; ++m) queries[m] = L::all(q[m * width + e]);
@@ -44,7 +73,7 @@ static inline void score(const float* q, uint64_t width, uint32_t head_width, co
 // sum[m][0, C vectors) += weights[m][i] * values[i] for keys i in [first, last), in order.
 template <class L, int M, int C>
 static inline void add_columns(const float* weights, const float* values, uint32_t first,
-                               uint32_t last, uint64_t width, float* sum) {
+                               uint32_t last, uint64_t width, float* sum, Ahead* ahead) {
   typename L::F sums[M][C];
   RT_UNROLL
   for (int m = 0; m < M; ++m) {
@@ -52,6 +81,7 @@ static inline void add_columns(const float* weights, const float* values, uint32
     for (int c = 0; c < C; ++c) sums[m][c] = L::load(sum + m * width + c * L::kCount);
   }
   for (uint32_t i = first; i < last; ++i) {
+    ahead->fetch();
     typename L::F weight[M];
     RT_UNROLL
     for (int m = 0; m < M; ++m) weight[m] = L::all(weights[m * kTileKeys + i]);
@@ -72,23 +102,23 @@ static inline void add_columns(const float* weights, const float* values, uint32
 // The same over all E' columns; one row alone takes twice the vectors, to have 8 chains of FMA.
 template <class L, int M>
 static inline void add_values(const float* weights, const float* values, uint32_t first,
-                              uint32_t last, uint64_t width, float* sum) {
+                              uint32_t last, uint64_t width, float* sum, Ahead* ahead) {
   constexpr int kWide = M == 1 ? 8 : 4;
   uint64_t e = 0;
   for (; e + kWide * L::kCount <= width; e += kWide * L::kCount) {
-    add_columns<L, M, kWide>(weights, values + e, first, last, width, sum + e);
+    add_columns<L, M, kWide>(weights, values + e, first, last, width, sum + e, ahead);
   }
   if constexpr (kWide > 4) {
     if (e + 4 * L::kCount <= width) {
-      add_columns<L, M, 4>(weights, values + e, first, last, width, sum + e);
+      add_columns<L, M, 4>(weights, values + e, first, last, width, sum + e, ahead);
       e += 4 * L::kCount;
     }
   }
   if (e + 2 * L::kCount <= width) {
-    add_columns<L, M, 2>(weights, values + e, first, last, width, sum + e);
+    add_columns<L, M, 2>(weights, values + e, first, last, width, sum + e, ahead);
     e += 2 * L::kCount;
   }
-  if (e < width) add_columns<L, M, 1>(weights, values + e, first, last, width, sum + e);
+  if (e < width) add_columns<L, M, 1>(weights, values + e, first, last, width, sum + e, ahead);
 }
 
 // One row's scores of keys [begin, end) become weights; those beside them in a vector become 0.
@@ -127,12 +157,13 @@ struct TileRows {
   const uint32_t* begins;
   const uint32_t* ends;
   uint32_t rows;
-  uint32_t group;      // rows of one token
-  uint64_t width;      // E'
-  const float* q;      // f32[rows, E']
-  float* sum_v;        // f32[rows, E']
-  float* scores;       // f32[rows, kTileKeys]
+  uint32_t group;        // rows of one token
+  uint64_t width;        // E'
+  const float* q;        // f32[rows, E']
+  float* sum_v;          // f32[rows, E']
+  float* scores;         // f32[rows, kTileKeys]
   SoftmaxState* states;  // [rows]
+  Ahead* ahead;
 
   uint32_t begin(uint32_t r) const { return begins[r / group]; }
   uint32_t end(uint32_t r) const { return ends[r / group]; }
@@ -141,13 +172,14 @@ struct TileRows {
   void score_some(uint32_t r, const float* panel, uint32_t first, uint32_t last) const {
     constexpr uint32_t kStep = 4 * L::kCount;
     for (uint32_t i = first / kStep * kStep; i < last; i += kStep) {
-      score<L, M>(q + r * width, width, shape.head_width, panel + i, scores + r * kTileKeys + i);
+      score<L, M>(q + r * width, width, shape.head_width, panel + i, scores + r * kTileKeys + i,
+                  ahead);
     }
   }
   template <int M>
   void add(uint32_t r, const float* values, uint32_t first, uint32_t last) const {
     if (first >= last) return;
-    add_values<L, M>(scores + r * kTileKeys, values, first, last, width, sum_v + r * width);
+    add_values<L, M>(scores + r * kTileKeys, values, first, last, width, sum_v + r * width, ahead);
   }
   // Rows [r, r + M): the keys that all see go together, those before and after row by row.
   template <int M>
@@ -207,57 +239,73 @@ struct TileRows {
   }
 };
 
-// The lines of head g of rows [first, last), on their way while another head is computed: rows lie
-// whole rows apart, which no hardware prefetcher follows.
-static inline void fetch(const KvRowShape& shape, const unsigned char* const* row, uint32_t g,
-                         uint32_t first, uint32_t last) {
-  for (uint32_t i = first; i < last; ++i) {
-    for (uint64_t at = 0; at < shape.head_bytes; at += 64) {
-      _mm_prefetch((const char*)row[i] + g * shape.head_bytes + at, _MM_HINT_T0);
-    }
-  }
+// Head g of a tile; spread over the walks of `rows` query rows over E columns and kTileKeys keys.
+template <class L>
+static inline Ahead ahead_of(const AttentionShape& shape, const KeyTile* tile, uint32_t g,
+                             uint32_t rows) {
+  Ahead ahead = {};
+  if (tile == nullptr) return ahead;
+  const uint64_t bytes = shape.row.head_bytes;
+  const uint64_t lines = 2 * ((bytes + 63) / 64) * (tile->last - tile->first);
+  const uint64_t calls = (rows + L::kRows - 1) / L::kRows * (shape.head_width + kTileKeys);
+  ahead.rows = tile->k;
+  ahead.values = tile->v;
+  ahead.head = g * bytes;
+  ahead.head_bytes = bytes;
+  ahead.first = ahead.row = tile->first;
+  ahead.last = tile->last;
+  ahead.lines = (uint32_t)((lines + calls - 1) / calls);
+  return ahead;
 }
 
 template <class L, KvElement element>
 static inline void attend_tile(const AttentionShape& shape, const KeyTile& tile,
-                               const uint32_t* begins, const uint32_t* ends,
+                               const KeyTile* next, const uint32_t* begins, const uint32_t* ends,
                                const QueryBlock& block) {
   const uint64_t width = padded_width(shape.head_width);
   const uint32_t group = shape.heads / shape.kv_heads;
   const uint32_t rows = block.tokens * group;
   for (uint32_t g = block.kv_begin; g < block.kv_end; ++g) {
+    Ahead ahead = g + 1 < block.kv_end ? ahead_of<L>(shape, &tile, g + 1, rows)
+                                       : ahead_of<L>(shape, next, block.kv_begin, rows);
     const uint64_t r = uint64_t{g - block.kv_begin} * rows;
-    const TileRows<L> some = {shape, begins, ends, rows, group, width, block.q + r * width,
-                              block.sum_v + r * width, block.scores + r * kTileKeys,
-                              block.states + r};
+    const TileRows<L> some = {shape,
+                              begins,
+                              ends,
+                              rows,
+                              group,
+                              width,
+                              block.q + r * width,
+                              block.sum_v + r * width,
+                              block.scores + r * kTileKeys,
+                              block.states + r,
+                              &ahead};
     pack_keys<L, element>(shape.row, tile.k, g, tile.first, tile.last, block.panel);
-    fetch(shape.row, tile.v, g, tile.first, tile.last);
     some.score_all(block.panel, tile.first, tile.last);
     some.soften_all();
     for (uint32_t i = tile.first; i < tile.last; ++i) {
       pack_along<L, element>(shape.row, tile.v[i], g, width, block.panel + i * width);
     }
-    if (g + 1 < block.kv_end) fetch(shape.row, tile.k, g + 1, tile.first, tile.last);
     some.add_all(block.panel);
   }
 }
 
 template <class L>
-static inline void attend(const AttentionShape& shape, const KeyTile& tile, const uint32_t* begins,
-                          const uint32_t* ends, const QueryBlock& block) {
+static inline void attend(const AttentionShape& shape, const KeyTile& tile, const KeyTile* next,
+                          const uint32_t* begins, const uint32_t* ends, const QueryBlock& block) {
   switch (shape.row.element) {
     case KvElement::kF32:
-      return attend_tile<L, KvElement::kF32>(shape, tile, begins, ends, block);
+      return attend_tile<L, KvElement::kF32>(shape, tile, next, begins, ends, block);
     case KvElement::kBf16:
-      return attend_tile<L, KvElement::kBf16>(shape, tile, begins, ends, block);
+      return attend_tile<L, KvElement::kBf16>(shape, tile, next, begins, ends, block);
     case KvElement::kF16:
-      return attend_tile<L, KvElement::kF16>(shape, tile, begins, ends, block);
+      return attend_tile<L, KvElement::kF16>(shape, tile, next, begins, ends, block);
     case KvElement::kInt8:
-      return attend_tile<L, KvElement::kInt8>(shape, tile, begins, ends, block);
+      return attend_tile<L, KvElement::kInt8>(shape, tile, next, begins, ends, block);
     case KvElement::kQ8_0:
-      return attend_tile<L, KvElement::kQ8_0>(shape, tile, begins, ends, block);
+      return attend_tile<L, KvElement::kQ8_0>(shape, tile, next, begins, ends, block);
     case KvElement::kQ4_0:
-      return attend_tile<L, KvElement::kQ4_0>(shape, tile, begins, ends, block);
+      return attend_tile<L, KvElement::kQ4_0>(shape, tile, next, begins, ends, block);
   }
 }
 

@@ -1,6 +1,5 @@
-// Sixteen f32 at a time, as kernels/cpu/attention_tile.h and its like are written for (lanes_avx2.h
-// has eight): arithmetic, exp and tanh, the elements of a KV cache widened, a square of dwords
-// transposed.
+// Sixteen f32 at a time, as kernels/cpu/attention_tile.h takes them: arithmetic, exp and tanh, the
+// elements of a KV cache widened, a square of dwords transposed.
 //
 // For files compiled with -mavx512f -mavx512bw -mavx512dq -mavx512vl only; the struct is
 // this file's own for each that includes it (number.h says why).
@@ -40,13 +39,15 @@ struct Lanes16 {
   static inline __m256 low_half(F v) { return _mm512_castps512_ps256(v); }
   static inline __m256 high_half(F v) { return _mm512_extractf32x8_ps(v, 1); }
   static inline float sum_of(F v) { return sum_lanes(_mm256_add_ps(low_half(v), high_half(v))); }
-  static inline float largest_of(F v) { return max_lanes(_mm256_max_ps(low_half(v), high_half(v))); }
+  static inline float largest_of(F v) {
+    return max_lanes(_mm256_max_ps(low_half(v), high_half(v)));
+  }
 
   // v in the lanes of keys [begin, end), for the sixteen from key i; else -infinity.
   static inline F only_seen(F v, uint32_t i, uint32_t begin, uint32_t end) {
-    const I key = _mm512_add_epi32(
-        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-        _mm512_set1_epi32((int)i));
+    const I key =
+        _mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                         _mm512_set1_epi32((int)i));
     const __mmask16 seen = _mm512_cmpge_epu32_mask(key, _mm512_set1_epi32((int)begin)) &
                            _mm512_cmplt_epu32_mask(key, _mm512_set1_epi32((int)end));
     return _mm512_mask_blend_ps(seen, all(-__builtin_inff()), v);
@@ -116,10 +117,12 @@ struct Lanes16 {
                                         : _mm512_and_si512(dwords, _mm512_set1_epi32(~0xffff)));
     }
     if constexpr (element == KvElement::kF16) {
-      return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(j == 0 ? dwords : _mm512_srli_epi32(dwords, 16)));
+      return _mm512_cvtph_ps(
+          _mm512_cvtepi32_epi16(j == 0 ? dwords : _mm512_srli_epi32(dwords, 16)));
     }
     if constexpr (element == KvElement::kQ4_0) {
-      const I code = _mm512_and_si512(_mm512_srli_epi32(dwords, (unsigned)(4 * j)), _mm512_set1_epi32(15));
+      const I code =
+          _mm512_and_si512(_mm512_srli_epi32(dwords, (unsigned)(4 * j)), _mm512_set1_epi32(15));
       return _mm512_cvtepi32_ps(_mm512_sub_epi32(code, _mm512_set1_epi32(8)));
     }
     return _mm512_cvtepi32_ps(
@@ -133,8 +136,8 @@ struct Lanes16 {
     if constexpr (element == KvElement::kF32) {
       return count == 16 ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(some, p);
     } else if constexpr (is_dense(element)) {
-      const __m256i halves = count == 16 ? _mm256_loadu_si256((const __m256i*)p)
-                                         : _mm256_maskz_loadu_epi16(some, p);
+      const __m256i halves =
+          count == 16 ? _mm256_loadu_si256((const __m256i*)p) : _mm256_maskz_loadu_epi16(some, p);
       if constexpr (element == KvElement::kF16) return _mm512_cvtph_ps(halves);
       return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
     } else if constexpr (element == KvElement::kQ4_0) {
@@ -142,8 +145,7 @@ struct Lanes16 {
       memcpy(nibbles, p, count == 16 ? 8 : (count + 1) / 2);
       const I both = _mm512_inserti64x4(_mm512_set1_epi32((int)nibbles[0]),
                                         _mm256_set1_epi32((int)nibbles[1]), 1);
-      const I shifts =
-          _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
+      const I shifts = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28);
       const I codes = _mm512_and_si512(_mm512_srlv_epi32(both, shifts), _mm512_set1_epi32(15));
       return _mm512_cvtepi32_ps(_mm512_sub_epi32(codes, _mm512_set1_epi32(8)));
     } else {

@@ -49,7 +49,7 @@ BlockAttention::Scratch BlockAttention::scratch(const sdk::Call& call, std::uint
   float* q = reinterpret_cast<float*>(at + 2 * sum_bytes);
   float* scores = q + sizes_.rows * sizes_.width;
   float* panel = scores + sizes_.rows * kTileKeys;
-  return {{0, 0, 0, q, block.sum_v, block.states, scores, panel}, total};
+  return {{0, 0, 0, 0, q, block.sum_v, block.states, scores, panel}, total};
 }
 
 BlockAttention::Sums BlockAttention::slot(const sdk::Call& call, std::uint64_t index) const {
@@ -78,13 +78,17 @@ void BlockAttention::attend_chunk(const sdk::Call& call, std::uint32_t first_tok
   const std::uint64_t begin =
       std::max(chunk * kChunkKeys, node_.first_key(position_of(step, first_token)));
   const std::uint64_t end = std::min((chunk + 1) * kChunkKeys, last_position + 1);
-  KeyTile tile;
+  KeyTile tiles[2];  // the current one, and the one that is fetched ahead
   std::uint32_t begins[kBlockRows];
   std::uint32_t ends[kBlockRows];
-  for (std::uint64_t first = begin; first < end;) {
+  const auto end_of = [&](std::uint64_t first) {
+    return std::min(first / kTileKeys * kTileKeys + kTileKeys, end);
+  };
+  if (begin < end) find_tile(call.kv(), step, b, begin, end_of(begin), tiles[0]);
+  std::uint32_t current = 0;
+  for (std::uint64_t first = begin; first < end; current ^= 1) {
     const std::uint64_t base = first / kTileKeys * kTileKeys;
-    const std::uint64_t last = std::min(base + kTileKeys, end);
-    find_tile(call.kv(), step, b, first, last, tile);
+    const std::uint64_t last = end_of(first);
     for (std::uint32_t i = 0; i < block.tokens; ++i) {
       const std::uint64_t position = position_of(step, first_token + i);
       const std::uint64_t from = std::max(node_.first_key(position), base);
@@ -92,7 +96,9 @@ void BlockAttention::attend_chunk(const sdk::Call& call, std::uint32_t first_tok
       begins[i] = static_cast<std::uint32_t>(std::min(from, base + kTileKeys) - base);
       ends[i] = static_cast<std::uint32_t>(to - base);
     }
-    attend_tile_(node_.shape, tile, begins, ends, block);
+    KeyTile* next = last < end ? &tiles[current ^ 1] : nullptr;
+    if (next != nullptr) find_tile(call.kv(), step, b, last, end_of(last), *next);
+    attend_tile_(node_.shape, tiles[current], next, begins, ends, block);
     first = last;
   }
 }
@@ -170,6 +176,7 @@ void BlockAttention::decode_part(const sdk::Call& call, const Round& round, std:
   block.tokens = 1;
   block.kv_begin = static_cast<std::uint32_t>(kv_heads * range / round.ranges);
   block.kv_end = static_cast<std::uint32_t>(kv_heads * (range + 1) / round.ranges);
+  block.sub_keys = 8;
   const Sums sums = slot(call, index);
   block.sum_v = sums.sum_v + std::uint64_t{block.kv_begin} * group() * sizes_.width;
   block.states = sums.states + std::uint64_t{block.kv_begin} * group();
@@ -224,6 +231,7 @@ void BlockAttention::prefill_block(const sdk::Call& call, std::uint32_t b, std::
   block.tokens = std::min(block_tokens(), end - token);
   block.kv_begin = g;
   block.kv_end = g + 1;
+  block.sub_keys = kTileKeys;
   load_queries_avx2(node_.shape, block, call.in<float>(0) + token * row);
   const std::uint64_t first_chunk = chunk_of(node_.first_key(position_of(step, token)));
   const std::uint64_t last_chunk = chunk_of(position_of(step, token + block.tokens - 1));
