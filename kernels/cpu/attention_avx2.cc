@@ -25,6 +25,8 @@ inline void widen_rows(const KvRowShape& shape, const unsigned char* const* row,
                        uint32_t first, uint32_t last, uint64_t width, float* panel) {
   for (uint32_t i = first; i < last; ++i) {
     widen_head<element>(shape, row[i], g, panel + i * width);
+    const uint64_t filled = (uint64_t{shape.head_width} + 7) / 8 * 8;
+    memset(panel + i * width + filled, 0, (width - filled) * sizeof(float));
   }
 }
 
