@@ -10,15 +10,43 @@
 namespace rt {
 namespace {
 
-// One sequence of a store on paper, driven with the calls that a chat makes.
+// Sequences of a store on paper, driven with the calls that a chat and a batch make. What follows
+// begin() or fork() is of that sequence; the others stand.
 class Rehearsal {
  public:
   static Result<Rehearsal> make(const KvPlan& plan, std::uint64_t rope_switch_tokens) {
     Rehearsal rehearsal(plan, rope_switch_tokens);
     RT_TRY(rehearsal.device_, open_paper_device(plan.problem()));
     RT_TRY(rehearsal.store_, KvStore::make(*rehearsal.device_, plan));
-    rehearsal.slot_ = rehearsal.store_->add(0);
     return rehearsal;
+  }
+
+  // A new, empty sequence.
+  void begin() {
+    slot_ = store_->add(0);
+    ids_ = cached_ = 0;
+    regime_ = 0;
+  }
+
+  // A new sequence that holds what `from`, with `tokens` cached ones, holds.
+  Status fork(KvStore::Slot from, std::uint64_t tokens) {
+    RT_TRY(slot_, store_->fork(from, 0));
+    ids_ = cached_ = tokens;
+    regime_ = 0;
+    return {};
+  }
+
+  KvStore::Slot slot() const { return slot_; }
+
+  Status request(const KvRequest& request) {
+    const std::uint64_t prompt = std::max<std::uint64_t>(request.prompt_tokens, 1);
+    if (request.tokens <= prompt) return {};  // without an answer nothing is computed
+    if (request.declared) set_budget(request.tokens);
+    ids_ = prompt;
+    RT_RETURN_IF_ERROR(prefill());
+    RT_RETURN_IF_ERROR(decode(request.tokens - prompt - 1));
+    forecast_.turns.push_back(point());
+    return {};
   }
 
   Status turn(const KvTurn& turn) {
@@ -158,13 +186,40 @@ class Rehearsal {
 Result<KvForecast> forecast(const KvPlan& plan, std::span<const KvTurn> turns,
                             std::uint64_t rope_switch_tokens) {
   RT_TRY(Rehearsal rehearsal, Rehearsal::make(plan, rope_switch_tokens));
+  rehearsal.begin();
   for (const KvTurn& turn : turns) RT_RETURN_IF_ERROR(rehearsal.turn(turn));
+  return rehearsal.take();
+}
+
+Result<KvForecast> forecast_together(const KvPlan& plan, std::span<const KvRequest> requests,
+                                     std::uint64_t shared_tokens,
+                                     std::uint64_t rope_switch_tokens) {
+  std::vector<KvRequest> order(requests.begin(), requests.end());
+  std::stable_sort(order.begin(), order.end(),
+                   [](const KvRequest& a, const KvRequest& b) { return a.tokens < b.tokens; });
+  RT_TRY(Rehearsal rehearsal, Rehearsal::make(plan, rope_switch_tokens));
+  KvStore::Slot prefix = 0;
+  if (shared_tokens > 0) {
+    rehearsal.begin();
+    rehearsal.push(shared_tokens);
+    RT_RETURN_IF_ERROR(rehearsal.prefill());
+    prefix = rehearsal.slot();
+  }
+  for (const KvRequest& request : order) {
+    if (forks_prefix(request.prompt_tokens, shared_tokens, rope_switch_tokens)) {
+      RT_RETURN_IF_ERROR(rehearsal.fork(prefix, shared_tokens));
+    } else {
+      rehearsal.begin();
+    }
+    RT_RETURN_IF_ERROR(rehearsal.request(request));
+  }
   return rehearsal.take();
 }
 
 Result<std::uint64_t> peak_bytes(const KvPlan& plan, std::uint64_t prompt_tokens,
                                  std::uint64_t tokens, std::uint64_t budget) {
   RT_TRY(Rehearsal rehearsal, Rehearsal::make(plan, 0));
+  rehearsal.begin();
   rehearsal.set_budget(budget);
   const std::uint64_t prompt =
       std::clamp<std::uint64_t>(prompt_tokens, std::min<std::uint64_t>(tokens, 1), tokens);
