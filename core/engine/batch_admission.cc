@@ -22,17 +22,11 @@ class BatchAdmission {
 
   // With the prefix shared if there is one and that fits, else without.
   Result<std::unique_ptr<Blueprint>> draw_for(std::uint32_t requests) const {
-    EngineOptions options = options_;
-    options.max_sequences = requests;
-    RT_TRY(auto plain, draw(registry_, options));
-    options.shared_tokens = shared_stripes(*plain, common_);
-    if (options.shared_tokens == 0) return plain;
-    ++options.max_sequences;
-    RT_TRY(auto sharing, draw(registry_, options));
-    // A planner that picks others may have picked another one for one sequence more.
-    if (shared_stripes(*sharing, common_) != options.shared_tokens) return plain;
+    RT_TRY(auto sharing, draw_sharing(registry_, options_, requests, common_));
+    if (sharing->options.shared_tokens == 0) return sharing;
     RT_TRY(const bool shared_fits, fits(*sharing));
-    return shared_fits ? std::move(sharing) : std::move(plain);
+    if (shared_fits) return sharing;
+    return draw_sharing(registry_, options_, requests, 0);
   }
 
   // The most requests below `not_so_many` that fit at once; null if not even one.
@@ -107,6 +101,20 @@ std::uint64_t shared_stripes(const Blueprint& blueprint, std::uint64_t common) {
     stripe = std::lcm(stripe, kv_class.stripe_tokens);
   }
   return common / stripe * stripe;
+}
+
+Result<std::unique_ptr<Blueprint>> draw_sharing(Registry& registry, EngineOptions options,
+                                                std::uint32_t requests, std::uint64_t common) {
+  options.max_sequences = requests;
+  options.shared_tokens = 0;
+  RT_TRY(auto plain, draw(registry, options));
+  options.shared_tokens = shared_stripes(*plain, common);
+  if (options.shared_tokens == 0) return plain;
+  ++options.max_sequences;
+  RT_TRY(auto sharing, draw(registry, options));
+  // A planner that picks among others may pick another one for one sequence more.
+  const bool same = shared_stripes(*sharing, common) == options.shared_tokens;
+  return same ? std::move(sharing) : std::move(plain);
 }
 
 Result<std::unique_ptr<Blueprint>> admit_batch(Registry& registry, EngineOptions options,

@@ -60,9 +60,11 @@ class Rehearsal {
                        std::to_string(total) + " tokens, the context is " +
                        std::to_string(context));
     }
-    // Without an answer there is no request, and what was declared before holds.
-    if (turn.new_tokens > 0) set_budget(turn.declared ? total + turn.unused_tokens : 0);
+    // Where nothing is asked, what was declared before holds.
+    const bool asked = turn.new_tokens > 0 || turn.stopped_at.has_value();
+    if (asked) set_budget(turn.declared ? total + turn.unused_tokens : 0);
     ids_ += turn.prompt_tokens;
+    if (turn.stopped_at) RT_RETURN_IF_ERROR(prefill(*turn.stopped_at));
     if (turn.new_tokens > 0) {
       RT_RETURN_IF_ERROR(prefill());
       RT_RETURN_IF_ERROR(decode(turn.new_tokens - 1));
@@ -75,12 +77,13 @@ class Rehearsal {
   void set_budget(std::uint64_t tokens) { store_->set_budget(slot_, tokens); }
   void push(std::uint64_t tokens) { ids_ += tokens; }
 
-  // Computes what is pending, in steps of at most U.
-  Status prefill() {
+  // Computes what is pending, in steps of at most U, until `most` tokens are in the cache.
+  Status prefill(std::uint64_t most = UINT64_MAX) {
     change_regime();
-    while (cached_ < ids_) {
+    const std::uint64_t end = std::min(most, ids_);
+    while (cached_ < end) {
       const std::uint64_t tokens =
-          std::min<std::uint64_t>(ids_ - cached_, plan_.problem().step_tokens);
+          std::min<std::uint64_t>(end - cached_, plan_.problem().step_tokens);
       RT_RETURN_IF_ERROR(step(cached_ + tokens));
     }
     return {};

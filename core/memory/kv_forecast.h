@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -20,6 +21,9 @@ struct KvTurn {
   bool declared = true;             // new_tokens was declared as the budget; false: open
   std::uint64_t keep = UINT64_MAX;  // tokens of earlier turns kept (a rewind); all by default
   std::uint64_t unused_tokens = 0;  // declared beyond new_tokens: the answer ended before
+  // Of a prompt that was stopped before its answer began (new_tokens is 0): tokens in the cache by
+  // then. Absent: nothing was asked, only kept.
+  std::optional<std::uint64_t> stopped_at{};
 };
 
 // The highest and the present number of bytes at some length of the conversation.

@@ -124,8 +124,8 @@ class Run {
   }
 
   Status report(const Generation& generation, const Sequence& sequence) {
-    const KvTurn turn =
-        turn_of(generation.timings(), 0, most_new(), model_.session->context_tokens());
+    const KvTurn turn = turn_of(generation.timings(), 0, sequence.cached(), most_new(),
+                                model_.session->context_tokens());
     if (settings_.flag("json")) {
       RT_TRY(const Json json, result_json(generation, turn));
       RT_RETURN_IF_ERROR(write_json(json));
