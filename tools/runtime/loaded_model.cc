@@ -120,7 +120,7 @@ Result<LoadedModel> draw_model(Settings& settings, Need need) {
     model.options.prompt_tokens = settings.count("prompt_tokens").value_or(0);
     model.options.new_tokens = settings.count("new_tokens").value_or(0);
     model.options.hard_budget = model.options.new_tokens > 0;
-    if (settings.given("parallel")) {
+    if (settings.level("parallel") >= Level::kEnvironment) {
       model.options.max_sequences = static_cast<std::uint32_t>(settings.integer("parallel"));
     }
   }

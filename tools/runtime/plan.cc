@@ -14,9 +14,18 @@
 namespace rt {
 namespace {
 
+// A config's `parallel` is for --prompts; a plan is of one request unless it is asked for more.
+bool several(const Settings& settings) {
+  return settings.level("parallel") >= Level::kEnvironment;
+}
+
 // The conversation that is planned for: --turns, one declared request, or the whole context.
 Result<std::vector<KvTurn>> turns_of(const Settings& settings, const Blueprint& b) {
   if (settings.given("turns")) {
+    if (several(settings)) {
+      return bad_input(
+          "--turns is one conversation; --parallel takes --prompt-tokens and --new-tokens");
+    }
     if (settings.given("prompt_tokens") || settings.given("new_tokens")) {
       return bad_input("give either --turns or --prompt-tokens and --new-tokens");
     }
@@ -38,14 +47,9 @@ Result<std::vector<KvTurn>> turns_of(const Settings& settings, const Blueprint& 
 
 // --parallel: so many requests like the turn at once.
 Status set_batch(const Settings& settings, const KvTurn& turn, Blueprint& b) {
-  if (!settings.given("parallel")) {
+  if (!several(settings)) {
     if (!settings.given("shared_tokens")) return {};
     return bad_input("--shared-tokens are those of several prompts; give --parallel B too");
-  }
-  if (settings.given("turns")) {
-    return bad_input(
-        "--turns is one conversation; --parallel takes --prompt-tokens and "
-        "--new-tokens");
   }
   const std::uint64_t shared = settings.count("shared_tokens").value_or(0);
   if (shared >= turn.prompt_tokens && shared > 0) {

@@ -44,7 +44,7 @@ constexpr Setting kSettings[] = {
     {"prompts", "--prompts", kText, "", 0, 0, kGen, false, "FILE.jsonl",
      "many prompts, one JSON object or string per line"},
     {"parallel", "--parallel,--max-num-seqs", kInteger, "8", 1, 4096,
-     kGen | kPlanning, true, "B", "how many of --prompts run at once (-np); plan: if it is given"},
+     kGen | kPlanning, true, "B", "how many of --prompts run at once (-np); in a plan one, unless given"},
     {"system", "--system,--system-prompt", kText, "", 0, 0, kTalk, true, "TEXT",
      "the system prompt (-sys)"},
 
