@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "core/sdk/sdk.hpp"
+#include "core/sdk/weight_format.hpp"
 #include "kernels/cpu/number.h"
 
 namespace rt::cpu {
@@ -18,10 +19,22 @@ inline Element element_of(rt_dtype dtype) {
 }
 
 // The schemas leave the type of values to the device; these kernels know one.
-inline void expect_f32_values(const sdk::Node& node) {
+inline void expect_f32_between(const sdk::Node& node) {
   if (node.c().value_dtype == RT_F32) return;
   throw sdk::Refusal(sdk::format("expected values of type f32 between operators, found %s",
                                  sdk::dtype_name(node.c().value_dtype)));
+}
+
+// The same, and every weight dense: quantized ones have kernels of their own
+// (plugins/quantized_linear).
+inline void expect_f32_values(const sdk::Node& node) {
+  expect_f32_between(node);
+  for (std::uint32_t i = 0; i < node.input_count(); ++i) {
+    const rt_dtype dtype = node.input(i).dtype;
+    if (!sdk::weight_is_quantized(dtype)) continue;
+    throw sdk::Refusal(
+        sdk::format("expected weights of type f32, bf16 or f16, found %s", sdk::dtype_name(dtype)));
+  }
 }
 
 // Below this many multiply-adds or moved elements, waking the pool (some microseconds) costs more

@@ -24,6 +24,7 @@ constexpr VerbName kVerbs[] = {
     {"chat", Verb::kChat, "", "talk with the model; with -p: one question and one answer"},
     {"plan", Verb::kPlan, "", "how much memory the model takes; loads nothing"},
     {"perplexity", Verb::kPerplexity, "", "bits per byte and perplexity of a text"},
+    {"quantize", Verb::kQuantize, "", "write a checkpoint in nf4, nf4-dq or int8 (bitsandbytes')"},
     {"tokenize", Verb::kTokenize, "[TEXT]", "text to token ids, or back with --detokenize"},
     {"render", Verb::kRender, "", "messages as JSON to the chat prompt"},
     {"plugins", Verb::kPlugins, "list|why", "plugins found; why a node got its implementation"},

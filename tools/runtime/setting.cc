@@ -16,10 +16,11 @@ constexpr std::uint32_t kTalk = verb_bit(Verb::kChat);
 constexpr std::uint32_t kRun = kGen | kTalk;
 constexpr std::uint32_t kPlanning = verb_bit(Verb::kPlan);
 constexpr std::uint32_t kScoring = verb_bit(Verb::kPerplexity);
+constexpr std::uint32_t kQuantizing = verb_bit(Verb::kQuantize);
 constexpr std::uint32_t kWords = verb_bit(Verb::kTokenize) | verb_bit(Verb::kRender);
 constexpr std::uint32_t kListing = verb_bit(Verb::kPlugins);
 constexpr std::uint32_t kModel = kRun | kPlanning | kScoring | kListing | verb_bit(Verb::kGraph);
-constexpr std::uint32_t kAll = kModel | kWords;
+constexpr std::uint32_t kAll = kModel | kWords | kQuantizing;
 constexpr double kMost = 9.2e18;
 
 // clang-format off
@@ -81,8 +82,9 @@ constexpr Setting kSettings[] = {
     // Where and how it runs.
     {"device", "--device", kText, "cpu", 0, 0, kModel, true, "NAME[:N]",
      "the device; `plan` also takes a FILE that describes one"},
-    {"weights_format", "--weights-format", kText, "auto", 0, 0, kModel, true, "FORMAT",
-     "elements of the weights; only the checkpoint's own is built", "auto|f32|f16|bf16|int8|nf4"},
+    {"weights_format", "--weights-format", kFormats, "", 0, 0, kModel | kQuantizing, true, "FORMAT",
+     "elements of the weights, auto: as the checkpoint has them; or linear=nf4,lm_head=int8",
+     "auto|f32|f16|bf16|int8|nf4|nf4-dq"},
     {"threads", "-t,--threads", kInteger, "0", 0, 1024, kModel, true, "N",
      "0: the physical cores this process may use"},
     {"planner.name", "--planner", kText, "elastic", 0, 0, kModel, true, "NAME",
@@ -104,7 +106,7 @@ constexpr Setting kSettings[] = {
     {"plugins", "--plugin", kTexts, "", 0, 0, kModel, true, "FILE", "load this plugin; repeatable"},
 
     // What is shown.
-    {"json", "--json", kFlag, "false", 0, 0, kAll & ~kTalk, false, "", "print JSON on stdout"},
+    {"json", "--json", kFlag, "false", 0, 0, (kModel | kWords) & ~kTalk, false, "", "print JSON on stdout"},
     {"logits", "--logits", kText, "", 0, 0, kGen, false, "FILE",
      "write the logits of each generated token, float32 little-endian"},
     {"echo", "--echo", kFlag, "false", 0, 0, kGen, false, "", "print the prompt before the answer"},
@@ -132,6 +134,7 @@ constexpr Setting kSettings[] = {
      "plan for a chat: a list of [prompt, new] tokens per turn, YAML or JSON"},
     {"svg", "--svg", kText, "", 0, 0, kPlanning, false, "FILE",
      "draw the memory of each planner over the tokens"},
+    {"out", "--out", kText, "", 0, 0, kQuantizing, false, "DIR", "the new folder to write"},
     {"node", "--node", kText, "*", 0, 0, kListing, false, "GLOB", "only nodes of such a name"},
     {"detokenize", "--detokenize", kFlag, "false", 0, 0, verb_bit(Verb::kTokenize), false, "",
      "from token ids to text"},
@@ -209,6 +212,14 @@ Status check_choice(const Setting& setting, const std::string& text) {
                    did_you_mean(text, choices));
 }
 
+// "nf4", or "lm_head=int8".
+Status check_format(const Setting& setting, const std::string& text) {
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos) return check_choice(setting, text);
+  if (equals == 0) return expected("FORMAT or NAME=FORMAT", text);
+  return check_choice(setting, text.substr(equals + 1));
+}
+
 }  // namespace
 
 std::span<const Setting> all_settings() {
@@ -278,6 +289,8 @@ Status check_setting(const Setting& setting, const std::string& text) {
       if (equals != std::string::npos && equals > 0) return {};
       return expected("NAME=VALUE", text);
     }
+    case kFormats:
+      return check_format(setting, text);
     case kTexts:
     case kNames:
       if (!text.empty()) return {};
