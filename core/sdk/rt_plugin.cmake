@@ -1,15 +1,23 @@
-# rt_add_plugin(name SOURCES a.cc b.cc [AVX2 k.cc] [AVX512 k.cc] [LINK lib ...])
+# rt_add_plugin(name SOURCES a.cc b.cc [AVX2 k.cc] [AVX512 k.cc] [CUDA k.cu] [LINK lib ...])
 #
 # Builds lib/runtime/plugins/<name>.rtp.so (outside this tree: <build>/<name>.rtp.so) with hidden
 # symbols, one exported function, no undefined symbols, resolved at load. Files under AVX2/AVX512 are
 # compiled for that instruction set; they may hold intrinsics and plain functions only (see sdk.hpp).
+# Files under CUDA need enable_language(CUDA); CUDA's runtime is linked statically and libcuda is not
+# linked at all, so the plugin can be opened, and refuses with a reason, where there is no driver.
 # Works in this tree and, through find_package(runtime_sdk), outside it.
 function(rt_add_plugin name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "OUTPUT_DIRECTORY" "SOURCES;AVX2;AVX512;LINK")
-  add_library(${name} MODULE ${arg_SOURCES} ${arg_AVX2} ${arg_AVX512})
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "OUTPUT_DIRECTORY" "SOURCES;AVX2;AVX512;CUDA;LINK")
+  add_library(${name} MODULE ${arg_SOURCES} ${arg_AVX2} ${arg_AVX512} ${arg_CUDA})
   set_source_files_properties(${arg_AVX2} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
   set_source_files_properties(${arg_AVX512} PROPERTIES COMPILE_OPTIONS
     "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mfma;-mf16c")
+  if(arg_CUDA)
+    set_target_properties(${name} PROPERTIES CUDA_RUNTIME_LIBRARY Static
+      CUDA_VISIBILITY_PRESET hidden LINKER_LANGUAGE CXX)
+    find_package(CUDAToolkit REQUIRED)
+    list(APPEND arg_LINK CUDA::cudart_static)
+  endif()
   set(script ${CMAKE_CURRENT_BINARY_DIR}/${name}.exports)
   file(WRITE ${script} "{ global: rt_plugin_entry_v1; local: *; };\n")
   if(CMAKE_CXX_COMPILER_LOADED)  # a plugin may be all C
