@@ -80,14 +80,14 @@ __device__ inline void store_sums(const Matrix& out, uint64_t row, uint64_t colu
 // 1/128) elements through L2; bound by tensor cores: 24 shared loads for 16 products, 24 cycles of
 // the one beside 25 of the other on sm_90.
 template <class T>
-__global__ void __launch_bounds__(kThreads) linear_mma_tiles(Matrix x, Matrix weight, Matrix out) {
+__global__ void __launch_bounds__(kThreads)
+    linear_mma_tiles(Matrix x, Matrix weight, Matrix out, unsigned steps) {
   __shared__ Stage<T> stages[2];
   const uint64_t first_row = static_cast<uint64_t>(blockIdx.y) * kBlock;
   const uint64_t first_column = static_cast<uint64_t>(blockIdx.x) * kBlock;
   const unsigned warp = threadIdx.x / kWarp;
   const unsigned row = warp / 4 * kWarpRows;
   const unsigned column = warp % 4 * kWarpColumns;
-  const unsigned steps = divide_up(x.columns, kDepth);
   float sums[4][4][4] = {};
   load_block(x, first_row, 0, stages[0].x);
   load_block(weight, first_column, 0, stages[0].weight);
@@ -116,7 +116,7 @@ void linear_mma(const Matrix& x, const Matrix& weight, const Matrix& out, void* 
   if (x.rows == 0) return;
   const dim3 grid(divide_up(weight.rows, kBlock), divide_up(x.rows, kBlock));
   const auto kernel = x.element == Element::kBf16 ? linear_mma_tiles<Bf16> : linear_mma_tiles<F16>;
-  launch(kernel, grid, kThreads, 0, stream, x, weight, out);
+  launch(kernel, grid, kThreads, 0, stream, x, weight, out, divide_up(x.columns, kDepth));
 }
 
 }  // namespace rt::cuda

@@ -217,7 +217,7 @@ __device__ uint64_t first_reached(uint64_t count, Value&& value, Reached&& reach
   double running = sum_of(count, value).before;
   const Segment segment = segment_of(count);
   Best found = {0, -1};
-  for (uint64_t i = segment.begin; i < segment.end && found.index < 0; ++i) {
+  for (uint64_t i = segment.begin; i < segment.end && 0 > found.index; ++i) {
     running += value(i);
     if (reached(running)) found.index = static_cast<long long>(i);
   }
@@ -275,11 +275,10 @@ __device__ int32_t draw(const Row& row, double largest, const SamplingRow& rule)
 // estimate.
 __global__ void __launch_bounds__(kThreads)
     sample_rows(Matrix logits, uint64_t first, const SamplingRow* rules, const int32_t* history,
-                int32_t* ids, unsigned char* scratch) {
+                int32_t* ids, unsigned char* scratch, uint64_t scratch_bytes) {
   const uint64_t r = first + blockIdx.x;
   const SamplingRow rule = rules[r];
-  double* values =
-      reinterpret_cast<double*>(scratch + blockIdx.x * sample_scratch_bytes(logits.columns));
+  double* values = reinterpret_cast<double*>(scratch + blockIdx.x * scratch_bytes);
   const Row row = {values, reinterpret_cast<int32_t*>(values + logits.columns), logits.columns};
   const Best best = load_row(row, logits, r, rule, history + rule.history_offset);
   int32_t id = static_cast<int32_t>(best.index);
@@ -294,7 +293,7 @@ void sample(const Matrix& logits, uint64_t first, uint64_t count, const Sampling
             const int32_t* history, int32_t* ids, void* scratch, void* stream) {
   if (count == 0) return;
   launch(sample_rows, dim3(static_cast<unsigned>(count)), kThreads, 0, stream, logits, first, rows,
-         history, ids, static_cast<unsigned char*>(scratch));
+         history, ids, static_cast<unsigned char*>(scratch), sample_scratch_bytes(logits.columns));
 }
 
 }  // namespace rt::cuda

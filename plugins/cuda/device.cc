@@ -4,6 +4,7 @@
 //
 // Once a kernel has failed, the driver answers every call in the process with that error. The first
 // text is kept and given with RT_DEVICE_FAULT from then on: the session can only be destroyed.
+#include <cstring>
 #include <iterator>
 #include <optional>
 #include <string>

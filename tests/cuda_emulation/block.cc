@@ -128,9 +128,11 @@ struct Machine {
   std::size_t shared_bytes = 0;
 };
 
+// One for the process, as is the driver in runtime.cc; never destroyed.
+Machine* the_machine = nullptr;
+
 Machine& machine() {
-  static thread_local Machine one;
-  return one;
+  return *the_machine;
 }
 
 void switch_to(Context& from, Context& to, [[maybe_unused]] const void* stack,
@@ -150,8 +152,8 @@ void switch_to(Context& from, Context& to, [[maybe_unused]] const void* stack,
 }
 
 #ifdef __SANITIZE_ADDRESS__
-thread_local const void* scheduler_stack = nullptr;
-thread_local std::size_t scheduler_bytes = 0;
+const void* scheduler_stack = nullptr;
+std::size_t scheduler_bytes = 0;
 #endif
 
 void to_scheduler(bool ends) {
@@ -230,6 +232,7 @@ void run_fibers(Machine& m, unsigned count) {
 
 void run_block(const cudaLaunchConfig_t& config, uint3 block_index,
                const std::function<void()>& body) {
+  if (the_machine == nullptr) the_machine = new Machine();
   Machine& m = machine();
   const unsigned threads = config.blockDim.x;
   if (threads == 0 || threads > kMostThreads || threads % 32 != 0) {

@@ -81,6 +81,7 @@ constexpr Setting kSettings[] = {
     // Where and how it runs.
     {"device", "--device", kText, "cpu", 0, 0, kModel, true, "NAME[:N]",
      "the device; `plan` also takes a FILE that describes one"},
+    {"device_options", "", kPairs, "", 0, 0, kModel, true, "", "options of the device"},
     {"weights_format", "--weights-format", kText, "auto", 0, 0, kModel, true, "FORMAT",
      "elements of the weights; only the checkpoint's own is built", "auto|f32|f16|bf16|int8|nf4"},
     {"threads", "-t,--threads", kInteger, "0", 0, 1024, kModel, true, "N",
@@ -98,6 +99,8 @@ constexpr Setting kSettings[] = {
      "implementations or plugins to prefer, the first one most"},
     {"operators.exact", "--exact", kFlag, "false", 0, 0, kModel, true, "",
      "products never round their inputs"},
+    {"operators.blocking", "", kFlag, "false", 0, 0, kModel, true, "",
+     "waits for each operator, to find the one that a device fails in"},
     {"operators.pin", "", kPairs, "", 0, 0, kModel, true, "", "operator or node: implementation"},
     {"operators.two_layouts", "", kFlag, "false", 0, 0, kModel, true, "",
      "prefill and decode may keep a weight in two forms"},

@@ -15,7 +15,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 // Blocks run one after another on one thread of the host, each until it ends.
-#define __shared__ static thread_local
+#define __shared__ static
 
 struct uint3 {
   unsigned x, y, z;
