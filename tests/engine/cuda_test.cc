@@ -237,14 +237,46 @@ TEST_F(CudaGpu, SaysWhatTheMachineLacks) {
 }
 
 TEST_F(CudaGpu, TooLittleMemoryIsRefusedBeforeAnythingIsTaken) {
-  cuda_emulation_set_memory(600 << 20);  // a context's share leaves 88 MiB
+  cuda_emulation_set_memory((512 << 20) + (64 << 10));  // a context's share leaves 64 KiB
   EngineOptions options = on_cuda("tinyllama");
   options.memory_limit_bytes = 0;
-  options.planner = "static";
-  options.hard_budget = true;
   auto blueprint = draw(cuda_registry(), options);
   ASSERT_TRUE(blueprint.ok()) << blueprint.error().message;
-  EXPECT_EQ((*blueprint)->limit_bytes, std::uint64_t{88} << 20);
+  EXPECT_EQ((*blueprint)->limit_bytes, std::uint64_t{64} << 10);
+  EXPECT_FALSE(Session::open(std::move(blueprint).value()).ok());
+  EXPECT_EQ(cuda_emulation_allocations(), 0u);
+}
+
+// A plan for a GPU that is not here needs no driver, and its numbers are the GPU's.
+TEST_F(CudaGpu, PlansForNamedGpusWithoutADriver) {
+  cuda_emulation_set_driver(0);
+  struct Row {
+    const char* file;
+    std::uint64_t mebibytes;
+    bool fits;  // Gemma 2 9B with its whole context of 8192 tokens, bf16
+  };
+  for (const Row& row : {Row{"h100", 81559, true}, Row{"h200", 143771, true},
+                         Row{"a100", 81920, true}, Row{"rtx4090", 24564, true}}) {
+    SCOPED_TRACE(row.file);
+    EngineOptions options;
+    options.graph = source_path("graphs/gemma2.yaml");
+    options.source = WeightSource::kNoWeights;
+    options.planner = "static";
+    auto described = DescribedDevice::read(source_path("configs/devices/") + row.file + ".yaml");
+    ASSERT_TRUE(described.ok()) << described.error().message;
+    options.described_device = *described;
+    options.device = options.described_device->kind();
+    auto blueprint = draw(cuda_registry(), options);
+    ASSERT_TRUE(blueprint.ok()) << blueprint.error().message;
+    const Blueprint& b = **blueprint;
+    EXPECT_EQ(b.desc.memory_total_bytes, row.mebibytes << 20);
+    EXPECT_EQ(b.desc.granule_bytes, std::uint64_t{2} << 20);
+    EXPECT_EQ(b.mapped_weight_bytes, 0u) << "a GPU reads no files";
+    auto memory = b.memory(8192, 0, false);
+    ASSERT_TRUE(memory.ok());
+    EXPECT_EQ(memory->owned() < b.desc.memory_available_bytes, row.fits);
+    EXPECT_LT(memory->owned(), 24'000'000'000u) << "the limit of the report's 24 GB card";
+  }
 }
 
 // Opens a session and decodes some tokens; "" or what was said.
