@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "core/sdk/sdk.hpp"
+#include "core/sdk/weight_format.hpp"
 #include "kernels/cpu/number.h"
 
 namespace rt::cpu {
@@ -18,10 +19,29 @@ inline Element element_of(rt_dtype dtype) {
 }
 
 // The schemas leave the type of values to the device; these kernels know one.
-inline void expect_f32_values(const sdk::Node& node) {
+inline void expect_f32_between(const sdk::Node& node) {
   if (node.c().value_dtype == RT_F32) return;
   throw sdk::Refusal(sdk::format("expected values of type f32 between operators, found %s",
                                  sdk::dtype_name(node.c().value_dtype)));
+}
+
+// The same, and every weight dense: quantized ones have kernels of their own
+// (plugins/quantized_linear).
+inline void expect_f32_values(const sdk::Node& node) {
+  expect_f32_between(node);
+  for (std::uint32_t i = 0; i < node.input_count(); ++i) {
+    const rt_dtype dtype = node.input(i).dtype;
+    if (!sdk::weight_is_quantized(dtype)) continue;
+    throw sdk::Refusal(
+        sdk::format("expected weights of type f32, bf16 or f16, found %s", sdk::dtype_name(dtype)));
+  }
+}
+
+// avx512_bf16 reads bf16 pairs; to round f16 and f32 weights as well would cost accuracy and time.
+inline void expect_bf16_weight(const sdk::Node& node, std::uint32_t input) {
+  if (node.input(input).dtype == RT_BF16) return;
+  throw sdk::Refusal(sdk::format("expected weights of type bf16, found %s",
+                                 sdk::dtype_name(node.input(input).dtype)));
 }
 
 // Below this many multiply-adds or moved elements, waking the pool (some microseconds) costs more
@@ -72,3 +92,9 @@ inline std::uint64_t worker_count(const sdk::Node& node) {
 
 #define RT_CPU_PORTABLE(op) "implementation: " op "@1 cpu portable -\n"
 #define RT_CPU_AVX2(op) "implementation: " op "@1 cpu avx2 avx2,fma,f16c\n"
+
+// The words of `isa` for files under AVX512 and AVX512_BF16 of rt_add_plugin.
+#define RT_ISA_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,fma,f16c"
+#define RT_ISA_AVX512_BF16 RT_ISA_AVX512 ",avx512_bf16"
+#define RT_CPU_AVX512(op) "implementation: " op "@1 cpu avx512 " RT_ISA_AVX512 "\n"
+#define RT_CPU_AVX512_BF16(op) "implementation: " op "@1 cpu avx512_bf16 " RT_ISA_AVX512_BF16 "\n"

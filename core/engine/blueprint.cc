@@ -20,6 +20,7 @@
 #include "core/plugin/host.h"
 #include "core/plugin/probe.h"
 #include "core/sdk/kv_row.hpp"
+#include "core/sdk/weight_format.hpp"
 
 namespace rt {
 namespace {
@@ -158,7 +159,8 @@ class Drafter {
       RT_TRY(Checkpoint checkpoint, Checkpoint::open(b.options.weights));
       b.checkpoint = std::make_shared<const Checkpoint>(std::move(checkpoint));
       RT_TRY(b.graph, build_graph(document, &b.checkpoint->config(), schemas, graph_options));
-      return bind();
+      RT_RETURN_IF_ERROR(bind());
+      return set_formats();
     }
     std::optional<Json> config;
     if (!b.options.weights.empty()) {
@@ -168,17 +170,23 @@ class Drafter {
     if (b.graph.assumed) {
       b.model_notes.push_back("no config.json: the sizes of " + b.graph.source + " are assumed");
     }
+    return set_formats();
+  }
+
+  Status set_formats() {
+    Blueprint& b = *out_;
+    RT_RETURN_IF_ERROR(set_weight_formats(b.graph, b.options.weight_formats));
+    const std::string text = weight_formats_text(b.graph);
+    if (!text.empty()) b.model_notes.push_back("weights: " + text);
     return {};
   }
 
   Status bind() {
     Blueprint& b = *out_;
+    RT_TRY(b.stored, stored_weights(*b.checkpoint));
     std::vector<NamedTensor> tensors;
-    for (const CheckpointTensor& tensor : b.checkpoint->tensors()) {
-      const std::string dtype(name_of(tensor.dtype));
-      std::string lower = dtype;
-      std::transform(lower.begin(), lower.end(), lower.begin(), ::tolower);
-      tensors.push_back({tensor.name, parse_dtype(lower), dtype, tensor.shape});
+    for (const StoredWeight& weight : b.stored) {
+      tensors.push_back({weight.name, weight.dtype, weight.dtype_name, weight.shape});
     }
     for (const std::string& warning : b.checkpoint->warnings()) b.model_notes.push_back(warning);
     return bind_checkpoint(b.graph, tensors, b.options.weights);
@@ -393,6 +401,7 @@ rt_dtype Blueprint::weights_dtype() const {
   std::uint64_t f16 = 0;
   std::uint64_t others = 0;
   for (const GraphWeight& weight : graph.weights) {
+    if (sdk::weight_is_quantized(weight.type.dtype)) continue;
     const std::uint64_t count = element_count(weight.type);
     (weight.type.dtype == RT_BF16 ? bf16 : weight.type.dtype == RT_F16 ? f16 : others) += count;
   }

@@ -15,6 +15,7 @@
 #include "core/memory/checkpoint.h"
 #include "core/memory/kv_plan.h"
 #include "core/memory/ledger.h"
+#include "core/memory/stored_weight.h"
 #include "core/plugin/registry.h"
 #include "core/plugin/selection.h"
 
@@ -40,6 +41,7 @@ struct Blueprint {
   EngineOptions options;
   Graph graph;
   std::shared_ptr<const Checkpoint> checkpoint;  // null: random weights or none
+  std::vector<StoredWeight> stored;              // of the checkpoint, as checkpoint_index counts
   Device device;                                 // the plugin's device
   rt_device_desc desc{};                         // of the device at options.device_index, or as
                                                  // options.described_device has it
@@ -68,7 +70,7 @@ struct Blueprint {
   MemoryBytes fixed_memory() const;
   // Bytes by kind once a sequence of `tokens` with a declared `budget` stands; peak if `peak`.
   Result<MemoryBytes> memory(std::uint64_t tokens, std::uint64_t budget, bool peak) const;
-  // The type that most weight bytes have: f32, f16 or bf16.
+  // The type that most elements of dense weights have: f32, f16 or bf16.
   rt_dtype weights_dtype() const;
   // What the planner says its way of working needs beside the cache. Counted, never allocated.
   std::uint64_t charged_bytes() const;

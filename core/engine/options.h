@@ -9,6 +9,7 @@
 
 #include "core/base/options.h"
 #include "core/engine/device_file.h"
+#include "core/engine/weight_formats.h"
 #include "core/plugin/selection.h"
 #include "core/sdk/abi.h"
 
@@ -36,6 +37,7 @@ struct EngineOptions {
   SelectionPolicy selection;
   bool exact = false;     // products never round their inputs
   bool blocking = false;  // waits for each operator and records nothing, to find the one at fault
+  WeightFormats weight_formats;
 
   std::string planner = "elastic";
   std::vector<Option> planner_options;

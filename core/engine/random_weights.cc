@@ -1,6 +1,9 @@
 #include "core/engine/random_weights.h"
 
+#include <cstring>
+
 #include "core/base/assert.h"
+#include "core/memory/quantize.h"
 #include "core/sdk/number.hpp"
 
 namespace rt {
@@ -8,6 +11,10 @@ namespace {
 
 // Uniform on [-a, a] has deviation a / sqrt(3); 16 random bits per element are plenty.
 constexpr float kStep = 0.02f * 1.7320508f / 32768.0f;
+constexpr float kInt8Largest = 0.02f * 1.7320508f;
+// The 16 values of NF4, each as likely, have a deviation of 0.517.
+constexpr float kNf4Scale = 0.02f / 0.517f;
+constexpr unsigned char kZeroInMap = 127;  // a scale is then the offset
 
 // The finalizer of SplitMix64 (Steele, Lea, Flood 2014): 64 well-mixed bits of a counter.
 std::uint64_t mix(std::uint64_t x) {
@@ -15,6 +22,15 @@ std::uint64_t mix(std::uint64_t x) {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
   return x ^ (x >> 31);
+}
+
+void fill_nested(const sdk::WeightFormat& format, unsigned char* base) {
+  const sdk::WeightHeader header = {kNf4Scale, 0};
+  std::memcpy(base, &header, sizeof header);
+  std::memcpy(base + format.map_offset, dynamic_map().data(), 256 * sizeof(float));
+  for (std::uint64_t i = 0; i < format.nested_count; ++i) {
+    sdk::store_number(base + format.nested_offset, RT_F32, i, kNf4Scale / 4);
+  }
 }
 
 template <class Store>
@@ -51,6 +67,29 @@ void fill_random(rt_dtype dtype, bool is_vector, std::uint64_t seed, std::uint64
     default:
       RT_ASSERT(!"random weights are f32, bf16 or f16");
   }
+}
+
+void fill_random_rows(const sdk::WeightFormat& format, std::uint64_t seed, std::uint64_t tensor,
+                      std::uint64_t begin, std::uint64_t end, void* weight) {
+  auto* base = static_cast<unsigned char*>(weight);
+  const bool int8 = format.dtype == RT_W_INT8;
+  const std::uint64_t key = mix(mix(seed) + tensor);
+  unsigned char* codes = base + format.codes_offset;
+  const std::uint64_t last = end * format.row_code_bytes;
+  std::uint64_t bits = 0;
+  for (std::uint64_t i = begin * format.row_code_bytes; i < last; ++i) {
+    if (i % 8 == 0 || i == begin * format.row_code_bytes) bits = mix(key ^ (i / 8));
+    const auto byte = static_cast<unsigned char>(bits >> (8 * (i % 8)));
+    codes[i] = int8 && byte == 0x80 ? 0 : byte;  // int8 codes are symmetric
+  }
+  for (std::uint64_t i = begin * format.row_scales; i < end * format.row_scales; ++i) {
+    if (format.dtype == RT_W_NF4_DQ) {
+      base[format.scales_offset + i] = kZeroInMap;
+    } else {
+      sdk::store_number(base + format.scales_offset, RT_F32, i, int8 ? kInt8Largest : kNf4Scale);
+    }
+  }
+  if (begin == 0 && format.dtype == RT_W_NF4_DQ) fill_nested(format, base);
 }
 
 }  // namespace rt

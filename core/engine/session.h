@@ -101,6 +101,16 @@ struct StepReport {
 };
 using StepObserver = std::function<void(const StepReport&)>;
 
+// One node of a step as it ran, for a profile.
+struct NodeReport {
+  std::uint32_t node = 0;  // into graph().nodes
+  bool decode = false;     // which implementation ran
+  std::chrono::steady_clock::time_point begin;
+  std::chrono::steady_clock::time_point end;
+  const rt_step* step = nullptr;  // its arrays on the host; valid during the call
+};
+using NodeObserver = std::function<void(const NodeReport&)>;
+
 // Called while weights are read: bytes so far, bytes in all. May be empty.
 using LoadProgress = std::function<void(std::uint64_t, std::uint64_t)>;
 
@@ -139,6 +149,12 @@ class Session {
   // Told about every step from now on; empty: nobody.
   void observe_steps(StepObserver observer) { step_observer_ = std::move(observer); }
 
+  // Told about every node that runs from now on, in order, before its step is told; empty: nobody,
+  // which costs one test per step. While somebody listens no step is recorded or replayed, and a
+  // device that runs behind the host is waited for after each node (blueprint().desc.host_readable
+  // == 0): each time is the node's own, and their sum is more than the step takes unobserved.
+  void observe_nodes(NodeObserver observer) { node_observer_ = std::move(observer); }
+
   // Gives back KV memory that present lengths do not need; before a new prompt.
   Status trim();
   // An Error if a weight file has changed since it was opened; before each turn.
@@ -171,6 +187,7 @@ class Session {
   Result<std::span<const StepRow>> run_step(std::span<Sequence* const> sequences);
   Status run_nodes(bool decode);
   Status wait_for(std::uint32_t index, bool decode);
+  Status run_observed(bool decode);
   Status run_recorded();
   Status execute(std::uint32_t index, bool decode);
   Status collect_rows();
@@ -193,8 +210,9 @@ class Session {
   std::vector<std::int32_t> sampled_;
   std::vector<float> logits_;
   std::vector<std::byte> raw_logits_;  // in the device's type
-  std::vector<void*> recorded_;  // by number of sequences: a replayable decode step, or null
+  std::vector<void*> recorded_;        // by number of sequences: a replayable decode step, or null
   StepObserver step_observer_;
+  NodeObserver node_observer_;
   std::uint64_t layout_epoch_ = UINT64_MAX;
   std::uint64_t captures_ = 0;
   std::uint64_t steps_ = 0;

@@ -51,9 +51,10 @@ Result<std::span<const StepRow>> Session::run_step(std::span<Sequence* const> se
     values_[v].shape[0] = size == RT_DIM_TOKENS ? tokens : size == RT_DIM_ROWS ? rows : size;
   }
   RT_RETURN_IF_ERROR(prepare_nodes(decode));
-  const bool plain_decode =
-      tokens == chunks_.size() && rows == tokens && decode && !blueprint_->options.blocking;
-  if (plain_decode && blueprint_->desc.can_capture != 0) {
+  const bool plain_decode = tokens == chunks_.size() && rows == tokens && decode;
+  if (node_observer_ || blueprint_->options.blocking) {
+    RT_RETURN_IF_ERROR(run_observed(decode));
+  } else if (plain_decode && blueprint_->desc.can_capture != 0) {
     RT_RETURN_IF_ERROR(run_recorded());
   } else {
     RT_RETURN_IF_ERROR(run_nodes(decode));
@@ -280,7 +281,21 @@ Status Session::run_nodes(bool decode) {
   for (std::uint32_t n = 0; n < nodes_.size(); ++n) {
     if (no_rows && nodes_[n].per_row) continue;
     RT_RETURN_IF_ERROR(execute(n, decode));
-    if (blueprint_->options.blocking) RT_RETURN_IF_ERROR(wait_for(n, decode));
+  }
+  return {};
+}
+
+// The same with the clock read around each node, and the device waited for.
+Status Session::run_observed(bool decode) {
+  const rt_step& step = mirror_->host_step();
+  RT_RETURN_IF_ERROR(device_->synchronize());
+  for (std::uint32_t n = 0; n < nodes_.size(); ++n) {
+    if (step.rows == 0 && nodes_[n].per_row) continue;
+    NodeReport report{n, decode, std::chrono::steady_clock::now(), {}, &step};
+    RT_RETURN_IF_ERROR(execute(n, decode));
+    RT_RETURN_IF_ERROR(wait_for(n, decode));
+    report.end = std::chrono::steady_clock::now();
+    if (node_observer_) node_observer_(report);
   }
   return {};
 }

@@ -5,6 +5,7 @@
 #include "core/base/bytes.h"
 #include "core/base/text.h"
 #include "core/engine/blueprint.h"
+#include "core/sdk/weight_format.hpp"
 
 namespace rt {
 namespace {
@@ -18,12 +19,13 @@ void place_weight(Blueprint& b, std::uint32_t w) {
   if (storage_of(b.graph, w) != w) return;
   const GraphWeight& weight = b.graph.weights[w];
   WeightPlace& place = b.weights[w];
-  const std::uint64_t plain = element_count(weight.type) * dtype_bytes(weight.type.dtype);
+  const std::uint64_t plain = tensor_bytes(weight.type);
   bool aligned = true;
   if (b.checkpoint) {
-    aligned = b.checkpoint->tensors()[weight.checkpoint_index].aligned;
+    aligned = b.stored[weight.checkpoint_index].data->aligned;
   }
-  place.mapped = place.packer == kNone && b.desc.host_readable != 0 && aligned &&
+  const bool as_stored = weight.stored_dtype == 0 && !sdk::weight_is_quantized(weight.type.dtype);
+  place.mapped = place.packer == kNone && b.desc.host_readable != 0 && aligned && as_stored &&
                  b.options.source != WeightSource::kRandom;
   if (place.packer == kNone) place.bytes = plain;
   if (place.mapped) {

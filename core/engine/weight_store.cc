@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/base/log.h"
+#include "core/base/text.h"
 #include "core/engine/random_weights.h"
 #include "core/graph/node_view.h"
+#include "core/memory/weight_writer.h"
 #include "core/plugin/host.h"
 
 namespace rt {
@@ -12,6 +15,8 @@ namespace {
 
 // Elements per piece of parallel random filling.
 constexpr std::uint64_t kRandomGrain = 1 << 20;
+// Elements per piece of parallel conversion.
+constexpr std::uint64_t kConvertGrain = 1 << 16;
 
 struct RandomJob {
   rt_dtype dtype;
@@ -31,12 +36,12 @@ void fill_range(void* arg, std::uint64_t begin, std::uint64_t end, std::uint32_t
 Result<std::unique_ptr<WeightStore>> WeightStore::load(OpenDevice& device,
                                                        const Blueprint& blueprint,
                                                        const Progress& progress) {
-  std::unique_ptr<WeightStore> store(new WeightStore(device, blueprint));
+  std::unique_ptr<WeightStore> store(new WeightStore(device, blueprint, progress));
   RT_TRY(store->owned_,
          Buffer::make(device, MemoryKind::kWeightsOwned, blueprint.owned_weight_bytes));
   RT_RETURN_IF_ERROR(
       device.ledger().charge(MemoryKind::kWeightsMapped, blueprint.mapped_weight_bytes));
-  if (blueprint.checkpoint) RT_RETURN_IF_ERROR(store->read_files(progress));
+  if (blueprint.checkpoint) RT_RETURN_IF_ERROR(store->read_mapped());
   const Graph& graph = blueprint.graph;
   for (const GraphWeight& weight : graph.weights) {
     store->tensors_.push_back(to_tensor(weight.type));
@@ -52,44 +57,101 @@ Result<std::unique_ptr<WeightStore>> WeightStore::load(OpenDevice& device,
   return store;
 }
 
-// Brings the files into memory at the disk's speed, instead of one page fault at a time while the
-// first tokens are computed.
-Status WeightStore::read_files(const Progress& progress) {
+// Brings what is read in place into memory at the disk's speed, instead of one page fault at a time
+// while the first tokens are computed.
+Status WeightStore::read_mapped() {
   std::vector<const CheckpointTensor*> tensors;
-  const auto all = blueprint_.checkpoint->tensors();
-  std::vector<bool> wanted(all.size(), false);
-  for (const GraphWeight& weight : blueprint_.graph.weights) {
-    wanted[weight.checkpoint_index] = true;
-  }
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    if (wanted[i]) tensors.push_back(&all[i]);
+  std::vector<bool> seen(blueprint_.stored.size(), false);
+  for (std::uint32_t w = 0; w < blueprint_.graph.weights.size(); ++w) {
+    const GraphWeight& weight = blueprint_.graph.weights[w];
+    if (weight.alias_of != kNone || seen[weight.checkpoint_index]) continue;
+    const StoredWeight& source = blueprint_.stored[weight.checkpoint_index];
+    seen[weight.checkpoint_index] = true;
+    total_bytes_ += source.bytes();
+    if (blueprint_.weights[w].mapped) tensors.push_back(source.data);
   }
   const int threads = static_cast<int>(std::max<std::uint32_t>(1, device_.desc().threads));
-  return blueprint_.checkpoint->read_ahead(tensors, threads, progress);
+  return blueprint_.checkpoint->read_ahead(tensors, threads,
+                                           [&](std::uint64_t done, std::uint64_t total) {
+                                             if (done == total) read_bytes_ = total;
+                                             if (progress_) progress_(done, total_bytes_);
+                                           });
+}
+
+void WeightStore::count_read(std::uint64_t bytes) {
+  read_bytes_ = std::min(read_bytes_ + bytes, total_bytes_);
+  if (progress_) progress_(read_bytes_, total_bytes_);
 }
 
 Status WeightStore::place(std::uint32_t w) {
+  const WeightPlace& place = blueprint_.weights[w];
+  if (blueprint_.options.source != WeightSource::kRandom) return place_stored(w);
+  tensors_[w].data = owned_.data() + place.offset;
+  return store_random(w, place);
+}
+
+Status WeightStore::place_stored(std::uint32_t w) {
   const GraphWeight& weight = blueprint_.graph.weights[w];
   const WeightPlace& place = blueprint_.weights[w];
+  const StoredWeight& source = blueprint_.stored[weight.checkpoint_index];
   rt_tensor& tensor = tensors_[w];
-  if (blueprint_.options.source == WeightSource::kRandom) {
-    tensor.data = owned_.data() + place.offset;
-    return store_random(w, place);
-  }
-  const CheckpointTensor& source = blueprint_.checkpoint->tensors()[weight.checkpoint_index];
-  const std::uint64_t row_bytes =
-      weight.tensor_rows > 0 ? source.bytes / static_cast<std::uint64_t>(weight.tensor_rows) : 0;
-  const std::byte* bytes = source.data + static_cast<std::uint64_t>(weight.first_row) * row_bytes;
   if (place.mapped) {
+    const std::uint64_t row_bytes =
+        source.data->bytes / static_cast<std::uint64_t>(weight.tensor_rows);
     // Weights are read only; the C struct has one pointer for all tensors.
-    tensor.data = const_cast<std::byte*>(bytes);
+    tensor.data = const_cast<std::byte*>(source.data->data) +
+                  static_cast<std::uint64_t>(weight.first_row) * row_bytes;
     return {};
   }
+  RT_RETURN_IF_ERROR(read_source(weight, source));
   tensor.data = owned_.data() + place.offset;
-  if (place.packer == kNone) return store(place, bytes);
+  const bool direct = device_.desc().host_readable != 0 && place.packer == kNone;
+  std::vector<std::byte> staging(direct ? 0 : tensor_bytes(weight.type));
+  convert(weight, source, direct ? tensor.data : staging.data());
+  for (const CheckpointTensor* part : source.tensors()) drop_pages({part->data, part->bytes});
+  count_read(source.bytes() * static_cast<std::uint64_t>(weight.type.shape[0]) /
+             static_cast<std::uint64_t>(weight.tensor_rows));
+  if (direct) return {};
+  if (place.packer == kNone) {
+    RT_RETURN_IF_ERROR(store(place, staging.data()));
+    return device_.synchronize();
+  }
   rt_tensor plain = tensor;
-  plain.data = const_cast<std::byte*>(bytes);
+  plain.data = staging.data();
   return store_packed(place, plain);
+}
+
+Status WeightStore::read_source(const GraphWeight&, const StoredWeight& source) {
+  const int threads = static_cast<int>(std::max<std::uint32_t>(1, device_.desc().threads));
+  return blueprint_.checkpoint->read_ahead(source.tensors(), threads, {});
+}
+
+void WeightStore::for_rows(std::uint64_t rows, std::uint64_t columns,
+                           const std::function<void(std::uint64_t, std::uint64_t)>& body) {
+  const rt_exec& exec = device_.exec();
+  if (exec.parallel_for == nullptr || rows == 0) return body(0, rows);
+  const auto range = [](void* arg, std::uint64_t begin, std::uint64_t end, std::uint32_t) {
+    (*static_cast<const std::function<void(std::uint64_t, std::uint64_t)>*>(arg))(begin, end);
+  };
+  exec.parallel_for(exec.device, rows, std::max<std::uint64_t>(1, kConvertGrain / columns), range,
+                    const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+// Writes the weight in its type to `target`, host memory.
+void WeightStore::convert(const GraphWeight& weight, const StoredWeight& source, void* target) {
+  WeightWriter writer(source, static_cast<std::uint64_t>(weight.first_row), weight.type, target);
+  const std::uint64_t columns = element_count(weight.type) / writer.rows();
+  if (writer.scan_rows() > 0) {
+    for_rows(writer.scan_rows(), columns,
+             [&](std::uint64_t begin, std::uint64_t end) { writer.scan(begin, end); });
+  }
+  writer.settle();
+  for_rows(writer.rows(), columns,
+           [&](std::uint64_t begin, std::uint64_t end) { writer.write(begin, end); });
+  if (writer.not_finite() > 0) {
+    log_warning("weight " + quote(weight.name) + ": " + std::to_string(writer.not_finite()) +
+                " blocks hold numbers that are not finite");
+  }
 }
 
 Status WeightStore::store(const WeightPlace& place, const void* source) {
@@ -128,6 +190,18 @@ Status WeightStore::store_random(std::uint32_t w, const WeightPlace& place) {
   }
   const bool direct = device_.desc().host_readable != 0;
   std::vector<std::byte> staging(direct ? 0 : place.bytes);
+  if (sdk::weight_is_quantized(weight.type.dtype)) {
+    void* target = direct ? static_cast<void*>(owned_.data() + place.offset) : staging.data();
+    const sdk::WeightFormat format =
+        sdk::weight_format(weight.type.dtype, static_cast<std::uint64_t>(weight.type.shape[0]),
+                           static_cast<std::uint64_t>(weight.type.shape[1]));
+    for_rows(format.rows, format.columns, [&](std::uint64_t begin, std::uint64_t end) {
+      fill_random_rows(format, blueprint_.options.random_seed, w, begin, end, target);
+    });
+    if (direct) return {};
+    RT_RETURN_IF_ERROR(store(place, staging.data()));
+    return device_.synchronize();
+  }
   RandomJob job{weight.type.dtype, weight.type.rank < 2, blueprint_.options.random_seed, w,
                 direct ? owned_.data() + place.offset : staging.data()};
   const std::uint64_t count = element_count(weight.type);

@@ -1,6 +1,7 @@
 // The weights of a session as tensors on its device: read in place in the checkpoint's mapped files
-// where that is possible, else copied, uploaded or packed into one owned buffer, or drawn at
-// random.
+// where that is possible, else copied, converted, uploaded or packed into one owned buffer, or
+// drawn at random. What has been converted leaves the process's memory at once: the peak of loading
+// is what stands afterwards.
 #pragma once
 
 #include <functional>
@@ -17,7 +18,7 @@ class WeightStore {
  public:
   using Progress = std::function<void(std::uint64_t, std::uint64_t)>;
 
-  // The blueprint (and its checkpoint) and the device outlive the store.
+  // The blueprint (and its checkpoint) and the device outlive the store, `progress` the call.
   static Result<std::unique_ptr<WeightStore>> load(OpenDevice& device, const Blueprint& blueprint,
                                                    const Progress& progress);
 
@@ -25,16 +26,26 @@ class WeightStore {
   const std::vector<rt_tensor>& tensors() const { return tensors_; }
 
  private:
-  WeightStore(OpenDevice& device, const Blueprint& blueprint)
-      : device_(device), blueprint_(blueprint) {}
-  Status read_files(const Progress& progress);
+  WeightStore(OpenDevice& device, const Blueprint& blueprint, const Progress& progress)
+      : device_(device), blueprint_(blueprint), progress_(progress) {}
+  Status read_mapped();
   Status place(std::uint32_t weight);
+  Status place_stored(std::uint32_t weight);
+  Status read_source(const GraphWeight& weight, const StoredWeight& source);
+  void convert(const GraphWeight& weight, const StoredWeight& source, void* target);
   Status store(const WeightPlace& place, const void* source);
   Status store_packed(const WeightPlace& place, const rt_tensor& source);
   Status store_random(std::uint32_t weight, const WeightPlace& place);
+  void count_read(std::uint64_t bytes);
+  // body(begin, end) over [0, rows) on the device's pool, if it has one.
+  void for_rows(std::uint64_t rows, std::uint64_t columns,
+                const std::function<void(std::uint64_t, std::uint64_t)>& body);
 
   OpenDevice& device_;
   const Blueprint& blueprint_;
+  const Progress& progress_;
+  std::uint64_t read_bytes_ = 0;
+  std::uint64_t total_bytes_ = 0;
   Buffer owned_;
   std::vector<rt_tensor> tensors_;
 };

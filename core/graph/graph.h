@@ -55,6 +55,12 @@ rt_dtype parse_dtype(std::string_view name);
 // The same for the types of KV caches: f32, bf16, f16, int8, q8_0, q4_0.
 rt_dtype parse_kv_dtype(std::string_view name);
 
+// The same for the types of weights: f32, bf16, f16, int8, nf4, nf4-dq.
+rt_dtype parse_weight_dtype(std::string_view name);
+
+// Bytes of a weight: dense of any rank, or quantized of rank 2.
+std::uint64_t tensor_bytes(const TensorType& type);
+
 // Elements of a type without T or R.
 std::uint64_t element_count(const TensorType& type);
 
@@ -66,8 +72,10 @@ struct GraphValue {
 };
 
 struct GraphWeight {
-  std::string name;    // "layer.3.wq"
-  TensorType type;     // dtype: the graph's default until bind_checkpoint says what the file has
+  std::string name;  // "layer.3.wq"
+  TensorType type;   // dtype: the graph's default until bind_checkpoint says what the file has
+  // What the checkpoint has where a deployment gives the weight another type; 0: the same.
+  rt_dtype stored_dtype = 0;
   std::string tensor;  // exact name in the checkpoint
   // The weight is rows [first_row, first_row + shape[0]) of `tensor`, which has tensor_rows.
   std::int64_t first_row = 0;

@@ -30,7 +30,7 @@ constexpr rt_host kHost = {sizeof(rt_host), RT_ABI_MAJOR, RT_ABI_MINOR, 0,
 
 std::string names_of(std::uint32_t dtypes) {
   std::vector<std::string> names;
-  for (rt_dtype dtype = RT_F32; dtype <= RT_U8; ++dtype) {
+  for (rt_dtype dtype = RT_F32; dtype <= RT_W_NF4_DQ; ++dtype) {
     if ((dtypes & RT_DTYPE_BIT(dtype)) != 0) names.push_back(dtype_name(dtype));
   }
   return join(names, " or ");

@@ -4,6 +4,7 @@
 #include "core/base/assert.h"
 #include "core/graph/graph.h"
 #include "core/sdk/sdk.hpp"
+#include "core/sdk/weight_format.hpp"
 
 namespace rt {
 namespace {
@@ -23,6 +24,7 @@ constexpr DtypeRow kDtypes[] = {
 
 // Laid out by row and not by element, so they are no types of tensors.
 constexpr rt_dtype kKvOnly[] = {RT_KV_INT8, RT_KV_Q8_0, RT_KV_Q4_0};
+constexpr rt_dtype kWeightOnly[] = {RT_W_INT8, RT_W_NF4, RT_W_NF4_DQ};
 
 const DtypeRow* find_row(rt_dtype dtype) {
   const auto* row = std::find_if(std::begin(kDtypes), std::end(kDtypes),
@@ -35,8 +37,11 @@ const DtypeRow* find_row(rt_dtype dtype) {
 std::string dtype_name(rt_dtype dtype) {
   const DtypeRow* row = find_row(dtype);
   if (row != nullptr) return row->name;
-  const bool cached = std::find(std::begin(kKvOnly), std::end(kKvOnly), dtype) != std::end(kKvOnly);
-  return cached ? sdk::dtype_name(dtype) : "dtype " + std::to_string(dtype);
+  const auto among = [&](const auto& types) {
+    return std::find(std::begin(types), std::end(types), dtype) != std::end(types);
+  };
+  return among(kKvOnly) || among(kWeightOnly) ? sdk::dtype_name(dtype)
+                                              : "dtype " + std::to_string(dtype);
 }
 
 std::uint32_t dtype_bytes(rt_dtype dtype) {
@@ -57,6 +62,21 @@ rt_dtype parse_kv_dtype(std::string_view name) {
   }
   const rt_dtype dtype = parse_dtype(name);
   return dtype == RT_F32 || dtype == RT_BF16 || dtype == RT_F16 ? dtype : 0;
+}
+
+rt_dtype parse_weight_dtype(std::string_view name) {
+  for (const rt_dtype dtype : kWeightOnly) {
+    if (name == sdk::dtype_name(dtype)) return dtype;
+  }
+  const rt_dtype dtype = parse_dtype(name);
+  return dtype == RT_F32 || dtype == RT_BF16 || dtype == RT_F16 ? dtype : 0;
+}
+
+std::uint64_t tensor_bytes(const TensorType& type) {
+  if (!sdk::weight_is_quantized(type.dtype)) return element_count(type) * dtype_bytes(type.dtype);
+  RT_ASSERT_EQ(type.rank, 2u);
+  return sdk::weight_bytes(type.dtype, static_cast<std::uint64_t>(type.shape[0]),
+                           static_cast<std::uint64_t>(type.shape[1]));
 }
 
 std::string describe(const TensorType& type) {
@@ -90,7 +110,7 @@ std::uint64_t weight_bytes(const Graph& graph) {
   std::uint64_t bytes = 0;
   for (const GraphWeight& weight : graph.weights) {
     if (weight.alias_of == kNone) {
-      bytes += element_count(weight.type) * dtype_bytes(weight.type.dtype);
+      bytes += tensor_bytes(weight.type);
     }
   }
   return bytes;

@@ -90,6 +90,9 @@ using ReadProgress = std::function<void(std::uint64_t bytes_done, std::uint64_t 
 // memory is short, pages read early are dropped again; that is no error.
 Status read_ahead(std::span<const ByteRange> ranges, int threads, const ReadProgress& progress);
 
+// Takes the whole pages within `range` out of the process's memory; the bytes can still be read.
+void drop_pages(const ByteRange& range);
+
 // An errno of open(2) on `path` as an Error that says what to do.
 Error open_error(const std::string& path, int code);
 

@@ -124,4 +124,12 @@ Status read_ahead(std::span<const ByteRange> ranges, int threads, const ReadProg
   return {};
 }
 
+void drop_pages(const ByteRange& range) {
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const std::uint64_t head = (page - reinterpret_cast<std::uintptr_t>(range.data) % page) % page;
+  if (range.bytes < head + page) return;
+  const std::uint64_t bytes = (range.bytes - head) / page * page;
+  (void)::madvise(const_cast<std::byte*>(range.data + head), bytes, MADV_DONTNEED);
+}
+
 }  // namespace rt

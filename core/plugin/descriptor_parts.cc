@@ -21,6 +21,8 @@ std::string or_null(const char* text) {
 constexpr std::uint32_t kKnownDtypes =
     RT_DTYPE_BIT(RT_F32) | RT_DTYPE_BIT(RT_BF16) | RT_DTYPE_BIT(RT_F16) | RT_DTYPE_BIT(RT_F64) |
     RT_DTYPE_BIT(RT_I32) | RT_DTYPE_BIT(RT_I64) | RT_DTYPE_BIT(RT_I8) | RT_DTYPE_BIT(RT_U8);
+constexpr std::uint32_t kWeightDtypes =
+    kKnownDtypes | RT_DTYPE_BIT(RT_W_INT8) | RT_DTYPE_BIT(RT_W_NF4) | RT_DTYPE_BIT(RT_W_NF4_DQ);
 
 Status check_zero(std::uint32_t reserved, const char* what) {
   if (reserved == 0) return {};
@@ -91,7 +93,8 @@ Status check_ports(const rt_port* const* list, std::uint32_t count, bool outputs
     RT_RETURN_IF_ERROR(check_name(port->name, is_name, what));
     const bool kind_fits =
         port->kind == RT_PORT_VALUE || (port->kind == RT_PORT_WEIGHT && !outputs);
-    if (!kind_fits || port->dtypes == 0 || (port->dtypes & ~kKnownDtypes) != 0 ||
+    const std::uint32_t known = port->kind == RT_PORT_WEIGHT ? kWeightDtypes : kKnownDtypes;
+    if (!kind_fits || port->dtypes == 0 || (port->dtypes & ~known) != 0 ||
         port->rank > RT_MAX_RANK) {
       return bad_input(std::string("port '") + port->name +
                        "': expected a value (or, of an input, a weight), known element types and "

@@ -62,7 +62,11 @@ enum {
   /* Of KV caches only: integer codes with scales, laid out by row (kv_row.hpp), not by element. */
   RT_KV_INT8 = 9,
   RT_KV_Q8_0 = 10,
-  RT_KV_Q4_0 = 11
+  RT_KV_Q4_0 = 11,
+  /* Of weights [N, K] only: quantized, in planes (weight_format.hpp), not by element. */
+  RT_W_INT8 = 12,
+  RT_W_NF4 = 13,
+  RT_W_NF4_DQ = 14
 };
 #define RT_DTYPE_BIT(dtype) (1u << (dtype))
 

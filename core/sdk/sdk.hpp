@@ -216,13 +216,15 @@ constexpr rt_port value_port(const char* name, std::uint32_t rank, const char* s
                              std::uint32_t dtypes) {
   return {sizeof(rt_port), RT_PORT_VALUE, name, dtypes, rank, shape};
 }
-constexpr rt_port weight_port(const char* name, std::uint32_t rank, const char* shape) {
-  return {sizeof(rt_port),
-          RT_PORT_WEIGHT,
-          name,
-          RT_DTYPE_BIT(RT_F32) | RT_DTYPE_BIT(RT_BF16) | RT_DTYPE_BIT(RT_F16),
-          rank,
-          shape};
+// The types of weights that are read element by element, and those of matrices, which may be
+// quantized (weight_format.hpp) too.
+constexpr std::uint32_t kDenseTypes =
+    RT_DTYPE_BIT(RT_F32) | RT_DTYPE_BIT(RT_BF16) | RT_DTYPE_BIT(RT_F16);
+constexpr std::uint32_t kMatrixTypes =
+    kDenseTypes | RT_DTYPE_BIT(RT_W_INT8) | RT_DTYPE_BIT(RT_W_NF4) | RT_DTYPE_BIT(RT_W_NF4_DQ);
+constexpr rt_port weight_port(const char* name, std::uint32_t rank, const char* shape,
+                              std::uint32_t dtypes = kDenseTypes) {
+  return {sizeof(rt_port), RT_PORT_WEIGHT, name, dtypes, rank, shape};
 }
 constexpr rt_attr_spec int_attr(const char* name, double minimum, double maximum, const char* doc) {
   return {
@@ -331,6 +333,12 @@ constexpr const char* dtype_name(rt_dtype dtype) {
       return "q8_0";
     case RT_KV_Q4_0:
       return "q4_0";
+    case RT_W_INT8:
+      return "int8";
+    case RT_W_NF4:
+      return "nf4";
+    case RT_W_NF4_DQ:
+      return "nf4-dq";
     default:
       return "unknown";
   }

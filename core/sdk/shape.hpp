@@ -83,7 +83,7 @@ inline const std::int64_t* expect(const Node& node, const rt_schema& schema, std
   const rt_port& port = *schema.inputs[i];
   if (found.dtype >= 32 || (port.dtypes & RT_DTYPE_BIT(found.dtype)) == 0) {
     std::string allowed;
-    for (rt_dtype dtype = RT_F32; dtype <= RT_U8; ++dtype) {
+    for (rt_dtype dtype = RT_F32; dtype <= RT_W_NF4_DQ; ++dtype) {
       if (port.dtypes & RT_DTYPE_BIT(dtype)) {
         allowed += (allowed.empty() ? "" : " or ") + std::string(dtype_name(dtype));
       }

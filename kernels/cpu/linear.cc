@@ -4,10 +4,8 @@
 #include <algorithm>
 
 namespace rt::cpu {
-namespace {
 
-// One run.
-float dot(const float* a, const float* b, uint64_t count) {
+float dot_run(const float* a, const float* b, uint64_t count) {
   float sum = 0;
   for (uint64_t c = 0; c < 4; ++c) {
     float lanes[8] = {};
@@ -25,8 +23,6 @@ float dot(const float* a, const float* b, uint64_t count) {
   return sum;
 }
 
-}  // namespace
-
 void linear_portable(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin,
                      uint64_t end, float* out, uint64_t stride) {
   const uint64_t columns = weight.columns;
@@ -36,7 +32,7 @@ void linear_portable(const float* x, uint64_t tokens, const Matrix& weight, uint
       const uint64_t count = std::min(kRun, columns - first);
       widen(weight.data, weight.element, n * columns + first, count, run);
       for (uint64_t t = 0; t < tokens; ++t) {
-        const float sum = dot(x + t * columns + first, run, count);
+        const float sum = dot_run(x + t * columns + first, run, count);
         float& cell = out[t * stride + n - begin];
         cell = first == 0 ? sum : cell + sum;
       }

@@ -11,7 +11,8 @@
 // Four chains, because one waits 4 cycles for each of its sums; a block is a line of memory (64
 // bytes of bf16), so that a matrix-vector product reads the weight in one stream, and two lines of
 // x, so that a matrix product can take the chains one after the other. `avx2` fuses products into
-// the sums, `portable` rounds them first: their bits differ.
+// the sums, `portable` rounds them first: their bits differ. `avx512` has an order of its own, one
+// chain of 16 lanes (product_avx512.h), and `avx512_bf16` rounds x to bf16 before (there too).
 #pragma once
 
 #include <stdint.h>
@@ -39,5 +40,14 @@ void linear_portable(const float* x, uint64_t tokens, const Matrix& weight, uint
                      uint64_t end, float* out, uint64_t stride);
 void linear_avx2(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin,
                  uint64_t end, float* out, uint64_t stride);
+void linear_avx512(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin,
+                   uint64_t end, float* out, uint64_t stride);
+
+// bf16 weights only.
+void linear_avx512_bf16(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin,
+                        uint64_t end, float* out, uint64_t stride);
+
+// The portable sum of one run, count <= kRun.
+float dot_run(const float* a, const float* b, uint64_t count);
 
 }  // namespace rt::cpu

@@ -22,4 +22,21 @@ void gate_up_avx2(const float* x, uint64_t tokens, const Matrix& gate, const Mat
                   Activation activation, uint64_t begin, uint64_t end, float* hidden,
                   uint64_t stride);
 
+void gate_up_avx512(const float* x, uint64_t tokens, const Matrix& gate, const Matrix& up,
+                    Activation activation, uint64_t begin, uint64_t end, float* hidden,
+                    uint64_t stride);
+void gate_up_avx512_bf16(const float* x, uint64_t tokens, const Matrix& gate, const Matrix& up,
+                         Activation activation, uint64_t begin, uint64_t end, float* hidden,
+                         uint64_t stride);
+
+// For products that are made one after the other: gate = act(gate) * up, f32[tokens, columns] each,
+// rows `stride` apart.
+using JoinKernel = void (*)(Activation activation, uint64_t tokens, uint64_t columns,
+                            const float* up, uint64_t stride, float* gate);
+
+void join_portable(Activation activation, uint64_t tokens, uint64_t columns, const float* up,
+                   uint64_t stride, float* gate);
+void join_avx2(Activation activation, uint64_t tokens, uint64_t columns, const float* up,
+               uint64_t stride, float* gate);
+
 }  // namespace rt::cpu

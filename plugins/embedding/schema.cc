@@ -8,7 +8,7 @@ extern const rt_schema rt_schema_embedding;
 namespace {
 namespace sdk = rt::sdk;
 
-constexpr rt_port kTable = sdk::weight_port("table", 2, "[V, D]");
+constexpr rt_port kTable = sdk::weight_port("table", 2, "[V, D]", sdk::kMatrixTypes);
 constexpr rt_port kOut = sdk::value_port("out", 2, "[T, D]", sdk::kValueTypes);
 constexpr rt_attr_spec kScale = sdk::real_attr_or(
     "scale", 1, -1e6, 1e6,

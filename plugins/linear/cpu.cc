@@ -26,13 +26,37 @@ struct Linear {
   }
 };
 
+struct LinearBf16 : Linear<linear_avx512_bf16> {
+  using Linear::Linear;
+  static void supports(const sdk::Node& node) {
+    expect_f32_values(node);
+    expect_bf16_weight(node, 1);
+  }
+};
+
 constexpr rt_implementation kPortable = sdk::implementation<Linear<linear_portable>>(
     {.op = "linear", .name = "portable", .device_kind = "cpu"});
 constexpr rt_implementation kAvx2 = sdk::implementation<Linear<linear_avx2>>(
     {.op = "linear", .name = "avx2", .device_kind = "cpu", .isa = "avx2,fma,f16c", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2};
+constexpr rt_implementation kAvx512 = sdk::implementation<Linear<linear_avx512>>(
+    {.op = "linear", .name = "avx512", .device_kind = "cpu", .isa = RT_ISA_AVX512, .tier = 250});
+// avx512_bf16 rounds x, and is for prefill: few tokens are bound by memory, where it gains nothing.
+// Its tier is below avx512's, so it must be preferred by name: an Emerald Rapids has half the peak
+// in bf16 products that it has in f32 ones, a Zen 4 twice (kernels/cpu/product_bf16_avx512.h), and
+// no instruction set tells the two apart.
+constexpr rt_implementation kAvx512Bf16 =
+    sdk::implementation<LinearBf16>({.op = "linear",
+                                     .name = "avx512_bf16",
+                                     .device_kind = "cpu",
+                                     .isa = RT_ISA_AVX512_BF16,
+                                     .step_classes = RT_STEP_PREFILL,
+                                     .traits = RT_TRAIT_CAPTURE_SAFE,
+                                     .tier = 240});
+constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512, &kAvx512Bf16};
 
 }  // namespace
 }  // namespace rt::cpu
 
-RT_CPU_PLUGIN("linear", rt::cpu::kTable, RT_CPU_PORTABLE("linear") RT_CPU_AVX2("linear"));
+RT_CPU_PLUGIN("linear", rt::cpu::kTable,
+              RT_CPU_PORTABLE("linear") RT_CPU_AVX2("linear") RT_CPU_AVX512("linear")
+                  RT_CPU_AVX512_BF16("linear"));

@@ -9,7 +9,7 @@ namespace {
 namespace sdk = rt::sdk;
 
 constexpr rt_port kX = sdk::value_port("x", 2, "[*, K]", sdk::kValueTypes);
-constexpr rt_port kWeight = sdk::weight_port("weight", 2, "[N, K]");
+constexpr rt_port kWeight = sdk::weight_port("weight", 2, "[N, K]", sdk::kMatrixTypes);
 constexpr rt_port kOut = sdk::value_port("out", 2, "[*, N]", sdk::kValueTypes);
 
 constexpr const rt_port* kInputs[] = {&kX, &kWeight};

@@ -44,13 +44,34 @@ struct Mlp {
   Activation activation;
 };
 
+struct MlpBf16 : Mlp<gate_up_avx512_bf16, linear_avx512_bf16> {
+  using Mlp::Mlp;
+  static void supports(const sdk::Node& node) {
+    expect_f32_values(node);
+    for (const std::uint32_t weight : {1u, 2u, 3u}) expect_bf16_weight(node, weight);
+  }
+};
+
 constexpr rt_implementation kPortable = sdk::implementation<Mlp<gate_up_portable, linear_portable>>(
     {.op = "mlp", .name = "portable", .device_kind = "cpu"});
 constexpr rt_implementation kAvx2 = sdk::implementation<Mlp<gate_up_avx2, linear_avx2>>(
     {.op = "mlp", .name = "avx2", .device_kind = "cpu", .isa = "avx2,fma,f16c", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2};
+constexpr rt_implementation kAvx512 = sdk::implementation<Mlp<gate_up_avx512, linear_avx512>>(
+    {.op = "mlp", .name = "avx512", .device_kind = "cpu", .isa = RT_ISA_AVX512, .tier = 250});
+// As in linear: below avx512, and rounded are x and hidden.
+constexpr rt_implementation kAvx512Bf16 =
+    sdk::implementation<MlpBf16>({.op = "mlp",
+                                  .name = "avx512_bf16",
+                                  .device_kind = "cpu",
+                                  .isa = RT_ISA_AVX512_BF16,
+                                  .step_classes = RT_STEP_PREFILL,
+                                  .traits = RT_TRAIT_CAPTURE_SAFE,
+                                  .tier = 240});
+constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512, &kAvx512Bf16};
 
 }  // namespace
 }  // namespace rt::cpu
 
-RT_CPU_PLUGIN("mlp", rt::cpu::kTable, RT_CPU_PORTABLE("mlp") RT_CPU_AVX2("mlp"));
+RT_CPU_PLUGIN("mlp", rt::cpu::kTable,
+              RT_CPU_PORTABLE("mlp") RT_CPU_AVX2("mlp") RT_CPU_AVX512("mlp")
+                  RT_CPU_AVX512_BF16("mlp"));

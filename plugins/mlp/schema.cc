@@ -9,9 +9,9 @@ namespace {
 namespace sdk = rt::sdk;
 
 constexpr rt_port kX = sdk::value_port("x", 2, "[T, D]", sdk::kValueTypes);
-constexpr rt_port kGate = sdk::weight_port("gate", 2, "[F, D]");
-constexpr rt_port kUp = sdk::weight_port("up", 2, "[F, D]");
-constexpr rt_port kDown = sdk::weight_port("down", 2, "[D, F]");
+constexpr rt_port kGate = sdk::weight_port("gate", 2, "[F, D]", sdk::kMatrixTypes);
+constexpr rt_port kUp = sdk::weight_port("up", 2, "[F, D]", sdk::kMatrixTypes);
+constexpr rt_port kDown = sdk::weight_port("down", 2, "[D, F]", sdk::kMatrixTypes);
 constexpr rt_port kOut = sdk::value_port("out", 2, "[T, D]", sdk::kValueTypes);
 constexpr rt_attr_spec kActivation = sdk::string_attr_or(
     "activation", "silu", "silu|gelu_tanh",

@@ -21,7 +21,8 @@ struct Case {
   std::uint64_t tokens, rows, columns;
 };
 
-// Around 8 lanes, blocks of 32, cycles of 128, runs of 1024; panels of 16 rows, 192 tokens.
+// Around 8, 16 and 32 lanes, blocks of 32, cycles of 128, runs of 512 and 1024; panels of 8 and 16
+// rows, 96 and 192 tokens.
 constexpr Case kCases[] = {{1, 1, 1},     {1, 7, 5},    {2, 33, 32},   {3, 16, 1023},
                            {4, 17, 1024}, {5, 3, 1025}, {6, 20, 129},  {7, 50, 2080},
                            {8, 31, 3072}, {9, 5, 1151}, {194, 35, 97}, {385, 4, 1040}};
@@ -40,8 +41,11 @@ struct Kernels {
   const char* name;
   LinearKernel linear;
   GateUpKernel gate_up;
-  SoftcapKernel softcap;
+  SoftcapKernel softcap;  // nullptr: has none
   bool runs;
+  bool rounds_x = false;  // to bf16, and takes bf16 weights alone
+
+  bool takes(Element element) const { return !rounds_x || element == Element::kBf16; }
 };
 
 const Kernels kKernels[] = {
@@ -49,13 +53,21 @@ const Kernels kKernels[] = {
     {"avx2", linear_avx2, gate_up_avx2, softcap_avx2,
      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
          __builtin_cpu_supports("f16c")},
+    {"avx512", linear_avx512, gate_up_avx512, nullptr,
+     __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl")},
+    {"avx512_bf16", linear_avx512_bf16, gate_up_avx512_bf16, nullptr,
+     __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl"),
+     true},
 };
 
 class Linear : public testing::TestWithParam<std::tuple<Kernels, Element, Case>> {
  protected:
   void SetUp() override {
     const auto& [kernels, element, shape] = GetParam();
-    if (!kernels.runs) GTEST_SKIP() << "this machine has no AVX2, FMA and F16C";
+    if (!kernels.runs) GTEST_SKIP() << "this machine has not what it needs";
+    if (!kernels.takes(element)) GTEST_SKIP() << "takes bf16 weights alone";
     x = numbers(shape.tokens * shape.columns, 1);
     w = numbers(shape.rows * shape.columns, 2);
     // One element in: aligned to its element, as in a checkpoint.
@@ -96,7 +108,9 @@ TEST_P(Linear, IsNearTheExactSum) {
       double sum = 0;
       double size = 0;
       for (std::uint64_t k = 0; k < shape.columns; ++k) {
-        const double term = double{x[t * shape.columns + k]} * w[n * shape.columns + k];
+        const float x_k = x[t * shape.columns + k];
+        const float taken = kernels.rounds_x ? widen_bf16(narrow_bf16(x_k)) : x_k;
+        const double term = double{taken} * w[n * shape.columns + k];
         sum += term;
         size += std::abs(term);
       }
@@ -122,11 +136,12 @@ INSTANTIATE_TEST_SUITE_P(, Linear,
 class Functions : public testing::TestWithParam<Kernels> {
  protected:
   void SetUp() override {
-    if (!GetParam().runs) GTEST_SKIP() << "this machine has no AVX2, FMA and F16C";
+    if (!GetParam().runs) GTEST_SKIP() << "this machine has not what it needs";
   }
 };
 
 TEST_P(Functions, TanhErrsLessThan2e7) {
+  if (GetParam().softcap == nullptr) GTEST_SKIP() << "has no softcap";
   std::vector<float> x;
   for (float v = -12; v < 12; v += 0.00037f) x.push_back(v);
   for (float v = 1e-30f; v < 1; v *= 1.07f) x.push_back(v);
@@ -149,6 +164,7 @@ TEST_P(Functions, TanhErrsLessThan2e7) {
 
 // act(gate) * up with x = 1, gate = v, up = 1.
 TEST_P(Functions, ActivationsAreNearTheExactOnes) {
+  if (GetParam().rounds_x) GTEST_SKIP() << "the activation is that of avx512, x is not";
   std::vector<float> gate;
   for (float v = -100; v < 100; v += 0.0031f) gate.push_back(v);
   const std::vector<float> up(gate.size(), 1.0f);

@@ -9,6 +9,12 @@ namespace {
 
 constexpr rt_dtype kWeightTypes[] = {RT_F32, RT_BF16, RT_F16};
 
+// nf4-dq needs rows of whole blocks of 64.
+constexpr rt_dtype kQuantizedTypes[] = {RT_W_INT8, RT_W_NF4, RT_W_NF4_DQ};
+bool has_quantized(rt_dtype dtype, std::int64_t columns) {
+  return dtype != RT_W_NF4_DQ || columns % 64 == 0;
+}
+
 constexpr rt_dtype kCacheTypes[] = {RT_F32, RT_BF16, RT_F16, RT_KV_INT8, RT_KV_Q8_0, RT_KV_Q4_0};
 
 using sdk::dtype_name;
@@ -88,7 +94,11 @@ constexpr std::int64_t kRowCounts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17};
 std::vector<Problem> embedding() {
   std::vector<Problem> out;
   for (const std::int64_t D : {1, 7, 8, 64, 1030}) {
-    for (const rt_dtype dtype : kWeightTypes) {
+    std::vector<rt_dtype> dtypes(std::begin(kWeightTypes), std::end(kWeightTypes));
+    for (const rt_dtype dtype : kQuantizedTypes) {
+      if (has_quantized(dtype, D)) dtypes.push_back(dtype);
+    }
+    for (const rt_dtype dtype : dtypes) {
       for (const double scale : {1.0, 55.5}) {
         Builder b("embedding", text({{"D", D}}) + dtype_name(dtype) + (scale == 1 ? "" : " scaled"),
                   step_of(D % 2 == 0 ? 17 : 1, true));
@@ -143,6 +153,15 @@ std::vector<Problem> linear() {
     for (const std::int64_t T : kRowCounts) add({45, 21}, dtype, T, RT_DIM_TOKENS);
     add({1031, 5}, dtype, 2, RT_DIM_TOKENS);
     add({40, 129}, dtype, 5, RT_DIM_ROWS);
+  }
+  // K of whole blocks, of half blocks, odd; N of several nested blocks (256 scales).
+  for (const Shape s :
+       {Shape{64, 1}, {64, 300}, {128, 33}, {192, 65}, {1088, 40}, {96, 40}, {33, 17}, {1, 3}}) {
+    for (const rt_dtype dtype : kQuantizedTypes) {
+      for (const std::int64_t T : {1, 2, 3, 4, 8, 9, 17, 40}) {
+        if (has_quantized(dtype, s.K)) add(s, dtype, T, RT_DIM_TOKENS);
+      }
+    }
   }
   return out;
 }
@@ -262,8 +281,12 @@ std::vector<Problem> mlp() {
     std::int64_t D, F;
   };
   std::vector<Problem> out;
-  for (const Shape s : {Shape{1, 1}, {8, 5}, {17, 32}, {64, 96}, {50, 131}}) {
-    for (const rt_dtype dtype : kWeightTypes) {
+  for (const Shape s : {Shape{1, 1}, {8, 5}, {17, 32}, {64, 96}, {50, 131}, {64, 192}}) {
+    std::vector<rt_dtype> dtypes(std::begin(kWeightTypes), std::end(kWeightTypes));
+    for (const rt_dtype dtype : kQuantizedTypes) {
+      if (has_quantized(dtype, s.D) && has_quantized(dtype, s.F)) dtypes.push_back(dtype);
+    }
+    for (const rt_dtype dtype : dtypes) {
       for (const char* activation : {"silu", "gelu_tanh"}) {
         for (const std::int64_t T : {1, 2, 5, 17}) {
           Builder b("mlp",

@@ -69,7 +69,7 @@ TEST_F(CpuDevice, DescribesTheMachine) {
   EXPECT_EQ(machine_has("avx2"), __builtin_cpu_supports("avx2") != 0);
   EXPECT_EQ(machine_has("fma"), __builtin_cpu_supports("fma") != 0);
   EXPECT_EQ(machine_has("avx512f"), __builtin_cpu_supports("avx512f") != 0);
-  EXPECT_EQ(machine_has("avx512vnni"), __builtin_cpu_supports("avx512vnni") != 0);
+  EXPECT_EQ(machine_has("avx512_vnni"), __builtin_cpu_supports("avx512vnni") != 0);
 #endif
 }
 

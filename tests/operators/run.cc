@@ -6,6 +6,7 @@
 #include <memory>
 #include <random>
 
+#include "core/memory/quantize.h"
 #include "core/sdk/number.hpp"
 #include "core/sdk/sdk.hpp"
 #include "plugins/cpu/thread_pool.h"
@@ -255,6 +256,16 @@ class Runner {
     return count;
   }
 
+  // Quantized weights are the runtime's own memory: planes at multiples of 64 bytes.
+  static GuardedBuffer quantized_weight(const rt_tensor& tensor, const std::vector<float>& values) {
+    const auto rows = static_cast<std::uint64_t>(tensor.shape[0]);
+    const auto columns = static_cast<std::uint64_t>(tensor.shape[1]);
+    const sdk::WeightFormat format = sdk::weight_format(tensor.dtype, rows, columns);
+    GuardedBuffer buffer(format.bytes, kAlignment, 0);
+    quantize({values.data(), RT_F32, rows, columns}, format, buffer.data());
+    return buffer;
+  }
+
   // Values begin at a multiple of 64 bytes; weights end exactly at the guard page, so they are
   // aligned to their elements only, as in a checkpoint.
   void make_inputs() {
@@ -263,8 +274,11 @@ class Runner {
       const bool weight = schema_.inputs[i]->kind == RT_PORT_WEIGHT;
       const std::uint64_t size = sdk::dtype_bytes(tensor.dtype);
       const std::vector<float>& values = problem_.inputs[i].values;
-      GuardedBuffer buffer(elements(tensor) * size, weight ? size : kAlignment, 0);
-      for (std::uint64_t e = 0; e < elements(tensor); ++e) {
+      const bool quantized = sdk::weight_is_quantized(tensor.dtype);
+      GuardedBuffer buffer =
+          quantized ? quantized_weight(tensor, values)
+                    : GuardedBuffer(elements(tensor) * size, weight ? size : kAlignment, 0);
+      for (std::uint64_t e = 0; !quantized && e < elements(tensor); ++e) {
         sdk::store_number(buffer.data(), tensor.dtype, e, values.at(e));
       }
       tensor.data = buffer.data();

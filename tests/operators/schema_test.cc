@@ -42,7 +42,7 @@ std::vector<Refused> refused() {
       {"embedding",
        {},
        {{RT_I8, {8, 4}, {}}},
-       "expected table of type f32 or bf16 or f16, found i8"},
+       "expected table of type f32 or bf16 or f16 or int8 or nf4 or nf4-dq, found i8"},
       {"embedding", {}, {}, "expected 1 inputs, found 0"},
       {"rms_norm", {}, {f32({T, 64}), f32({32})}, "expected weight [D] with D = 64, found [32]"},
       {"rms_norm", {}, {f32({0, 64}), f32({64})}, "expected x [T or R, D], found [0, 64]"},

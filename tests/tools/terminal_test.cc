@@ -202,5 +202,25 @@ TEST(TerminalChat, CtrlCStopsTheAnswerAndTheChatGoesOn) {
   EXPECT_EQ(terminal.end(), 0);
 }
 
+// Work that takes a while says how far it is, on a terminal and nowhere else.
+TEST(TerminalProgress, OfPerplexityAndBench) {
+  const TemporaryFolder state;
+  std::string text;
+  for (int i = 0; i < 400; ++i) text += "The old clock in the hall struck nine. ";
+  Terminal scoring(arguments("perplexity", demo_model(), {"--file", state.write("text", text)}),
+                   state.path(""));
+  EXPECT_TRUE(scoring.sees("scored "));
+  EXPECT_TRUE(scoring.sees(" s left"));
+  EXPECT_TRUE(scoring.sees("bits per byte  "));
+  EXPECT_EQ(scoring.end(), 0);
+
+  Terminal bench(
+      arguments("bench", demo_model(), {"-p", "8", "-n", "2", "-r", "2", "-t", "1", "--no-probe"}),
+      state.path(""));
+  EXPECT_TRUE(bench.sees("test 1 of 2, pp8: warming up"));
+  EXPECT_TRUE(bench.sees("test 2 of 2, tg2: repetition 2 of 2"));
+  EXPECT_EQ(bench.end(), 0);
+}
+
 }  // namespace
 }  // namespace rt::test

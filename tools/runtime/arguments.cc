@@ -23,7 +23,9 @@ constexpr VerbName kVerbs[] = {
     {"generate", Verb::kGenerate, "", "continue a prompt, as it is, with BOS and no chat format"},
     {"chat", Verb::kChat, "", "talk with the model; with -p: one question and one answer"},
     {"plan", Verb::kPlan, "", "how much memory the model takes; loads nothing"},
+    {"bench", Verb::kBench, "", "tokens per second, beside what the machine could do"},
     {"perplexity", Verb::kPerplexity, "", "bits per byte and perplexity of a text"},
+    {"quantize", Verb::kQuantize, "", "write a checkpoint in nf4, nf4-dq or int8 (bitsandbytes')"},
     {"tokenize", Verb::kTokenize, "[TEXT]", "text to token ids, or back with --detokenize"},
     {"render", Verb::kRender, "", "messages as JSON to the chat prompt"},
     {"plugins", Verb::kPlugins, "list|why", "plugins found; why a node got its implementation"},
@@ -54,11 +56,9 @@ std::string general_help() {
 
 // What CLI11 cannot say: short flags of several letters (llama.cpp's).
 std::string long_form(const std::string& argument) {
-  constexpr std::pair<const char*, const char*> kForms[] = {{"-sys", "--system"},
-                                                            {"-ctk", "--kv-dtype"},
-                                                            {"-np", "--parallel"},
-                                                            {"-ub", "--step-tokens"},
-                                                            {"-dev", "--device"}};
+  constexpr std::pair<const char*, const char*> kForms[] = {
+      {"-sys", "--system"},  {"-ctk", "--kv-dtype"},   {"-pg", "--prompt-gen"},
+      {"-np", "--parallel"}, {"-ub", "--step-tokens"}, {"-dev", "--device"}};
   for (const auto& [from, to] : kForms) {
     if (argument == from) return to;
   }

@@ -34,7 +34,7 @@ class Batch {
   explicit Batch(Settings& settings) : settings_(settings) {}
 
   Result<ExitCode> run() {
-    RT_TRY(const auto trace, TraceFile::open(settings_.text("trace")));
+    RT_TRY(const auto trace, TraceFile::open(settings_));
     RT_TRY(model_, draw_model(settings_, Need::kWeights));
     RT_TRY(prompts_, read_prompts(settings_, model_));
     Budget budget = budget_of(settings_, model_, longest());

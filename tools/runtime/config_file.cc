@@ -44,6 +44,15 @@ Status read_value(const Setting& setting, const YamlNode& node, Settings& settin
       RT_TRY(values, pair_values(node));
       break;
     }
+    case ValueKind::kFormats: {
+      if (node.is_mapping()) {
+        RT_TRY(values, pair_values(node));
+        break;
+      }
+      RT_TRY(std::string value, node.as_string());
+      values.push_back(std::move(value));
+      break;
+    }
     case ValueKind::kTexts:
     case ValueKind::kNames: {
       RT_TRY(values, node.as_strings());

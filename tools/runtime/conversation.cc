@@ -22,7 +22,7 @@ namespace rt {
 Result<std::unique_ptr<Conversation>> Conversation::open(Settings& settings) {
   std::unique_ptr<Conversation> out(new Conversation(settings));
   LoadedModel& model = out->model_;
-  RT_TRY(out->trace_, TraceFile::open(settings.text("trace")));
+  RT_TRY(out->trace_, TraceFile::open(settings));
   RT_TRY(model, draw_model(settings, Need::kWeights));
   if (!model.text) {
     return bad_input((model.folder.empty() ? "random weights" : model.folder) +

@@ -115,6 +115,28 @@ Result<std::unique_ptr<Registry>> scan_plugins(const Settings& settings) {
   return registry;
 }
 
+namespace {
+
+constexpr std::string_view kProducts = "linear";  // all of them: torch's nn.Linear but the head
+
+// "nf4" and "linear=nf4" are every matrix product but the head; other names are nodes or operators.
+WeightFormats weight_formats(const std::vector<std::string>& values) {
+  WeightFormats formats;
+  for (const std::string& value : values) {
+    const std::size_t equals = value.find('=');
+    const std::string target = equals == std::string::npos ? "" : value.substr(0, equals);
+    const rt_dtype dtype = parse_weight_dtype(value.substr(equals + 1));  // npos + 1 is 0
+    if (target.empty() || target == kProducts) {
+      formats.all = dtype;
+    } else {
+      formats.rules.push_back({target, dtype});
+    }
+  }
+  return formats;
+}
+
+}  // namespace
+
 Result<EngineOptions> engine_options(const Settings& settings, const std::string& graph) {
   EngineOptions options;
   options.graph = graph;
@@ -130,6 +152,7 @@ Result<EngineOptions> engine_options(const Settings& settings, const std::string
   options.selection.allow_two_layouts = settings.flag("operators.two_layouts");
   options.exact = settings.flag("operators.exact");
   options.blocking = settings.flag("operators.blocking");
+  options.weight_formats = weight_formats(settings.list("weights_format"));
   options.planner = settings.text("planner.name");
   options.planner_options = options_of(settings.pairs("planner.options"));
   const std::string kv_dtype = settings.text("kv.dtype");

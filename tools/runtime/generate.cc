@@ -34,7 +34,7 @@ class Run {
   Result<ExitCode> run() {
     RT_RETURN_IF_ERROR(read_prompt());
     RT_TRY(logits_, OutputFile::open("--logits", settings_.text("logits")));
-    RT_TRY(trace_, TraceFile::open(settings_.text("trace")));
+    RT_TRY(trace_, TraceFile::open(settings_));
     RT_TRY(model_, draw_model(settings_, Need::kWeights));
     RT_RETURN_IF_ERROR(find_ids());
     budget_ = budget_of(settings_, model_, ids_.size());

@@ -51,16 +51,6 @@ Status load_model_text(LoadedModel& model) {
   return {};
 }
 
-// Weights are read as they are; conversion is not built.
-Status check_weights_format(const Settings& settings, const Blueprint& b) {
-  const std::string format = settings.text("weights_format");
-  const std::string own = dtype_name(b.weights_dtype());
-  if (format == "auto" || format == own) return {};
-  return bad_input(settings.origin("weights_format") + ": weights in " + format +
-                   " are not built; they are read as the checkpoint has them, here " + own +
-                   " (leave it at auto)");
-}
-
 void show_notes(const Blueprint& blueprint) {
   for (const std::string& note : blueprint.notes) log_info(note);
 }
@@ -126,7 +116,6 @@ Result<LoadedModel> draw_model(Settings& settings, Need need) {
                      " describes a machine to plan for; a run needs a device of this one");
   }
   RT_TRY(model.blueprint, draw(*model.registry, model.options));
-  RT_RETURN_IF_ERROR(check_weights_format(settings, *model.blueprint));
   if (settings.integer("sampling.repeat_last_n") < 0) {
     model.options.history_tokens =
         static_cast<std::uint32_t>(model.blueprint->bounds.context_tokens);

@@ -57,6 +57,10 @@ Result<ExitCode> dispatch(const Arguments& arguments, Settings& settings) {
       return run_plan(settings);
     case Verb::kPerplexity:
       return run_perplexity(settings);
+    case Verb::kBench:
+      return run_bench(settings);
+    case Verb::kQuantize:
+      return run_quantize(settings);
     case Verb::kTokenize:
       return run_tokenize(arguments, settings);
     case Verb::kRender:

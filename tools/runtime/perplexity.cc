@@ -50,18 +50,15 @@ class Measurement {
   Result<ExitCode> run() {
     RT_RETURN_IF_ERROR(prepare());
     const AnswerScope scope;
-    const Clock::time_point begin = Clock::now();
-    while (scored_ < ids_.size() && !interrupted()) {
-      RT_RETURN_IF_ERROR(score_window());
-      show_progress();
-    }
+    begin_ = Clock::now();
+    while (scored_ < ids_.size() && !interrupted()) RT_RETURN_IF_ERROR(score_window());
     if (drawn_) std::fputs("\r\x1b[K", stderr);
     if (interrupted()) return kInterruptedExit;
     if (!std::isfinite(bits_)) {
       return internal(
           "the logits are not finite: is the checkpoint sound, the KV type too coarse?");
     }
-    RT_RETURN_IF_ERROR(show(std::chrono::duration<double>(Clock::now() - begin).count()));
+    RT_RETURN_IF_ERROR(show(seconds()));
     return 0;
   }
 
@@ -107,7 +104,6 @@ class Measurement {
     sequence_->all_rows = true;
     push(scored_ - 1, end - 1);
     RT_RETURN_IF_ERROR(step(begin, true));
-    scored_ = end;
     return {};
   }
 
@@ -118,12 +114,14 @@ class Measurement {
   // Steps until nothing is pending. A row at a position of the window predicts the next token.
   Status step(std::uint64_t begin, bool score) {
     Sequence* const one[] = {sequence_.get()};
-    while (sequence_->pending() > 0) {
+    while (sequence_->pending() > 0 && !interrupted()) {
       RT_TRY(const auto rows, model_.session->step(one));
       for (std::size_t i = 0; score && i < rows.size(); ++i) {
         const std::int32_t id = ids_[begin + rows[i].position + 1];
         bits_ += bits_of(rows[i].logits, model_.session->graph().vocabulary(), id);
       }
+      if (score) scored_ += rows.size();
+      show_progress();
     }
     return {};
   }
@@ -138,12 +136,19 @@ class Measurement {
     if (isatty(STDERR_FILENO) != 1 || settings_.flag("no_progress") || settings_.flag("quiet")) {
       return;
     }
+    // The first token is not scored; a line is not read more often than every 50 ms.
+    const double part = static_cast<double>(scored_ - 1) / static_cast<double>(ids_.size() - 1);
+    if (part == 0 || seconds() < shown_at_ + 0.05) return;
+    shown_at_ = seconds();
     drawn_ = true;
-    std::fprintf(stderr, "\r\x1b[Kscored %llu of %zu tokens, %.4f bits per byte",
-                 static_cast<unsigned long long>(scored_), ids_.size(), bits_per_byte());
+    std::fprintf(stderr, "\r\x1b[Kscored %llu of %zu tokens, %.4f bits per byte, %.0f s left",
+                 static_cast<unsigned long long>(scored_), ids_.size(), bits_per_byte(),
+                 shown_at_ * (1 - part) / part);
   }
 
-  Status show(double seconds) const {
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
+
+  Status show(double elapsed) const {
     const double tokens = static_cast<double>(ids_.size() - 1);
     const double perplexity = std::exp2(bits_ / tokens);
     if (settings_.flag("json")) {
@@ -156,7 +161,7 @@ class Measurement {
       json["window"] = window_;
       json["stride"] = stride_;
       json["kv_dtype"] = dtype_name(model_.session->blueprint().kv_dtype);
-      json["seconds"] = seconds;
+      json["seconds"] = elapsed;
       return write_json(json);
     }
     char text[256];
@@ -167,7 +172,7 @@ class Measurement {
                   bits_per_byte(), perplexity, tokens, static_cast<unsigned long long>(bytes_),
                   static_cast<unsigned long long>(window_),
                   static_cast<unsigned long long>(stride_),
-                  dtype_name(model_.session->blueprint().kv_dtype).c_str(), seconds);
+                  dtype_name(model_.session->blueprint().kv_dtype).c_str(), elapsed);
     return write_out(text);
   }
 
@@ -180,6 +185,8 @@ class Measurement {
   std::uint64_t stride_ = 0;
   std::uint64_t scored_ = 1;  // tokens [0, scored_) are done; the first has nothing before it
   double bits_ = 0;
+  Clock::time_point begin_;
+  double shown_at_ = 0;  // seconds after begin_
   bool drawn_ = false;
 };
 

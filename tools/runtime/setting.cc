@@ -16,10 +16,14 @@ constexpr std::uint32_t kTalk = verb_bit(Verb::kChat);
 constexpr std::uint32_t kRun = kGen | kTalk;
 constexpr std::uint32_t kPlanning = verb_bit(Verb::kPlan);
 constexpr std::uint32_t kScoring = verb_bit(Verb::kPerplexity);
+constexpr std::uint32_t kQuantizing = verb_bit(Verb::kQuantize);
 constexpr std::uint32_t kWords = verb_bit(Verb::kTokenize) | verb_bit(Verb::kRender);
 constexpr std::uint32_t kListing = verb_bit(Verb::kPlugins);
-constexpr std::uint32_t kModel = kRun | kPlanning | kScoring | kListing | verb_bit(Verb::kGraph);
-constexpr std::uint32_t kAll = kModel | kWords;
+constexpr std::uint32_t kSpeed = verb_bit(Verb::kBench);
+// One value each; `bench` takes lists of the same flags.
+constexpr std::uint32_t kSingle = kRun | kPlanning | kScoring | kListing | verb_bit(Verb::kGraph);
+constexpr std::uint32_t kModel = kSingle | kSpeed;
+constexpr std::uint32_t kAll = kModel | kWords | kQuantizing;
 constexpr double kMost = 9.2e18;
 
 // clang-format off
@@ -51,7 +55,7 @@ constexpr Setting kSettings[] = {
     // How much and until when.
     {"max_new_tokens", "-n,--max-new-tokens,--n-predict,--predict,--max-tokens", kCount, "-1", -1,
      kMost, kRun, true, "N", "tokens of an answer; -1: until it ends or the context is full"},
-    {"context", "-c,--ctx-size,--max-model-len,--context-length", kCount, "0", 0, kMost, kModel, true,
+    {"context", "-c,--ctx-size,--max-model-len,--context-length", kCount, "0", 0, kMost, kSingle, true,
      "N", "context in tokens; 0: the model's"},
     {"stop", "--stop,-r,--reverse-prompt", kTexts, "", 0, 0, kRun, true, "TEXT",
      "end the answer before this text; repeatable"},
@@ -82,14 +86,15 @@ constexpr Setting kSettings[] = {
     {"device", "--device", kText, "cpu", 0, 0, kModel, true, "NAME[:N]",
      "the device; `plan` also takes a FILE that describes one"},
     {"device_options", "", kPairs, "", 0, 0, kModel, true, "", "options of the device"},
-    {"weights_format", "--weights-format", kText, "auto", 0, 0, kModel, true, "FORMAT",
-     "elements of the weights; only the checkpoint's own is built", "auto|f32|f16|bf16|int8|nf4"},
-    {"threads", "-t,--threads", kInteger, "0", 0, 1024, kModel, true, "N",
+    {"weights_format", "--weights-format", kFormats, "", 0, 0, kSingle | kQuantizing, true, "FORMAT",
+     "elements of the weights, auto: as the checkpoint has them; or linear=nf4,lm_head=int8",
+     "auto|f32|f16|bf16|int8|nf4|nf4-dq"},
+    {"threads", "-t,--threads", kInteger, "0", 0, 1024, kSingle, true, "N",
      "0: the physical cores this process may use"},
-    {"planner.name", "--planner", kText, "elastic", 0, 0, kModel, true, "NAME",
+    {"planner.name", "--planner", kText, "elastic", 0, 0, kSingle, true, "NAME",
      "how the KV cache gets its memory; `plan` also takes `all`"},
     {"planner.options", "", kPairs, "", 0, 0, kModel, true, "", "options of the planner"},
-    {"kv.dtype", "--kv-dtype,--cache-type-k,--kv-cache-dtype", kText, "auto", 0, 0, kModel, true,
+    {"kv.dtype", "--kv-dtype,--cache-type-k,--kv-cache-dtype", kText, "auto", 0, 0, kSingle, true,
      "TYPE", "elements of the KV cache (-ctk)", "auto|f32|f16|bf16|int8|q8_0|q4_0"},
     {"memory_limit", "--memory-limit", kSize, "", 0, 0, kModel, true, "SIZE",
      "most device memory to use; default: what is available"},
@@ -107,20 +112,23 @@ constexpr Setting kSettings[] = {
     {"plugins", "--plugin", kTexts, "", 0, 0, kModel, true, "FILE", "load this plugin; repeatable"},
 
     // What is shown.
-    {"json", "--json", kFlag, "false", 0, 0, kAll & ~kTalk, false, "", "print JSON on stdout"},
+    {"json", "--json", kFlag, "false", 0, 0, (kModel | kWords) & ~kTalk, false, "", "print JSON on stdout"},
     {"logits", "--logits", kText, "", 0, 0, kGen, false, "FILE",
      "write the logits of each generated token, float32 little-endian"},
     {"echo", "--echo", kFlag, "false", 0, 0, kGen, false, "", "print the prompt before the answer"},
     {"stats", "--stats", kFlag, "false", 0, 0, kRun, false, "",
      "print speed and memory on stderr (a terminal gets them anyway)"},
-    {"trace", "--trace", kText, "", 0, 0, kRun, false, "FILE",
+    {"trace", "--trace", kText, "", 0, 0, kRun | kSpeed, false, "FILE",
      "write steps and memory events in Chrome's trace format"},
+    {"ops", "--ops", kFlag, "false", 0, 0, kRun | kSpeed, false, "",
+     "bench: a table of operators; --trace: operators within steps"},
     {"no_history", "--no-history", kFlag, "false", 0, 0, kTalk, false, "",
      "neither read nor write the history of the prompt"},
     {"verbose", "-v,--verbose", kFlag, "false", 0, 0, kAll, false, "", "say more"},
     {"quiet", "-q,--quiet", kFlag, "false", 0, 0, kAll, false, "", "only errors and answers"},
     {"no_color", "--no-color", kFlag, "false", 0, 0, kAll, false, "", "no colours"},
-    {"no_progress", "--no-progress", kFlag, "false", 0, 0, kRun | kScoring, false, "", "no progress bar"},
+    {"no_progress", "--no-progress", kFlag, "false", 0, 0, kRun | kScoring | kSpeed, false, "",
+     "no progress bar"},
 
     // Of single verbs.
     {"prompt_tokens", "--prompt-tokens", kCount, "0", 0, kMost, kPlanning, false, "N",
@@ -129,10 +137,37 @@ constexpr Setting kSettings[] = {
      "plan for N new tokens"},
     {"stride", "--stride", kCount, "0", 0, kMost, kScoring, false, "N",
      "new tokens of each window; 0: half of --ctx-size"},
+    {"bench.prompt", "-p,--n-prompt", kNames, "", 0, 0, kSpeed, false, "N,N",
+     "pp: prompts of N tokens; 0: none [512]"},
+    {"bench.generated", "-n,--n-gen", kNames, "", 0, 0, kSpeed, false, "N,N",
+     "tg: N tokens one by one; 0: none [128]"},
+    {"bench.pairs", "--prompt-gen", kTexts, "", 0, 0, kSpeed, false, "P,N",
+     "a prompt of P tokens and N one by one as one test; repeatable (-pg)"},
+    {"bench.depth", "-d,--n-depth", kNames, "", 0, 0, kSpeed, false, "N,N",
+     "in a cache that holds N tokens already [0]"},
+    {"bench.threads", "-t,--threads", kNames, "", 0, 0, kSpeed, false, "N,N",
+     "0: the physical cores this process may use"},
+    {"bench.weights_format", "--weights-format", kTexts, "", 0, 0, kSpeed, false, "FORMAT,FORMAT",
+     "elements of the weights; linear=nf4,lm_head=int8 is one; repeatable"},
+    {"bench.kv_dtype", "--kv-dtype,--cache-type-k,--kv-cache-dtype", kNames, "", 0, 0, kSpeed,
+     false, "TYPE,TYPE", "elements of the KV cache (-ctk)"},
+    {"bench.planner", "--planner", kNames, "", 0, 0, kSpeed, false, "NAME,NAME",
+     "how the KV cache gets its memory"},
+    {"bench.repetitions", "-r,--repetitions", kInteger, "5", 1, 100000, kSpeed, false, "N",
+     "how often each test runs"},
+    {"bench.output", "-o,--output", kText, "md", 0, 0, kSpeed, false, "FORMAT",
+     "md, csv, json or jsonl", "md|csv|json|jsonl"},
+    {"bench.no_warmup", "--no-warmup", kFlag, "false", 0, 0, kSpeed, false, "",
+     "do not run each test once uncounted"},
+    {"bench.probe", "--probe", kSize, "1GiB", 0, 0, kSpeed, false, "SIZE",
+     "memory that is read beside each repetition, to know the bandwidth"},
+    {"bench.no_probe", "--no-probe", kFlag, "false", 0, 0, kSpeed, false, "",
+     "do not measure what the machine could do"},
     {"turns", "--turns", kText, "", 0, 0, kPlanning, false, "FILE",
      "plan for a chat: a list of [prompt, new] tokens per turn, YAML or JSON"},
     {"svg", "--svg", kText, "", 0, 0, kPlanning, false, "FILE",
      "draw the memory of each planner over the tokens"},
+    {"out", "--out", kText, "", 0, 0, kQuantizing, false, "DIR", "the new folder to write"},
     {"node", "--node", kText, "*", 0, 0, kListing, false, "GLOB", "only nodes of such a name"},
     {"detokenize", "--detokenize", kFlag, "false", 0, 0, verb_bit(Verb::kTokenize), false, "",
      "from token ids to text"},
@@ -210,6 +245,14 @@ Status check_choice(const Setting& setting, const std::string& text) {
                    did_you_mean(text, choices));
 }
 
+// "nf4", or "lm_head=int8".
+Status check_format(const Setting& setting, const std::string& text) {
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos) return check_choice(setting, text);
+  if (equals == 0) return expected("FORMAT or NAME=FORMAT", text);
+  return check_choice(setting, text.substr(equals + 1));
+}
+
 }  // namespace
 
 std::span<const Setting> all_settings() {
@@ -279,6 +322,8 @@ Status check_setting(const Setting& setting, const std::string& text) {
       if (equals != std::string::npos && equals > 0) return {};
       return expected("NAME=VALUE", text);
     }
+    case kFormats:
+      return check_format(setting, text);
     case kTexts:
     case kNames:
       if (!text.empty()) return {};

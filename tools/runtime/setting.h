@@ -13,7 +13,18 @@
 
 namespace rt {
 
-enum class Verb { kGenerate, kChat, kPlan, kPerplexity, kTokenize, kRender, kPlugins, kGraph };
+enum class Verb {
+  kGenerate,
+  kChat,
+  kPlan,
+  kPerplexity,
+  kBench,
+  kQuantize,
+  kTokenize,
+  kRender,
+  kPlugins,
+  kGraph
+};
 
 constexpr std::uint32_t verb_bit(Verb verb) {
   return 1u << static_cast<std::uint32_t>(verb);
@@ -24,11 +35,12 @@ enum class ValueKind {
   kFlag,
   kInteger,
   kReal,
-  kCount,  // tokens: 4096, 4k, 32K; -1 where minimum < 0
-  kSize,   // bytes: 8GiB
-  kTexts,  // repeatable, each as it is
-  kNames,  // repeatable, or with commas between
-  kPairs,  // name=value; in a config a mapping of free names
+  kCount,    // tokens: 4096, 4k, 32K; -1 where minimum < 0
+  kSize,     // bytes: 8GiB
+  kTexts,    // repeatable, each as it is
+  kNames,    // repeatable, or with commas between
+  kPairs,    // name=value; in a config a mapping of free names
+  kFormats,  // a name, or name=value with commas between; in a config also a mapping
 };
 
 struct Setting {

@@ -12,7 +12,8 @@ namespace rt {
 namespace {
 
 bool is_list(ValueKind kind) {
-  return kind == ValueKind::kTexts || kind == ValueKind::kNames || kind == ValueKind::kPairs;
+  return kind == ValueKind::kTexts || kind == ValueKind::kNames || kind == ValueKind::kPairs ||
+         kind == ValueKind::kFormats;
 }
 
 std::vector<std::string> split_names(const std::string& text) {
@@ -61,7 +62,7 @@ const Settings::Slot& Settings::slot(std::string_view key) const {
 
 Status Settings::assign(const Setting& setting, std::vector<std::string> values,
                         const std::string& origin, Level level) {
-  if (setting.kind == ValueKind::kNames) {
+  if (setting.kind == ValueKind::kNames || setting.kind == ValueKind::kFormats) {
     std::vector<std::string> names;
     for (const std::string& value : values) {
       for (std::string& name : split_names(value)) names.push_back(std::move(name));

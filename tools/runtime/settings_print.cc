@@ -43,11 +43,26 @@ std::string mapping(const std::vector<std::pair<std::string, std::string>>& pair
   return out + "}";
 }
 
+// "auto", "nf4", or "{linear: nf4, lm_head: int8}".
+std::string formats(const std::vector<std::string>& values) {
+  if (values.empty()) return "auto";
+  if (values.size() == 1 && values[0].find('=') == std::string::npos) return values[0];
+  std::vector<std::pair<std::string, std::string>> pairs;
+  for (const std::string& value : values) {
+    const std::size_t equals = value.find('=');
+    pairs.emplace_back(equals == std::string::npos ? "linear" : value.substr(0, equals),
+                       value.substr(equals + 1));
+  }
+  return mapping(pairs);
+}
+
 std::string value_text(const Settings& settings, const Setting& setting) {
   switch (setting.kind) {
     case ValueKind::kTexts:
     case ValueKind::kNames:
       return sequence(setting, settings.list(setting.key));
+    case ValueKind::kFormats:
+      return formats(settings.list(setting.key));
     case ValueKind::kPairs:
       return mapping(settings.pairs(setting.key));
     default:

@@ -12,4 +12,7 @@ using TableRow = std::vector<std::string>;
 // One line per row, indented by two.
 std::string text_table(const std::vector<TableRow>& rows);
 
+// The same as Markdown; the first row is the head.
+std::string markdown_table(const std::vector<TableRow>& rows);
+
 }  // namespace rt

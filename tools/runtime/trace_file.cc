@@ -25,6 +25,17 @@ Result<std::unique_ptr<TraceFile>> TraceFile::open(const std::string& path) {
   return trace;
 }
 
+Result<std::unique_ptr<TraceFile>> TraceFile::open(const Settings& settings) {
+  const std::string path = settings.text("trace");
+  const bool nodes = settings.flag("ops");
+  if (nodes && path.empty()) {
+    return bad_input("--ops: operators are written into a trace; give --trace FILE too");
+  }
+  RT_TRY(std::unique_ptr<TraceFile> trace, open(path));
+  trace->nodes_ = nodes;
+  return trace;
+}
+
 TraceFile::~TraceFile() {
   if (file_.wanted()) (void)file_.write("\n]}\n");
 }
@@ -38,6 +49,28 @@ void TraceFile::watch(Session& session) {
   session_ = &session;
   session.observe([this](const KvEvent& event) { add_event(event); });
   session.observe_steps([this](const StepReport& report) { add_step(report); });
+  if (nodes_) session.observe_nodes([this](const NodeReport& report) { add_node(report); });
+}
+
+void TraceFile::unwatch() {
+  if (session_ == nullptr) return;
+  session_->observe({});
+  session_->observe_steps({});
+  session_->observe_nodes({});
+  session_ = nullptr;
+}
+
+void TraceFile::add_node(const NodeReport& report) {
+  if (session_ == nullptr) return;
+  const Blueprint& b = session_->blueprint();
+  const NodeChoice& choice = b.nodes[report.node];
+  Json node = event_json(b.graph.nodes[report.node].name, "X", microseconds(report.begin));
+  node["dur"] = std::chrono::duration<double, std::micro>(report.end - report.begin).count();
+  node["cat"] = "node";
+  node["args"] = {
+      {"op", b.graph.nodes[report.node].op},
+      {"implementation", (report.decode ? choice.decode : choice.prefill).chosen.full_name}};
+  write(node);
 }
 
 void TraceFile::add_step(const StepReport& report) {
@@ -69,10 +102,7 @@ void TraceFile::write(const Json& event) {
 }
 
 Status TraceFile::close() {
-  if (session_ != nullptr) {
-    session_->observe({});
-    session_->observe_steps({});
-  }
+  unwatch();
   RT_RETURN_IF_ERROR(status_);
   RT_RETURN_IF_ERROR(file_.write("\n]}\n"));
   return file_.close();

@@ -14,7 +14,9 @@ Result<ExitCode> run_generate(Settings& settings);
 Result<ExitCode> run_batch(Settings& settings);  // generate --prompts
 Result<ExitCode> run_chat(Settings& settings);
 Result<ExitCode> run_plan(Settings& settings);
+Result<ExitCode> run_bench(Settings& settings);
 Result<ExitCode> run_perplexity(Settings& settings);
+Result<ExitCode> run_quantize(Settings& settings);
 Result<ExitCode> run_tokenize(const Arguments& arguments, Settings& settings);
 Result<ExitCode> run_render(Settings& settings);
 Result<ExitCode> run_plugins(const Arguments& arguments, Settings& settings);
