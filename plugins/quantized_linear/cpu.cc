@@ -23,8 +23,8 @@ constexpr rt_implementation implement(const char* op, const char* name, const ch
        .name = name,
        .device_kind = "cpu",
        .isa = isa,
-       .step_classes = RT_STEP_PREFILL | (kRounds ? 0u : RT_STEP_DECODE),
-       .traits = RT_TRAIT_CAPTURE_SAFE | (kRounds ? 0u : RT_TRAIT_EXACT),
+       .step_classes = RT_STEP_PREFILL | (kRounds ? 0u : rt_step_class{RT_STEP_DECODE}),
+       .traits = RT_TRAIT_CAPTURE_SAFE | (kRounds ? 0u : std::uint32_t{RT_TRAIT_EXACT}),
        .tier = tier});
 }
 
