@@ -12,13 +12,18 @@ namespace rt::cuda {
 
 constexpr uint32_t kMostHeadWidth = 256;  // E: 32 lanes of 8 elements
 
+// The cache is cut at multiples of this for splitting: the stripe that elastic and paged use, so
+// that a piece is one run of rows.
+constexpr uint32_t kPieceKeys = 64;
+
 struct AttentionShape {
   uint32_t heads;  // H
   uint32_t kv_heads;
   uint32_t head_width;
   uint32_t window;  // 0: all keys
   float scale;
-  float softcap;  // 0: off
+  float softcap;    // 0: off
+  uint32_t pieces;  // of the longest context, ceil(N / kPieceKeys): no more splits than these
 };
 
 // Rows of k and v [T, G*E] to the cache, rounded to its type.

@@ -1,6 +1,7 @@
 // Decode: the cache of a sequence is cut into pieces of kPieceKeys tokens, which the splits take in
-// turns; a second kernel joins the splits. How many splits there are depends on the heads alone, so
-// that a recorded step serves every length and a query has the same bits in every batch.
+// turns; a second kernel joins the splits. How many splits there are depends on the heads and the
+// longest context alone, so that a recorded step serves every length and a query has the same bits
+// in every batch.
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/kv_rows.h"
 #include "kernels/cuda/launch.h"
@@ -11,9 +12,8 @@ namespace rt::cuda {
 namespace {
 
 constexpr unsigned kThreads = 128;
-constexpr unsigned kPieceKeys = 64;  // the stripe that elastic and paged use, so a piece is one run
-constexpr unsigned kBatch = 4;       // keys whose loads a thread has in flight together
-constexpr unsigned kTileHeads = 4;   // query heads that share one read of their kv head
+constexpr unsigned kBatch = 4;      // keys whose loads a thread has in flight together
+constexpr unsigned kTileHeads = 4;  // query heads that share one read of their kv head
 
 struct Split {
   AttentionShape shape;
@@ -221,7 +221,7 @@ uint32_t splits_for(const AttentionShape& shape) {
   const uint32_t blocks = shape.kv_heads * divide_up(group, group == 1 ? 1 : kTileHeads);
   uint32_t splits = 64;
   while (splits > 8 && splits * blocks > 512) splits /= 2;
-  return splits;
+  return splits < shape.pieces ? splits : shape.pieces;
 }
 
 Split split_for(const AttentionShape& shape, uint64_t first) {

@@ -26,7 +26,8 @@ struct AttentionNode {
               static_cast<std::uint32_t>(node.attrs().integer("head_width")),
               static_cast<std::uint32_t>(node.attrs().integer("window")),
               static_cast<float>(node.attrs().real("scale")),
-              static_cast<float>(node.attrs().real("softcap"))},
+              static_cast<float>(node.attrs().real("softcap")),
+              static_cast<std::uint32_t>((node.bounds().context_tokens - 1) / kPieceKeys + 1)},
         format(sdk::kv_row_format(node.c().kv_dtype, shape.kv_heads, shape.head_width)) {}
 
   static void supports(const sdk::Node& node) {

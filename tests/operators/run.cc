@@ -21,6 +21,11 @@ namespace {
 constexpr unsigned char kPoison = 0xFF;  // NaN as a number, far out as an id
 constexpr std::uint64_t kAlignment = 64;
 
+// The context that nodes are told of: positions of rope go up to the end of LongRoPE, caches of the
+// cases are shorter, and an implementation may make more parts of a longer one.
+constexpr std::uint64_t kMostPositions = 1 << 17;
+constexpr std::uint64_t kMostCached = 1024;
+
 // The attributes of a node: the problem's, then the schema's defaults.
 class NodeAttrs {
  public:
@@ -156,7 +161,8 @@ class Runner {
     output_pointers_ = pointers(bound_outputs_);
     bounds_ = {sizeof(rt_bounds), static_cast<std::uint32_t>(problem.tokens()),
                static_cast<std::uint32_t>(problem.sequences.size()),
-               static_cast<std::uint32_t>(problem.rows()), 1 << 17};
+               static_cast<std::uint32_t>(problem.rows()),
+               problem.kv ? kMostCached : kMostPositions};
     node_.struct_size = sizeof(rt_node);
     node_.op_version = schema.version;
     node_.name = problem.name.c_str();
