@@ -16,6 +16,14 @@ namespace rt::cuda {
 
 constexpr unsigned kWarp = 32;
 
+// Before a loop whose arrays must be registers: an index that is not a number at compile time puts
+// an array into local memory, which nvcc shows as a stack frame (-Xptxas -v).
+#ifdef __CUDACC__
+#define RT_UNROLL _Pragma("unroll")
+#else
+#define RT_UNROLL
+#endif
+
 // Shared memory that a kernel may have without being asked for.
 constexpr unsigned kPlainSharedBytes = 48 << 10;
 

@@ -45,16 +45,21 @@ __device__ void multiply(const Stage<T>& stage, unsigned k, unsigned row, unsign
   const unsigned g = threadIdx.x % kWarp / 4;
   const unsigned q = threadIdx.x % 4;
   uint32_t b[4][2];
+  RT_UNROLL
   for (unsigned j = 0; j < 4; ++j) {
+    RT_UNROLL
     for (unsigned half = 0; half < 2; ++half) {
       b[j][half] = pair_at(stage.weight, column + 8 * j + g, k + 8 * half + 2 * q);
     }
   }
+  RT_UNROLL
   for (unsigned i = 0; i < 4; ++i) {
     uint32_t a[4];
+    RT_UNROLL
     for (unsigned part = 0; part < 4; ++part) {
       a[part] = pair_at(stage.x, row + 16 * i + part % 2 * 8 + g, k + part / 2 * 8 + 2 * q);
     }
+    RT_UNROLL
     for (unsigned j = 0; j < 4; ++j) mma<T>(sums[i][j], a, b[j]);
   }
 }
@@ -63,8 +68,11 @@ __device__ inline void store_sums(const Matrix& out, uint64_t row, uint64_t colu
                                   const float (&sums)[4][4][4]) {
   const unsigned g = threadIdx.x % kWarp / 4;
   const unsigned q = threadIdx.x % 4;
+  RT_UNROLL
   for (unsigned i = 0; i < 4; ++i) {
+    RT_UNROLL
     for (unsigned j = 0; j < 4; ++j) {
+      RT_UNROLL
       for (unsigned c = 0; c < 4; ++c) {
         const uint64_t r = row + 16 * i + c / 2 * 8 + g;
         const uint64_t n = column + 8 * j + 2 * q + c % 2;
@@ -102,6 +110,7 @@ __global__ void __launch_bounds__(kThreads)
     copies_begin_group();
     copies_wait<1>();  // this step's stage is here, the next one's may be on its way
     __syncthreads();
+    RT_UNROLL
     for (unsigned k = 0; k < kDepth; k += 16) {
       multiply(stages[step % 2], k, row, column, sums);
     }

@@ -141,6 +141,40 @@ TEST_F(CudaGpu, SixteenBitValuesStayNearTheLogits) {
   }
 }
 
+// The demo model's weights are bf16, so its prompts go through the tensor cores.
+TEST_F(CudaGpu, TensorCoresStayNearTheCpu) {
+  EngineOptions cpu = exact_options("phi3.yaml", source_path("graphs/demo"));
+  EngineOptions cuda = cpu;
+  cuda.device = "cuda";
+  cuda.device_options = {};
+  cuda.exact = false;
+  std::vector<std::int32_t> prompt;
+  for (std::int32_t i = 0; i < 40; ++i) prompt.push_back(3 + i * 37 % 900);
+  std::vector<float> logits[2];
+  for (int side = 0; side < 2; ++side) {
+    auto session = side == 0 ? open_session(cpu) : open_session(cuda, cuda_registry());
+    ASSERT_TRUE(session);
+    if (side == 1) {
+      EXPECT_EQ(session->blueprint().nodes.back().prefill.chosen.full_name, "sample_cuda/rows");
+      const auto mma = [](const auto& node) {
+        return node.prefill.chosen.full_name == "linear_cuda/mma";
+      };
+      const auto& nodes = session->blueprint().nodes;
+      EXPECT_GT(std::count_if(nodes.begin(), nodes.end(), mma), 4);
+    }
+    session->keep_logits(true);
+    auto sequence = start(*session);
+    sequence->push(prompt);
+    auto row = session->run(*sequence);
+    ASSERT_TRUE(row.ok()) << row.error().message;
+    logits[side].assign(row->logits, row->logits + session->graph().vocabulary());
+  }
+  const float largest =
+      std::abs(*std::max_element(logits[0].begin(), logits[0].end(),
+                                 [](float a, float b) { return std::abs(a) < std::abs(b); }));
+  EXPECT_LT(max_difference(logits[0].data(), logits[1].data(), logits[0].size()), 0.03f * largest);
+}
+
 TEST_F(CudaGpu, ExactWantsUnroundedValues) {
   EngineOptions options = on_cuda("tinyllama", "bf16");
   options.exact = true;
@@ -160,7 +194,7 @@ TEST_F(CudaGpu, GrowthNeedsNoNewRecordingAndNoCopy) {
     auto session = open_session(options, cuda_registry());
     ASSERT_TRUE(session);
     auto sequence = start(*session);
-    const std::uint64_t turns = session->context_tokens() / 5;
+    const std::uint64_t turns = std::min<std::uint64_t>(session->context_tokens() / 5, 100);
     for (std::uint64_t turn = 0; turn + 1 < turns; ++turn) {
       continue_greedy(*session, *sequence, {1, 2}, 3);
     }
