@@ -259,7 +259,7 @@ struct Bench {
 
   // One block of queries against `keys` keys in a plain cache at p.
   void attend(const Heads& model, KvElement element, const unsigned char* p, std::uint32_t keys,
-              bool decode) {
+              bool decode, rt::cpu::AttendTile* attend_tile) {
     const Rows kv = rows_of(model, element);
     const rt::cpu::AttentionShape shape = {model.heads, model.kv_heads, model.width, 0.1f,
                                            0,           kv.shape};
@@ -283,7 +283,7 @@ struct Bench {
     const std::vector<std::uint32_t> ends(64, 64);
     rt::cpu::load_queries_avx2(shape, block, x_.data());
     rt::cpu::reset_avx2(shape, block);
-    for (std::uint64_t t = 0; t < keys; t += 64) {
+    const auto tile_at = [&](std::uint64_t t) {
       rt::cpu::KeyTile tile;
       tile.first = 0;
       tile.last = 64;
@@ -291,13 +291,30 @@ struct Bench {
         tile.k[i] = p + (t + i) * row_bytes;
         tile.v[i] = p + (keys + t + i) * row_bytes;
       }
-      rt::cpu::attend_avx2(shape, tile, begins.data(), ends.data(), block);
+      return tile;
+    };
+    rt::cpu::KeyTile tile = tile_at(0);
+    for (std::uint64_t t = 64; t <= keys; t += 64) {
+      rt::cpu::KeyTile next;
+      if (t < keys) next = tile_at(t);
+      attend_tile(shape, tile, t < keys ? &next : nullptr, begins.data(), ends.data(), block);
+      tile = next;
     }
     sink = block.sum_v[0];
   }
 
   void attention(const Heads& model, KvElement element, const char* type) {
-    const std::string name = std::string(model.name) + " " + type;
+    attention(model, element, std::string(type) + " avx2", rt::cpu::attend_avx2);
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") &&
+        model.heads / model.kv_heads >= rt::cpu::kSharedHeads) {
+      attention(model, element, std::string(type) + " avx512", rt::cpu::attend_avx512);
+    }
+  }
+
+  void attention(const Heads& model, KvElement element, const std::string& what,
+                 rt::cpu::AttendTile* attend_tile) {
+    const std::string name = std::string(model.name) + " " + what;
     if (std::strstr(name.c_str(), only_) == nullptr) return;
     const std::uint64_t row = rows_of(model, element).bytes;
     constexpr std::uint64_t kDecodeBytes = std::uint64_t{64} << 20;
@@ -314,23 +331,23 @@ struct Bench {
       const std::uint64_t layers = kDecodeBytes / layer;
       time = split(1, 1, [&](std::uint64_t, std::uint64_t) {
         for (std::uint64_t l = 0; l < layers; ++l)
-          attend(model, element, p + l * layer, kKeys, true);
+          attend(model, element, p + l * layer, kKeys, true, attend_tile);
       });
       kernel.push_back(static_cast<double>(layers * layer) / time / 1e9);
       share.push_back(kernel.back() / read.back());
       time = split(1, 1, [](std::uint64_t, std::uint64_t) { probe_fma_avx2(); });
       const double flops = 2.0 * kProbeRounds * kProbeSums * 8 / time;
       time = split(1, 1, [&](std::uint64_t, std::uint64_t) {
-        for (int j = 0; j < 8; ++j) attend(model, element, p, kKeys, false);
+        for (int j = 0; j < 8; ++j) attend(model, element, p, kKeys, false, attend_tile);
       });
       prefill.push_back(8.0 * 4 * 64 * kKeys * model.width / time / 1e9);
       peak.push_back(prefill.back() * 1e9 / flops);
     }
     std::printf(
-        "%-20s decode at %u threads 1: %6.1f GB/s, read %6.1f GB/s, %4.0f %%, %6.1f Mkey/s\n",
+        "%-27s decode at %u threads 1: %6.1f GB/s, read %6.1f GB/s, %4.0f %%, %6.1f Mkey/s\n",
         name.c_str(), kKeys, median(kernel), median(read), 100 * median(share),
         1e3 * median(kernel) / static_cast<double>(2 * row));
-    std::printf("%-20s prefill     threads 1: %6.1f Gflop/s, %4.0f %% of FMA\n", name.c_str(),
+    std::printf("%-27s prefill     threads 1: %6.1f Gflop/s, %4.0f %% of FMA\n", name.c_str(),
                 median(prefill), 100 * median(peak));
   }
 

@@ -20,6 +20,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import statistics
 import struct
 import subprocess
@@ -436,6 +437,7 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # gigabytes are removed first
     try:
         sys.exit(main())
     except Stop as stop:

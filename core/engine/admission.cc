@@ -1,6 +1,8 @@
 #include "core/engine/admission.h"
 
 #include <algorithm>
+#include <tuple>
+#include <utility>
 
 #include "core/base/bytes.h"
 #include "core/base/text.h"
@@ -9,9 +11,9 @@
 namespace rt {
 namespace {
 
-Status too_long(const Blueprint& b) {
-  return bad_input("the prompt has " + std::to_string(b.options.prompt_tokens) +
-                   " tokens; the context of " + std::to_string(b.bounds.context_tokens) +
+Status too_long(const Blueprint& b, std::uint64_t prompt_tokens) {
+  return bad_input("the prompt has " + std::to_string(prompt_tokens) + " tokens; the context of " +
+                   std::to_string(b.bounds.context_tokens) +
                    " has no room for an answer; shorten it or raise --ctx-size");
 }
 
@@ -24,16 +26,68 @@ KvChoice hard_choice(const Blueprint& b, std::uint64_t tokens) {
   return choice;
 }
 
-// One request as a conversation of one turn: `tokens` in all, of which the planner is told if they
-// are declared.
-Result<std::uint64_t> request_peak(const Blueprint& b, const KvPlan& plan, std::uint64_t prompt,
-                                   std::uint64_t tokens, bool declared) {
-  KvTurn turn;
-  turn.prompt_tokens = std::clamp<std::uint64_t>(prompt, 1, tokens);
-  turn.new_tokens = tokens - turn.prompt_tokens;
-  turn.declared = declared;
-  RT_TRY(const KvForecast kv, forecast(plan, {&turn, 1}, b.graph.rope_switch_tokens));
+// What the blueprint's session will be asked.
+std::vector<KvRequest> requests_of(const Blueprint& b) {
+  const EngineOptions& o = b.options;
+  if (!o.batch.empty()) return o.batch;
+  const std::uint64_t most = std::max(b.bounds.context_tokens, o.prompt_tokens);
+  const std::uint64_t tokens =
+      o.prompt_tokens + (o.hard_budget ? std::min(o.new_tokens, most - o.prompt_tokens) : 1);
+  return {{o.prompt_tokens, std::max<std::uint64_t>(tokens, 1), o.hard_budget}};
+}
+
+// Every request with a hard budget of `tokens`.
+std::vector<KvRequest> with_budget(std::vector<KvRequest> requests, std::uint64_t tokens) {
+  for (KvRequest& request : requests) {
+    request = {
+        std::clamp<std::uint64_t>(request.prompt_tokens, 1, std::max<std::uint64_t>(tokens - 1, 1)),
+        tokens, true};
+  }
+  return requests;
+}
+
+Result<std::uint64_t> peak_of(const Blueprint& b, const KvPlan& plan,
+                              std::span<const KvRequest> requests, std::uint64_t shared_tokens) {
+  RT_TRY(const KvForecast kv,
+         forecast_together(plan, requests, shared_tokens, b.graph.rope_switch_tokens));
   return kv.peak_bytes;
+}
+
+// Drops all but the `most` of `requests` that take the most. Among requests that declare their
+// tokens, and among those that do not, these are the longest; between the two the planner decides.
+Status keep_heaviest(const Blueprint& b, const KvPlan& plan, std::size_t most,
+                     std::vector<KvRequest>& requests) {
+  std::stable_sort(requests.begin(), requests.end(), [](const KvRequest& a, const KvRequest& c) {
+    return std::tuple(c.declared, c.tokens, c.prompt_tokens) <
+           std::tuple(a.declared, a.tokens, a.prompt_tokens);
+  });
+  const auto open = std::find_if(requests.begin(), requests.end(),
+                                 [](const KvRequest& r) { return !r.declared; });
+  const auto declared = static_cast<std::size_t>(open - requests.begin());
+  if (declared == 0 || declared == requests.size()) {
+    requests.resize(std::min(most, requests.size()));
+    return {};
+  }
+  std::vector<std::pair<std::uint64_t, KvRequest>> weighed;
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    if ((i < declared ? i : i - declared) >= most) continue;
+    RT_TRY(const std::uint64_t peak, peak_of(b, plan, {&requests[i], 1}, 0));
+    weighed.emplace_back(peak, requests[i]);
+  }
+  std::stable_sort(weighed.begin(), weighed.end(),
+                   [](const auto& a, const auto& c) { return a.first > c.first; });
+  requests.clear();
+  for (const auto& [peak, request] : weighed) {
+    if (requests.size() < most) requests.push_back(request);
+  }
+  return {};
+}
+
+// Peak of what the blueprint is asked at once.
+Result<std::uint64_t> peak_at_once(const Blueprint& b, const KvPlan& plan,
+                                   std::vector<KvRequest> requests) {
+  RT_RETURN_IF_ERROR(keep_heaviest(b, plan, at_once(b.options), requests));
+  return peak_of(b, plan, requests, b.options.shared_tokens);
 }
 
 // Would a hard budget of `tokens` fit? The planner is asked again, since it may answer differently;
@@ -47,10 +101,12 @@ class BudgetSearch {
     RT_TRY(const KvPlan plan, plan_again(registry_, base_, choice));
     if (!same_shape(plan)) {
       RT_TRY(const auto other, redraw(registry_, base_, choice));
+      other->options.batch = with_budget(requests_of(base_), tokens);
       RT_TRY(const Demand demand, demand_of(*other));
       return demand.fits();
     }
-    RT_TRY(const std::uint64_t kv, request_peak(base_, plan, choice.prompt_tokens, tokens, true));
+    RT_TRY(const std::uint64_t kv,
+           peak_at_once(base_, plan, with_budget(requests_of(base_), tokens)));
     std::uint64_t sum = base_.fixed_memory().owned() + kv;
     for (const KvCharge& charge : plan.charges()) sum += charge.bytes;
     return sum <= base_.limit_bytes;
@@ -69,7 +125,35 @@ class BudgetSearch {
   const Blueprint& base_;
 };
 
+// The most new tokens that every request of a batch may declare; 0: not even one, or not the tokens
+// are too many.
+Result<std::uint64_t> largest_answers(Registry& registry, const Blueprint& b) {
+  const auto fits = [&](std::uint64_t most_new) -> Result<bool> {
+    KvChoice choice = kv_choice(b.options);
+    choice.new_tokens = std::min(choice.new_tokens, most_new);
+    RT_TRY(const auto other, redraw(registry, b, choice));
+    for (KvRequest& request : other->options.batch) {
+      if (!request.declared) continue;
+      request.tokens = std::min(request.tokens, request.prompt_tokens + most_new);
+    }
+    RT_TRY(const Demand demand, demand_of(*other));
+    return demand.fits();
+  };
+  std::uint64_t low = 0;
+  std::uint64_t high = 0;
+  for (const KvRequest& request : b.options.batch) {
+    if (request.declared) high = std::max(high, request.tokens - request.prompt_tokens);
+  }
+  while (high - low > 1) {
+    const std::uint64_t middle = low + (high - low) / 2;
+    RT_TRY(const bool middle_fits, fits(middle));
+    (middle_fits ? low : high) = middle;
+  }
+  return low;
+}
+
 std::string all_fit(const Demand& asked, const Blueprint& b) {
+  if (asked.at_once > 1) return "they fit";
   if (!b.options.hard_budget) return "it fits";
   return "all " + std::to_string(asked.tokens - b.options.prompt_tokens) + " fit";
 }
@@ -131,7 +215,9 @@ Error refusal(const Blueprint& b, const Demand& demand) {
   const std::uint64_t kv = demand.peak[MemoryKind::kKv] + demand.charged;
   const std::uint64_t owned = demand.peak[MemoryKind::kWeightsOwned];
   std::string text = "memory: ";
-  if (b.options.hard_budget) {
+  if (demand.at_once > 1) {
+    text += std::to_string(demand.at_once) + " prompts at once, the longest with its answer of ";
+  } else if (b.options.hard_budget) {
     const std::uint64_t prompt = std::min(b.options.prompt_tokens, demand.tokens);
     text += "asked " + std::to_string(demand.tokens - prompt) + " new tokens after a prompt of " +
             std::to_string(prompt) + "; ";
@@ -146,20 +232,24 @@ Error refusal(const Blueprint& b, const Demand& demand) {
 
 }  // namespace
 
+std::uint32_t at_once(const EngineOptions& options) {
+  return options.max_sequences - (options.shared_tokens > 0 ? 1 : 0);
+}
+
 Result<Demand> demand_of(const Blueprint& b) {
   const std::uint64_t context = b.bounds.context_tokens;
-  if (b.options.prompt_tokens >= context) return too_long(b).error();
   Demand demand;
-  demand.tokens = b.options.prompt_tokens + 1;
-  if (b.options.hard_budget) {
-    const std::uint64_t room = context - b.options.prompt_tokens;
-    demand.tokens = b.options.prompt_tokens + std::min(b.options.new_tokens, room);
+  demand.tokens = 0;
+  std::vector<KvRequest> requests = requests_of(b);
+  for (KvRequest& request : requests) {
+    if (request.prompt_tokens >= context) return too_long(b, request.prompt_tokens).error();
+    request.tokens = std::min(request.tokens, context);
+    demand.tokens = std::max(demand.tokens, request.tokens);
   }
-  demand.tokens = std::max<std::uint64_t>(demand.tokens, 1);
+  demand.at_once = std::min<std::uint64_t>(requests.size(), at_once(b.options));
   demand.peak = b.fixed_memory();
   if (b.kv != nullptr) {
-    RT_TRY(demand.peak[MemoryKind::kKv],
-           request_peak(b, *b.kv, b.options.prompt_tokens, demand.tokens, b.options.hard_budget));
+    RT_TRY(demand.peak[MemoryKind::kKv], peak_at_once(b, *b.kv, std::move(requests)));
   }
   demand.charged = b.charged_bytes();
   demand.limit_bytes = b.limit_bytes;
@@ -172,13 +262,20 @@ Status admit(const Blueprint& blueprint) {
   return refusal(blueprint, demand);
 }
 
-Status admit_or_offer(Registry& registry, const Blueprint& blueprint) {
+Status admit_or_offer(Registry& registry, const Blueprint& blueprint,
+                      std::vector<std::string> offers) {
   RT_TRY(const Demand demand, demand_of(blueprint));
   if (demand.fits()) return {};
-  std::vector<std::string> offers;
   if (blueprint.kv != nullptr) {
-    RT_TRY(const std::uint64_t most, largest_budget(registry, blueprint));
-    offers.push_back(tokens_offer(blueprint, most));
+    if (blueprint.options.batch.empty()) {
+      RT_TRY(const std::uint64_t most, largest_budget(registry, blueprint));
+      offers.push_back(tokens_offer(blueprint, most));
+    } else {
+      RT_TRY(const std::uint64_t most, largest_answers(registry, blueprint));
+      if (most > 0) {
+        offers.push_back("with at most " + std::to_string(most) + " new tokens each they fit");
+      }
+    }
     for (std::string offer :
          {dtype_offer(registry, blueprint, demand), planner_offer(registry, blueprint, demand)}) {
       if (!offer.empty()) offers.push_back(std::move(offer));

@@ -12,9 +12,11 @@
 
 namespace rt {
 
-// What must fit: a hard budget whole, of an open one the prompt and one growth step.
+// What must fit: a hard budget whole, of an open one the prompt and one growth step; of a batch as
+// many requests as run at once, those that take the most.
 struct Demand {
-  std::uint64_t tokens = 0;
+  std::uint64_t tokens = 0;   // of the longest
+  std::uint64_t at_once = 1;  // requests
   MemoryBytes peak;           // on the way to `tokens`
   std::uint64_t charged = 0;  // by the planner, beside the cache
   std::uint64_t limit_bytes = 0;
@@ -24,6 +26,9 @@ struct Demand {
   bool fits() const { return bytes() <= limit_bytes; }
 };
 
+// How many requests run at once: the sequences, without the one that holds a shared prefix.
+std::uint32_t at_once(const EngineOptions& options);
+
 // Refuses (kBadInput) a prompt that leaves no room in the context for an answer.
 Result<Demand> demand_of(const Blueprint& blueprint);
 
@@ -31,13 +36,15 @@ Result<Demand> demand_of(const Blueprint& blueprint);
 Status admit(const Blueprint& blueprint);
 
 // The same, and the refusal says what would fit: fewer tokens, another KV dtype, another planner of
-// those that are loaded.
-Status admit_or_offer(Registry& registry, const Blueprint& blueprint);
+// those that are loaded. `offers` of the caller's come first.
+Status admit_or_offer(Registry& registry, const Blueprint& blueprint,
+                      std::vector<std::string> offers = {});
 
 // The most tokens, prompt and new ones together, that a hard budget may have: that many fit and one
 // more does not, or it is the context. 0: not even a prompt of one token and its answer. The prompt
-// is options.prompt_tokens, or what there is room for. `guess` is tried first: for a planner that
-// picks among others, whose every answer costs theirs.
+// is options.prompt_tokens, or what there is room for. Of a batch: the most that every request may
+// have. `guess` is tried first: for a planner that picks among others, whose every answer costs
+// theirs.
 Result<std::uint64_t> largest_budget(Registry& registry, const Blueprint& blueprint,
                                      std::uint64_t guess = 0);
 

@@ -35,6 +35,7 @@ Result<std::vector<std::int32_t>> Chat::turn_ids() const {
 }
 
 Result<ChatAnswer> Chat::ask(const std::string& message, const Emit& emit) {
+  refused_.reset();
   RT_RETURN_IF_ERROR(session_.check_weights());
   marks_.push_back(sequence_->ids().size());
   messages_.push_back({Role::kUser, message});
@@ -62,14 +63,21 @@ Result<ChatAnswer> Chat::answer(const Emit& emit) {
                                                   std::move(request), context_tokens()));
   const std::uint64_t held = marks_.back();
   Generation* const one[] = {&generation};
+  const auto so_far = [&] {
+    return ChatAnswer{generation.text(), generation.finish(), generation.timings(), held,
+                      sequence_->cached()};
+  };
   while (!generation.finished()) {
-    RT_RETURN_IF_ERROR(advance(session_, one));
+    if (Status advanced = advance(session_, one); !advanced.ok()) {
+      refused_ = so_far();
+      return std::move(advanced).error();
+    }
     const std::string fresh = generation.take_text();
     if (emit && !emit(fresh)) generation.cancel();
   }
   if (const std::string rest = generation.take_text(); emit && !rest.empty()) emit(rest);
   messages_.push_back({Role::kAssistant, generation.text()});
-  return ChatAnswer{generation.text(), generation.finish(), generation.timings(), held};
+  return so_far();
 }
 
 Result<ChatAnswer> Chat::regenerate(const Emit& emit) {

@@ -29,7 +29,8 @@ struct ChatAnswer {
   std::string text;
   Finish finish = Finish::kRunning;
   GenerateTimings timings;
-  std::uint64_t held_tokens = 0;  // of the conversation before the turn
+  std::uint64_t held_tokens = 0;    // of the conversation before the turn
+  std::uint64_t cached_tokens = 0;  // in the cache after it
 };
 
 class Chat {
@@ -45,6 +46,9 @@ class Chat {
   // One turn. A message that does not fit in what is left of the context is refused and changes
   // nothing; an answer that fills the context ends with Finish::kLength.
   Result<ChatAnswer> ask(const std::string& message, const Emit& emit);
+  // How far the last ask() or regenerate() came before it was refused; absent if it was not, or
+  // refused before anything was computed.
+  const std::optional<ChatAnswer>& refused() const { return refused_; }
   // Forgets the last answer and draws another one (with the next seed).
   Result<ChatAnswer> regenerate(const Emit& emit);
   // Forgets the last question and answer. False if there is none.
@@ -76,6 +80,7 @@ class Chat {
   std::vector<ChatMessage> messages_;
   // Tokens in the sequence before each user message of messages_, for undo and regenerate.
   std::vector<std::uint64_t> marks_;
+  std::optional<ChatAnswer> refused_;
 };
 
 }  // namespace rt

@@ -93,6 +93,12 @@ Result<std::shared_ptr<const DescribedDevice>> DescribedDevice::read(const std::
   return std::shared_ptr<const DescribedDevice>(std::move(out));
 }
 
+std::shared_ptr<const DescribedDevice> DescribedDevice::with_threads(std::uint32_t threads) const {
+  auto out = std::make_shared<DescribedDevice>(*this);
+  out->desc_.threads = threads;
+  return out;
+}
+
 rt_device_desc DescribedDevice::view() const {
   rt_device_desc desc = desc_;
   desc.kind = kind_.c_str();

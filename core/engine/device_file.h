@@ -9,6 +9,7 @@
 //   memory: 32GiB
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -20,6 +21,9 @@ namespace rt {
 class DescribedDevice {
  public:
   static Result<std::shared_ptr<const DescribedDevice>> read(const std::string& path);
+
+  // The same machine with another number of threads (--threads).
+  std::shared_ptr<const DescribedDevice> with_threads(std::uint32_t threads) const;
 
   // The strings are this object's.
   rt_device_desc view() const;

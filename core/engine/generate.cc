@@ -132,15 +132,13 @@ Status advance(Session& session, std::span<Generation* const> generations) {
   auto rows = session.step(sequences.first(count));
   const double elapsed = milliseconds_since(start);
   if (!rows.ok()) {
-    bool ended = false;
-    for (Generation* generation : generations) {
-      const bool open = !generation->request_.max_new_tokens && !generation->ids_.empty();
-      if (generation->finished() || !open) continue;
-      if (rows.error().fault != Fault::kEnvironment || !session.healthy()) continue;
-      generation->end(Finish::kMemory);
-      ended = true;
-    }
-    return ended ? Status() : Status(std::move(rows).error());
+    // Of several none is the one to end: the caller knows which can wait (batch.h).
+    Generation& only = *generations.front();
+    const bool open = !only.request_.max_new_tokens && !only.ids_.empty();
+    const bool full = rows.error().fault == Fault::kEnvironment && session.healthy();
+    if (generations.size() > 1 || !open || !full) return std::move(rows).error();
+    only.end(Finish::kMemory);
+    return {};
   }
   for (Generation* generation : generations) {
     if (generation->finished()) continue;

@@ -89,8 +89,9 @@ class Generation {
   const float* logits_ = nullptr;
 };
 
-// One step for every generation that is not finished. An Error ends none of them by itself: the
-// memory limit finishes those with an open budget (kMemory), everything else is returned.
+// One step for every generation that is not finished. An Error ends none of them by itself. The
+// memory limit finishes a single one with an open budget that has begun its answer (kMemory); of
+// several nothing has changed, and the refusal is returned.
 Status advance(Session& session, std::span<Generation* const> generations);
 
 }  // namespace rt

@@ -10,6 +10,7 @@
 #include "core/base/options.h"
 #include "core/engine/device_file.h"
 #include "core/engine/weight_formats.h"
+#include "core/memory/kv_request.h"
 #include "core/plugin/selection.h"
 #include "core/sdk/abi.h"
 
@@ -48,9 +49,14 @@ struct EngineOptions {
   std::uint64_t context_tokens = 0;  // N; 0: the model's
   std::uint64_t prompt_tokens = 0;   // declared budget, 0: unknown
   std::uint64_t new_tokens = 0;
-  bool hard_budget = false;              // the user stated new_tokens or context_tokens
-  std::uint32_t step_tokens = 512;       // U; prefill goes in chunks of this
-  std::uint32_t max_sequences = 1;       // B
+  bool hard_budget = false;         // the user stated new_tokens or context_tokens
+  std::uint32_t step_tokens = 512;  // U; prefill goes in chunks of this
+  std::uint32_t max_sequences = 1;  // B
+  // Every request of a batch; as many run at once as there are sequences. Empty: the one request
+  // that is declared above.
+  std::vector<KvRequest> batch;
+  // Of the batch's prompts, held by a sequence of its own (one of the B) that they are forked from.
+  std::uint64_t shared_tokens = 0;
   std::uint32_t history_tokens = 64;     // most ids a row's penalties look back at
   bool all_rows = false;                 // logits for every token of a step, not for its last ones
   std::uint64_t memory_limit_bytes = 0;  // 0: what the device says is available

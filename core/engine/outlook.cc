@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/engine/admission.h"
+#include "core/engine/batch_admission.h"
 
 namespace rt {
 namespace {
@@ -18,7 +19,14 @@ Status fill(Registry& registry, const Blueprint& b, std::span<const KvTurn> turn
   out.explanation.insert(out.explanation.end(), why.begin(), why.end());
   out.charges = b.kv->charges();
   out.charged = b.charged_bytes();
-  RT_TRY(out.kv, forecast(*b.kv, turns, b.graph.rope_switch_tokens));
+  const EngineOptions& o = b.options;
+  out.shared_tokens = o.shared_tokens;
+  const std::uint64_t at = b.graph.rope_switch_tokens;
+  if (o.batch.empty()) {
+    RT_TRY(out.kv, forecast(*b.kv, turns, at));
+  } else {
+    RT_TRY(out.kv, forecast_together(*b.kv, o.batch, o.shared_tokens, at));
+  }
   out.load_peak = out.standing = out.peak = b.fixed_memory();
   out.standing[MemoryKind::kKv] = out.kv.standing_bytes;
   out.peak[MemoryKind::kKv] = out.kv.peak_bytes;
@@ -34,22 +42,32 @@ std::string short_name(Registry& registry, const std::string& full_name) {
   return found.ok() && found->full_name == full_name ? bare : full_name;
 }
 
+// Drawn afresh: one sequence more is a row of logits and a table more.
+Result<std::unique_ptr<Blueprint>> shared_by(Registry& registry, const Blueprint& base,
+                                             const KvChoice& choice, std::uint64_t common) {
+  EngineOptions options = base.options;
+  options.planner = choice.planner;
+  options.planner_options = choice.planner_options;
+  return draw_sharing(registry, options, at_once(base.options), common);
+}
+
 Result<PlannerOutlook> look_at(Registry& registry, const Blueprint& base,
                                std::span<const KvTurn> turns, const std::string& name,
-                               std::uint64_t guess) {
+                               std::uint64_t common, std::uint64_t guess) {
   PlannerOutlook out;
   KvChoice choice = kv_choice(base.options);
   RT_TRY(const Planner planner, registry.planner(name));
   RT_TRY(const Planner configured, registry.planner(base.options.planner));
   out.configured = planner.full_name == configured.full_name;
   out.planner = short_name(registry, planner.full_name);
-  if (out.configured) {
+  if (out.configured && common == 0) {
     RT_RETURN_IF_ERROR(fill(registry, base, turns, guess, out));
     return out;
   }
   choice.planner = name;
-  choice.planner_options.clear();
-  const auto other = redraw(registry, base, choice);
+  if (!out.configured) choice.planner_options.clear();
+  const auto other =
+      common == 0 ? redraw(registry, base, choice) : shared_by(registry, base, choice, common);
   const Status filled =
       other.ok() ? fill(registry, **other, turns, guess, out) : Status(Error(other.error()));
   if (!filled.ok()) out.refusal = filled.error().message;
@@ -67,7 +85,8 @@ std::uint64_t PlannerOutlook::total_peak() const {
 
 Result<std::vector<PlannerOutlook>> look_ahead(Registry& registry, const Blueprint& base,
                                                std::span<const KvTurn> turns,
-                                               std::vector<std::string> planners) {
+                                               std::vector<std::string> planners,
+                                               std::uint64_t common) {
   std::vector<PlannerOutlook> all;
   if (base.kv == nullptr) return all;
   if (planners.empty()) planners = registry.planner_names();
@@ -78,7 +97,7 @@ Result<std::vector<PlannerOutlook>> look_ahead(Registry& registry, const Bluepri
   });
   std::uint64_t most = 0;
   for (const std::string& name : planners) {
-    RT_TRY(PlannerOutlook one, look_at(registry, base, turns, name, most));
+    RT_TRY(PlannerOutlook one, look_at(registry, base, turns, name, common, most));
     most = std::max(most, one.largest_tokens);
     all.push_back(std::move(one));
   }

@@ -25,6 +25,7 @@ struct PlannerOutlook {
   MemoryBytes load_peak;             // while loading, before the first token
   std::uint64_t charged = 0;         // sum of charges
   std::uint64_t largest_tokens = 0;  // largest_budget() of admission.h
+  std::uint64_t shared_tokens = 0;   // of a batch's prompts, in pages that stand once
   bool fits = false;
 
   std::uint64_t total_standing() const;  // with mapped weights and charges
@@ -32,9 +33,12 @@ struct PlannerOutlook {
 };
 
 // `planners`: names; an empty list means all that are loaded. The one in base.options comes first
-// and is marked. A planner that refuses is in the answer with its reason.
+// and is marked. A planner that refuses is in the answer with its reason. With base.options.batch
+// that many requests at once are looked at in place of the turns; `common`: tokens that their
+// prompts begin with.
 Result<std::vector<PlannerOutlook>> look_ahead(Registry& registry, const Blueprint& base,
                                                std::span<const KvTurn> turns,
-                                               std::vector<std::string> planners);
+                                               std::vector<std::string> planners,
+                                               std::uint64_t common = 0);
 
 }  // namespace rt

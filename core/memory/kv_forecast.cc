@@ -10,15 +10,43 @@
 namespace rt {
 namespace {
 
-// One sequence of a store on paper, driven with the calls that a chat makes.
+// Sequences of a store on paper, driven with the calls that a chat and a batch make. What follows
+// begin() or fork() is of that sequence; the others stand.
 class Rehearsal {
  public:
   static Result<Rehearsal> make(const KvPlan& plan, std::uint64_t rope_switch_tokens) {
     Rehearsal rehearsal(plan, rope_switch_tokens);
     RT_TRY(rehearsal.device_, open_paper_device(plan.problem()));
     RT_TRY(rehearsal.store_, KvStore::make(*rehearsal.device_, plan));
-    rehearsal.slot_ = rehearsal.store_->add(0);
     return rehearsal;
+  }
+
+  // A new, empty sequence.
+  void begin() {
+    slot_ = store_->add(0);
+    ids_ = cached_ = 0;
+    regime_ = 0;
+  }
+
+  // A new sequence that holds what `from`, with `tokens` cached ones, holds.
+  Status fork(KvStore::Slot from, std::uint64_t tokens) {
+    RT_TRY(slot_, store_->fork(from, 0));
+    ids_ = cached_ = tokens;
+    regime_ = 0;
+    return {};
+  }
+
+  KvStore::Slot slot() const { return slot_; }
+
+  Status request(const KvRequest& request) {
+    const std::uint64_t prompt = std::max<std::uint64_t>(request.prompt_tokens, 1);
+    if (request.tokens <= prompt) return {};  // without an answer nothing is computed
+    if (request.declared) set_budget(request.tokens);
+    ids_ = prompt;
+    RT_RETURN_IF_ERROR(prefill());
+    RT_RETURN_IF_ERROR(decode(request.tokens - prompt - 1));
+    forecast_.turns.push_back(point());
+    return {};
   }
 
   Status turn(const KvTurn& turn) {
@@ -32,9 +60,11 @@ class Rehearsal {
                        std::to_string(total) + " tokens, the context is " +
                        std::to_string(context));
     }
-    // Without an answer there is no request, and what was declared before holds.
-    if (turn.new_tokens > 0) set_budget(turn.declared ? total + turn.unused_tokens : 0);
+    // Where nothing is asked, what was declared before holds.
+    const bool asked = turn.new_tokens > 0 || turn.stopped_at.has_value();
+    if (asked) set_budget(turn.declared ? total + turn.unused_tokens : 0);
     ids_ += turn.prompt_tokens;
+    if (turn.stopped_at) RT_RETURN_IF_ERROR(prefill(*turn.stopped_at));
     if (turn.new_tokens > 0) {
       RT_RETURN_IF_ERROR(prefill());
       RT_RETURN_IF_ERROR(decode(turn.new_tokens - 1));
@@ -47,12 +77,13 @@ class Rehearsal {
   void set_budget(std::uint64_t tokens) { store_->set_budget(slot_, tokens); }
   void push(std::uint64_t tokens) { ids_ += tokens; }
 
-  // Computes what is pending, in steps of at most U.
-  Status prefill() {
+  // Computes what is pending, in steps of at most U, until `most` tokens are in the cache.
+  Status prefill(std::uint64_t most = UINT64_MAX) {
     change_regime();
-    while (cached_ < ids_) {
+    const std::uint64_t end = std::min(most, ids_);
+    while (cached_ < end) {
       const std::uint64_t tokens =
-          std::min<std::uint64_t>(ids_ - cached_, plan_.problem().step_tokens);
+          std::min<std::uint64_t>(end - cached_, plan_.problem().step_tokens);
       RT_RETURN_IF_ERROR(step(cached_ + tokens));
     }
     return {};
@@ -158,13 +189,40 @@ class Rehearsal {
 Result<KvForecast> forecast(const KvPlan& plan, std::span<const KvTurn> turns,
                             std::uint64_t rope_switch_tokens) {
   RT_TRY(Rehearsal rehearsal, Rehearsal::make(plan, rope_switch_tokens));
+  rehearsal.begin();
   for (const KvTurn& turn : turns) RT_RETURN_IF_ERROR(rehearsal.turn(turn));
+  return rehearsal.take();
+}
+
+Result<KvForecast> forecast_together(const KvPlan& plan, std::span<const KvRequest> requests,
+                                     std::uint64_t shared_tokens,
+                                     std::uint64_t rope_switch_tokens) {
+  std::vector<KvRequest> order(requests.begin(), requests.end());
+  std::stable_sort(order.begin(), order.end(),
+                   [](const KvRequest& a, const KvRequest& b) { return a.tokens < b.tokens; });
+  RT_TRY(Rehearsal rehearsal, Rehearsal::make(plan, rope_switch_tokens));
+  KvStore::Slot prefix = 0;
+  if (shared_tokens > 0) {
+    rehearsal.begin();
+    rehearsal.push(shared_tokens);
+    RT_RETURN_IF_ERROR(rehearsal.prefill());
+    prefix = rehearsal.slot();
+  }
+  for (const KvRequest& request : order) {
+    if (forks_prefix(request.prompt_tokens, shared_tokens, rope_switch_tokens)) {
+      RT_RETURN_IF_ERROR(rehearsal.fork(prefix, shared_tokens));
+    } else {
+      rehearsal.begin();
+    }
+    RT_RETURN_IF_ERROR(rehearsal.request(request));
+  }
   return rehearsal.take();
 }
 
 Result<std::uint64_t> peak_bytes(const KvPlan& plan, std::uint64_t prompt_tokens,
                                  std::uint64_t tokens, std::uint64_t budget) {
   RT_TRY(Rehearsal rehearsal, Rehearsal::make(plan, 0));
+  rehearsal.begin();
   rehearsal.set_budget(budget);
   const std::uint64_t prompt =
       std::clamp<std::uint64_t>(prompt_tokens, std::min<std::uint64_t>(tokens, 1), tokens);

@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "core/base/result.h"
 #include "core/memory/kv_plan.h"
+#include "core/memory/kv_request.h"
 
 namespace rt {
 
@@ -19,6 +21,9 @@ struct KvTurn {
   bool declared = true;             // new_tokens was declared as the budget; false: open
   std::uint64_t keep = UINT64_MAX;  // tokens of earlier turns kept (a rewind); all by default
   std::uint64_t unused_tokens = 0;  // declared beyond new_tokens: the answer ended before
+  // Of a prompt that was stopped before its answer began (new_tokens is 0): tokens in the cache by
+  // then. Absent: nothing was asked, only kept.
+  std::optional<std::uint64_t> stopped_at{};
 };
 
 // The highest and the present number of bytes at some length of the conversation.
@@ -47,6 +52,15 @@ struct KvForecast {
 // everything is computed again; 0: nowhere.
 Result<KvForecast> forecast(const KvPlan& plan, std::span<const KvTurn> turns,
                             std::uint64_t rope_switch_tokens = 0);
+
+// `requests`, at most B (B - 1 with a prefix), all in the cache in the end: the most that any order
+// of starts and ends among them takes if one computes at a time. Each runs to its last token while
+// those before it stand, the longest last, because what a growth takes for a moment (a moved layer)
+// adds to all that stands. shared_tokens: a prefix that a sequence of its own holds all the while
+// and whose forks they are; 0: none. Bad input: more than the context.
+Result<KvForecast> forecast_together(const KvPlan& plan, std::span<const KvRequest> requests,
+                                     std::uint64_t shared_tokens = 0,
+                                     std::uint64_t rope_switch_tokens = 0);
 
 // Highest bytes of the KV cache on the way to `tokens` cached ones: prompt_tokens of them in steps
 // of U, the rest one by one. budget: what the sequence declares, 0: nothing.

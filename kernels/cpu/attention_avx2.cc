@@ -25,6 +25,8 @@ inline void widen_rows(const KvRowShape& shape, const unsigned char* const* row,
                        uint32_t first, uint32_t last, uint64_t width, float* panel) {
   for (uint32_t i = first; i < last; ++i) {
     widen_head<element>(shape, row[i], g, panel + i * width);
+    const uint64_t filled = (uint64_t{shape.head_width} + 7) / 8 * 8;
+    memset(panel + i * width + filled, 0, (width - filled) * sizeof(float));
   }
 }
 
@@ -239,8 +241,8 @@ void reset_avx2(const AttentionShape& shape, const QueryBlock& block) {
   for (uint64_t r = 0; r < rows; ++r) block.states[r] = {-__builtin_inff(), 0};
 }
 
-void attend_avx2(const AttentionShape& shape, const KeyTile& tile, const uint32_t* begins,
-                 const uint32_t* ends, const QueryBlock& block) {
+void attend_avx2(const AttentionShape& shape, const KeyTile& tile, const KeyTile*,
+                 const uint32_t* begins, const uint32_t* ends, const QueryBlock& block) {
   switch (shape.row.element) {
     case KvElement::kF32:
       return attend<KvElement::kF32>(shape, tile, begins, ends, block);

@@ -9,7 +9,7 @@
 //
 // Few tokens: bound by reading the weight, at 14 GB/s a thread hardly less by decoding: 22
 // operations for 64 bytes of nf4 are 11 cycles. Four rows at a time share what is loaded of x. Many
-// tokens: bound by FMA. The codes' own values of 8 rows of a run are a panel (32 KiB, first-level
+// tokens: bound by FMA. The codes' own values of 8 rows of a run are a panel (16 KiB, first-level
 // cache), tokens pass by three at a time from the second.
 #include "kernels/cpu/quantized_codes_avx512.h"
 #include "kernels/cpu/quantized_linear.h"
@@ -17,10 +17,9 @@
 namespace rt::cpu {
 namespace {
 
-constexpr uint64_t kRun = 1024;
+constexpr uint64_t kRun = 512;
 constexpr uint64_t kFewTokens = 8;
 constexpr uint64_t kPanelRows = 8;
-constexpr uint64_t kRunScales = kRun / kScaleBlock;
 
 // The part of a run that the kernels see: element count, and floats of one row of prepared x.
 struct Run {
@@ -263,7 +262,8 @@ inline void nf4_tile(const float* x, const Run& run, const float* values, const 
       for (int m = 0; m < M; ++m) token[m] = _mm512_load_ps(x + m * run.width + k);
       RT_UNROLL
       for (int r = 0; r < 4; ++r) {
-        const __m512 value = _mm512_load_ps(values + r * kRun + k);
+        __m512 value = _mm512_load_ps(values + r * kRun + k);
+        asm("" : "+v"(value));  // one load for M uses: g++ 12 would load it in each of them
         RT_UNROLL
         for (int m = 0; m < M; ++m) {
           sums[m][r] = i == 0 ? _mm512_mul_ps(token[m], value)
@@ -292,13 +292,15 @@ inline void int8_tile(const float* x, const Run& run, const float* values, float
     for (int r = 0; r < 4; ++r) totals[m][r] = _mm512_setzero_ps();
   }
   for (uint64_t k = 0; k < run.width; k += 16) {
+    __m512 token[M];
+    RT_UNROLL
+    for (int m = 0; m < M; ++m) token[m] = _mm512_load_ps(x + m * run.width + k);
     RT_UNROLL
     for (int r = 0; r < 4; ++r) {
-      const __m512 value = _mm512_load_ps(values + r * kRun + k);
+      __m512 value = _mm512_load_ps(values + r * kRun + k);
+      asm("" : "+v"(value));
       RT_UNROLL
-      for (int m = 0; m < M; ++m) {
-        totals[m][r] = _mm512_fmadd_ps(_mm512_load_ps(x + m * run.width + k), value, totals[m][r]);
-      }
+      for (int m = 0; m < M; ++m) totals[m][r] = _mm512_fmadd_ps(token[m], value, totals[m][r]);
     }
   }
   RT_UNROLL

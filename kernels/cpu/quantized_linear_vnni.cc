@@ -8,8 +8,8 @@
 // all: 1/254 of it is the most that an element errs.
 //
 // K is cut into runs of 4 KiB. Of a run, 8 rows of codes (the panel, 32 KiB, first-level cache) are
-// met by all tokens, three at a time from the second-level cache: 11 loads for 24 vpdpbusd, of which
-// a cycle takes two of each.
+// met by all tokens, three at a time from the second-level cache: 11 loads for 24 vpdpbusd, of
+// which a cycle takes two of each.
 #include "kernels/cpu/quantized_codes_avx512.h"
 #include "kernels/cpu/quantized_linear.h"
 
@@ -19,7 +19,7 @@ namespace {
 constexpr uint64_t kRunBytes = 4096;
 constexpr uint64_t kPanelRows = 8;
 constexpr uint64_t kTileTokens = 3;
-constexpr uint64_t kMostTokens = 256;  // u8[256, 4096] is 1 MiB, half the second-level cache
+constexpr uint64_t kMostTokens = 256;       // u8[256, 4096] is 1 MiB, half the second-level cache
 constexpr uint64_t kMostColumns = 1 << 16;  // 2^16 * 255 * 127 < 2^31
 
 struct Panel {
@@ -60,7 +60,8 @@ void quantize_run(const float* x, uint64_t count, uint64_t width, float inverse,
   for (uint64_t k = 0; k < width; k += 16) {
     const uint64_t left = k < count ? count - k : 0;
     const __mmask16 lanes = left < 16 ? first_lanes(left) : (__mmask16)0xffff;
-    const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, x + k), _mm512_set1_ps(inverse));
+    const __m512 scaled =
+        _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, x + k), _mm512_set1_ps(inverse));
     const __m512i codes = _mm512_add_epi32(_mm512_cvtps_epi32(scaled), _mm512_set1_epi32(128));
     _mm_store_si128((__m128i*)(to + k), _mm512_cvtusepi32_epi8(codes));
   }
@@ -96,8 +97,7 @@ void fill_panel(const QuantizedMatrix& w, uint64_t row, uint64_t rows, uint64_t 
     const unsigned char* codes = w.codes + (row + r) * w.row_bytes + first;
     __m512i sum = _mm512_setzero_si512();
     for (uint64_t k = 0; k < width; k += 64) {
-      const __m512i some =
-          _mm512_maskz_loadu_epi8(byte_lanes(w.columns - first - k), codes + k);
+      const __m512i some = _mm512_maskz_loadu_epi8(byte_lanes(w.columns - first - k), codes + k);
       _mm512_store_si512(panel.codes + r * kRunBytes + k, some);
       sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), some);
     }
@@ -115,12 +115,12 @@ inline __m256i sum_lanes_i32(const __m512i* v) {
   const __m512i cd = fold_pair_i32(v[2], v[3]);
   const __m512i ef = fold_pair_i32(v[4], v[5]);
   const __m512i gh = fold_pair_i32(v[6], v[7]);
-  const __m512i abcd = _mm512_add_epi32(_mm512_shuffle_i32x4(ab, cd, 0x88),
-                                        _mm512_shuffle_i32x4(ab, cd, 0xdd));
-  const __m512i efgh = _mm512_add_epi32(_mm512_shuffle_i32x4(ef, gh, 0x88),
-                                        _mm512_shuffle_i32x4(ef, gh, 0xdd));
-  const __m512i two = _mm512_add_epi32(_mm512_unpacklo_epi64(abcd, efgh),
-                                       _mm512_unpackhi_epi64(abcd, efgh));
+  const __m512i abcd =
+      _mm512_add_epi32(_mm512_shuffle_i32x4(ab, cd, 0x88), _mm512_shuffle_i32x4(ab, cd, 0xdd));
+  const __m512i efgh =
+      _mm512_add_epi32(_mm512_shuffle_i32x4(ef, gh, 0x88), _mm512_shuffle_i32x4(ef, gh, 0xdd));
+  const __m512i two =
+      _mm512_add_epi32(_mm512_unpacklo_epi64(abcd, efgh), _mm512_unpackhi_epi64(abcd, efgh));
   const __m512i one = _mm512_add_epi32(two, _mm512_shuffle_epi32(two, (_MM_PERM_ENUM)0xb1));
   const __m512i pick = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
   return _mm512_castsi512_si256(_mm512_permutexvar_epi32(pick, one));
@@ -160,7 +160,8 @@ inline void multiply_tile(const uint8_t* x, uint64_t width, const Panel& panel,
     for (int m = 0; m < M; ++m) token[m] = _mm512_load_si512(x + m * width + k);
     RT_UNROLL
     for (uint64_t r = 0; r < kPanelRows; ++r) {
-      const __m512i codes = _mm512_load_si512(panel.codes + r * kRunBytes + k);
+      __m512i codes = _mm512_load_si512(panel.codes + r * kRunBytes + k);
+      asm("" : "+v"(codes));  // one load for M uses: g++ 12 would load it in each of them
       RT_UNROLL
       for (int m = 0; m < M; ++m) sums[m][r] = _mm512_dpbusd_epi32(sums[m][r], token[m], codes);
     }
@@ -190,8 +191,8 @@ void multiply_panel(const uint8_t* x, uint64_t tokens, uint64_t width, const Pan
 }
 
 __m256 row_scales(const QuantizedMatrix& w, uint64_t row, uint64_t rows) {
-  const __m256 largest = _mm256_maskz_loadu_ps((__mmask8)((1u << rows) - 1),
-                                               w.scales + row * sizeof(float));
+  const __m256 largest =
+      _mm256_maskz_loadu_ps((__mmask8)((1u << rows) - 1), w.scales + row * sizeof(float));
   return _mm256_mul_ps(largest, _mm256_set1_ps(kInt8Scale));
 }
 
@@ -207,13 +208,9 @@ void multiply(const QuantizedMatrix& w, const void* prepared, uint64_t tokens, u
     for (uint64_t n = begin; n < end; n += kPanelRows) {
       const uint64_t rows = end - n < kPanelRows ? end - n : kPanelRows;
       fill_panel(w, n, rows, first, width, panel);
-      const Target target = {out + (n - begin),
-                             stride,
-                             (__mmask8)((1u << rows) - 1),
-                             first == 0,
-                             first + width >= w.columns,
-                             token_scales,
-                             row_scales(w, n, rows)};
+      const Target target = {
+          out + (n - begin),          stride,       (__mmask8)((1u << rows) - 1), first == 0,
+          first + width >= w.columns, token_scales, row_scales(w, n, rows)};
       multiply_panel(x + first * tokens, tokens, width, panel, target);
     }
   }

@@ -78,13 +78,17 @@ void BlockAttention::attend_chunk(const sdk::Call& call, std::uint32_t first_tok
   const std::uint64_t begin =
       std::max(chunk * kChunkKeys, node_.first_key(position_of(step, first_token)));
   const std::uint64_t end = std::min((chunk + 1) * kChunkKeys, last_position + 1);
-  KeyTile tile;
+  KeyTile tiles[2];  // the current one, and the one that is fetched ahead
   std::uint32_t begins[kBlockRows];
   std::uint32_t ends[kBlockRows];
-  for (std::uint64_t first = begin; first < end;) {
+  const auto end_of = [&](std::uint64_t first) {
+    return std::min(first / kTileKeys * kTileKeys + kTileKeys, end);
+  };
+  if (begin < end) find_tile(call.kv(), step, b, begin, end_of(begin), tiles[0]);
+  std::uint32_t current = 0;
+  for (std::uint64_t first = begin; first < end; current ^= 1) {
     const std::uint64_t base = first / kTileKeys * kTileKeys;
-    const std::uint64_t last = std::min(base + kTileKeys, end);
-    find_tile(call.kv(), step, b, first, last, tile);
+    const std::uint64_t last = end_of(first);
     for (std::uint32_t i = 0; i < block.tokens; ++i) {
       const std::uint64_t position = position_of(step, first_token + i);
       const std::uint64_t from = std::max(node_.first_key(position), base);
@@ -92,7 +96,9 @@ void BlockAttention::attend_chunk(const sdk::Call& call, std::uint32_t first_tok
       begins[i] = static_cast<std::uint32_t>(std::min(from, base + kTileKeys) - base);
       ends[i] = static_cast<std::uint32_t>(to - base);
     }
-    attend_avx2(node_.shape, tile, begins, ends, block);
+    KeyTile* next = last < end ? &tiles[current ^ 1] : nullptr;
+    if (next != nullptr) find_tile(call.kv(), step, b, last, end_of(last), *next);
+    attend_tile_(node_.shape, tiles[current], next, begins, ends, block);
     first = last;
   }
 }

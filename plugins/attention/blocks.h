@@ -14,7 +14,8 @@ namespace rt::cpu {
 
 class BlockAttention {
  public:
-  explicit BlockAttention(const sdk::Node& node) : node_(node), sizes_(node) {}
+  BlockAttention(const sdk::Node& node, AttendTile* attend_tile)
+      : node_(node), sizes_(node), attend_tile_(attend_tile) {}
   static void supports(const sdk::Node& node) { expect_f32_values(node); }
   static void require(const sdk::Node& node, rt_requirements& need);
   void execute(const sdk::Call& call);
@@ -82,6 +83,12 @@ class BlockAttention {
 
   AttentionNode node_;
   Sizes sizes_;
+  AttendTile* attend_tile_;
+};
+
+template <AttendTile attend_tile>
+struct BlockAttentionWith : BlockAttention {
+  explicit BlockAttentionWith(const sdk::Node& node) : BlockAttention(node, attend_tile) {}
 };
 
 }  // namespace rt::cpu

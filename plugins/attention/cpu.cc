@@ -1,5 +1,5 @@
-// attention on CPUs. `avx2` is in blocks.h; `portable`, here, takes each token and kv head on its
-// own, tile after tile.
+// attention on CPUs. `avx2` and `avx512` are in blocks.h; `portable`, here, takes each token and kv
+// head on its own, tile after tile.
 #include <limits>
 
 #include "plugins/attention/blocks.h"
@@ -58,13 +58,33 @@ struct Attention {
   AttentionNode node;
 };
 
+struct SharedHeads : BlockAttentionWith<attend_avx512> {
+  using BlockAttentionWith::BlockAttentionWith;
+  static void supports(const sdk::Node& node) {
+    BlockAttention::supports(node);
+    const std::int64_t group = node.attrs().integer("heads") / node.attrs().integer("kv_heads");
+    if (group >= kSharedHeads) return;
+    throw sdk::Refusal(
+        sdk::format("expected at least %u query heads per kv head, found %lld; fewer "
+                    "are faster without a panel of keys",
+                    kSharedHeads, static_cast<long long>(group)));
+  }
+};
+
 constexpr rt_implementation kPortable =
     sdk::implementation<Attention>({.op = "attention", .name = "portable", .device_kind = "cpu"});
-constexpr rt_implementation kAvx2 = sdk::implementation<BlockAttention>(
+constexpr rt_implementation kAvx2 = sdk::implementation<BlockAttentionWith<attend_avx2>>(
     {.op = "attention", .name = "avx2", .device_kind = "cpu", .isa = "avx2,fma,f16c", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2};
+constexpr rt_implementation kAvx512 =
+    sdk::implementation<SharedHeads>({.op = "attention",
+                                      .name = "avx512",
+                                      .device_kind = "cpu",
+                                      .isa = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl",
+                                      .tier = 250});
+constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512};
 
 }  // namespace
 }  // namespace rt::cpu
 
-RT_CPU_PLUGIN("attention", rt::cpu::kTable, RT_CPU_PORTABLE("attention") RT_CPU_AVX2("attention"));
+RT_CPU_PLUGIN("attention", rt::cpu::kTable, RT_CPU_PORTABLE("attention") RT_CPU_AVX2("attention")
+                  "implementation: attention@1 cpu avx512 avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl\n");

@@ -43,11 +43,12 @@ int map(std::uint64_t bytes, int protection, int flags, void** address) {
   return *address == MAP_FAILED ? errno : 0;
 }
 
-// Maps `bytes` at a multiple of kHugeBytes, by mapping more and giving back both ends.
-int map_huge(std::uint64_t bytes, void** address) {
+// Maps `bytes` at a multiple of kHugeBytes, by mapping more and giving back both ends, and asks for
+// huge pages.
+int map_huge(std::uint64_t bytes, int protection, int flags, void** address) {
   if (bytes > SIZE_MAX - kHugeBytes) return ENOMEM;
   void* start = nullptr;
-  if (const int error = map(bytes + kHugeBytes, PROT_READ | PROT_WRITE, 0, &start)) return error;
+  if (const int error = map(bytes + kHugeBytes, protection, flags, &start)) return error;
   auto* first = static_cast<unsigned char*>(start);
   const std::uint64_t head =
       (kHugeBytes - reinterpret_cast<std::uintptr_t>(first) % kHugeBytes) % kHugeBytes;
@@ -72,8 +73,8 @@ int allocate(std::uint64_t bytes, void** address) {
     return 0;
   }
   const std::uint64_t size = whole_pages(bytes);
-  const int error =
-      size >= kHugeBytes ? map_huge(size, address) : map(size, PROT_READ | PROT_WRITE, 0, address);
+  const int error = size >= kHugeBytes ? map_huge(size, PROT_READ | PROT_WRITE, 0, address)
+                                       : map(size, PROT_READ | PROT_WRITE, 0, address);
   if (error != 0) return error;
   if (const int unpopulated = populate(*address, size)) {
     munmap(*address, size);
@@ -91,9 +92,8 @@ void release(void* address, std::uint64_t bytes) {
 }
 
 int reserve(std::uint64_t bytes, void** base) {
-  if (const int error = map(bytes, PROT_NONE, MAP_NORESERVE, base)) return error;
-  madvise(*base, bytes, MADV_NOHUGEPAGE);  // refused by kernels without huge pages
-  return 0;
+  if (bytes >= kHugeBytes && map_huge(bytes, PROT_NONE, MAP_NORESERVE, base) == 0) return 0;
+  return map(bytes, PROT_NONE, MAP_NORESERVE, base);
 }
 
 void unreserve(void* base, std::uint64_t bytes) {

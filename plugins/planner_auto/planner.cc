@@ -55,20 +55,7 @@ struct Auto {
 
 constexpr rt_planner kAuto =
     sdk::choosing_planner<Auto>("auto", "asks the other planners and picks one", nullptr, 0);
-constexpr const rt_planner* kPlanners[] = {&kAuto};
-constexpr rt_plugin kPlugin{
-    sizeof(rt_plugin), RT_ABI_MAJOR, RT_ABI_MINOR, 1,      "planner_auto", "0.1.0", 0, 0, 1, 0,
-    nullptr,           nullptr,      kPlanners,    nullptr};
-
-RT_MANIFEST(
-    "plugin: planner_auto\n"
-    "version: 0.1.0\n"
-    "abi: 0.1\n"
-    "min_host: 0.1\n"
-    "planner: auto\n");
 
 }  // namespace
 
-extern "C" RT_EXPORT const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {
-  return &kPlugin;
-}
+RT_PLANNER_PLUGIN("planner_auto", "0.1.0", "auto", kAuto)

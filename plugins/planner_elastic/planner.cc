@@ -69,20 +69,7 @@ struct Elastic {
 
 constexpr rt_planner kElastic = sdk::planner<Elastic>(
     "elastic", "reserves addresses once, commits memory as the conversation grows", kOptions, 2);
-constexpr const rt_planner* kPlanners[] = {&kElastic};
-constexpr rt_plugin kPlugin{
-    sizeof(rt_plugin), RT_ABI_MAJOR, RT_ABI_MINOR, 1,      "planner_elastic", "0.1.0", 0, 0, 1, 0,
-    nullptr,           nullptr,      kPlanners,    nullptr};
-
-RT_MANIFEST(
-    "plugin: planner_elastic\n"
-    "version: 0.1.0\n"
-    "abi: 0.1\n"
-    "min_host: 0.1\n"
-    "planner: elastic\n");
 
 }  // namespace
 
-extern "C" RT_EXPORT const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {
-  return &kPlugin;
-}
+RT_PLANNER_PLUGIN("planner_elastic", "0.1.0", "elastic", kElastic)

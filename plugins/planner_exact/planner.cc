@@ -40,20 +40,7 @@ struct Exact {
 
 constexpr rt_planner kExact =
     sdk::planner<Exact>("exact", "declared prompt + new tokens, copied when passed", kOptions, 1);
-constexpr const rt_planner* kPlanners[] = {&kExact};
-constexpr rt_plugin kPlugin{
-    sizeof(rt_plugin), RT_ABI_MAJOR, RT_ABI_MINOR, 1,      "planner_exact", "0.1.0", 0, 0, 1, 0,
-    nullptr,           nullptr,      kPlanners,    nullptr};
-
-RT_MANIFEST(
-    "plugin: planner_exact\n"
-    "version: 0.1.0\n"
-    "abi: 0.1\n"
-    "min_host: 0.1\n"
-    "planner: exact\n");
 
 }  // namespace
 
-extern "C" RT_EXPORT const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {
-  return &kPlugin;
-}
+RT_PLANNER_PLUGIN("planner_exact", "0.1.0", "exact", kExact)

@@ -53,20 +53,7 @@ struct Grow {
 
 constexpr rt_planner kGrow = sdk::planner<Grow>(
     "grow", "capacity grows geometrically or in steps, copied layer by layer", kOptions, 3);
-constexpr const rt_planner* kPlanners[] = {&kGrow};
-constexpr rt_plugin kPlugin{
-    sizeof(rt_plugin), RT_ABI_MAJOR, RT_ABI_MINOR, 1,      "planner_grow", "0.1.0", 0, 0, 1, 0,
-    nullptr,           nullptr,      kPlanners,    nullptr};
-
-RT_MANIFEST(
-    "plugin: planner_grow\n"
-    "version: 0.1.0\n"
-    "abi: 0.1\n"
-    "min_host: 0.1\n"
-    "planner: grow\n");
 
 }  // namespace
 
-extern "C" RT_EXPORT const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {
-  return &kPlugin;
-}
+RT_PLANNER_PLUGIN("planner_grow", "0.1.0", "grow", kGrow)

@@ -49,20 +49,7 @@ struct Paged {
 
 constexpr rt_planner kPaged =
     sdk::planner<Paged>("paged", "pages and a table, shared prefixes counted once", kOptions, 1);
-constexpr const rt_planner* kPlanners[] = {&kPaged};
-constexpr rt_plugin kPlugin{
-    sizeof(rt_plugin), RT_ABI_MAJOR, RT_ABI_MINOR, 1,      "planner_paged", "0.1.0", 0, 0, 1, 0,
-    nullptr,           nullptr,      kPlanners,    nullptr};
-
-RT_MANIFEST(
-    "plugin: planner_paged\n"
-    "version: 0.1.0\n"
-    "abi: 0.1\n"
-    "min_host: 0.1\n"
-    "planner: paged\n");
 
 }  // namespace
 
-extern "C" RT_EXPORT const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {
-  return &kPlugin;
-}
+RT_PLANNER_PLUGIN("planner_paged", "0.1.0", "paged", kPaged)

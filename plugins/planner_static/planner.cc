@@ -21,20 +21,7 @@ struct Static {
 
 constexpr rt_planner kStatic =
     sdk::planner<Static>("static", "whole context, allocated at the first token", nullptr, 0);
-constexpr const rt_planner* kPlanners[] = {&kStatic};
-constexpr rt_plugin kPlugin{
-    sizeof(rt_plugin), RT_ABI_MAJOR, RT_ABI_MINOR, 1,      "planner_static", "0.1.0", 0, 0, 1, 0,
-    nullptr,           nullptr,      kPlanners,    nullptr};
-
-RT_MANIFEST(
-    "plugin: planner_static\n"
-    "version: 0.1.0\n"
-    "abi: 0.1\n"
-    "min_host: 0.1\n"
-    "planner: static\n");
 
 }  // namespace
 
-extern "C" RT_EXPORT const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {
-  return &kPlugin;
-}
+RT_PLANNER_PLUGIN("planner_static", "0.1.0", "static", kStatic)

@@ -23,8 +23,9 @@ constexpr rt_implementation implement(const char* op, const char* name, const ch
        .name = name,
        .device_kind = "cpu",
        .isa = isa,
-       .step_classes = RT_STEP_PREFILL | (kRounds ? 0u : rt_step_class{RT_STEP_DECODE}),
-       .traits = RT_TRAIT_CAPTURE_SAFE | (kRounds ? 0u : std::uint32_t{RT_TRAIT_EXACT}),
+       .step_classes = kRounds ? std::uint32_t{RT_STEP_PREFILL} : RT_STEP_PREFILL | RT_STEP_DECODE,
+       .traits =
+           kRounds ? std::uint32_t{RT_TRAIT_CAPTURE_SAFE} : RT_TRAIT_CAPTURE_SAFE | RT_TRAIT_EXACT,
        .tier = tier});
 }
 
@@ -45,8 +46,8 @@ constexpr const rt_implementation* kTable[] = {&kLinear[0], &kLinear[1], &kLinea
 }  // namespace rt::cpu
 
 #define RT_ROW(op, name, isa) "implementation: " op "@1 cpu " name " " isa "\n"
-#define RT_ROWS(op)                                                                              \
-  RT_CPU_PORTABLE(op)                                                                            \
+#define RT_ROWS(op)   \
+  RT_CPU_PORTABLE(op) \
   RT_CPU_AVX2(op) RT_ROW(op, "avx512", RT_AVX512) RT_ROW(op, "avx512_vnni", RT_VNNI)
 
 RT_CPU_PLUGIN("quantized_linear", rt::cpu::kTable, RT_ROWS("linear") RT_ROWS("mlp"));

@@ -3,6 +3,7 @@
 
 #include "core/engine/generate.h"
 #include "core/engine/model.h"
+#include "core/memory/kv_forecast.h"
 #include "tests/support/models.h"
 
 namespace rt::test {
@@ -109,6 +110,82 @@ TEST_F(Conversation, CancelKeepsTheTextSoFar) {
   EXPECT_EQ(answer->finish, Finish::kCancelled);
   EXPECT_FALSE(answer->text.empty());
   EXPECT_EQ(chat_->messages().size(), 2u);
+}
+
+// A prompt that is stopped before its answer begins, and one that is refused on the way: plan and
+// ledger stay one number, then and after what follows.
+TEST_F(Conversation, WhatAStoppedPromptHadComputedIsForecast) {
+  std::string message = "Once upon a time there was a dog.";
+  for (int i = 0; i < 5; ++i) message += " " + message;  // several chunks of 64 tokens
+  for (const std::string& planner : registry().planner_names()) {
+    EngineOptions options = exact_options("tinyllama.yaml", folder());
+    options.planner = planner;
+    session_ = open_session(options);
+    ASSERT_TRUE(session_);
+    auto chat_ = chat();
+    std::vector<KvTurn> turns;
+    const auto expect_planned = [&](const char* when) {
+      const auto plan = forecast(*session_->blueprint().kv, turns);
+      ASSERT_TRUE(plan.ok()) << plan.error().message;
+      const Ledger& ledger = session_->ledger();
+      EXPECT_EQ(plan->standing_bytes, ledger.now()[MemoryKind::kKv]) << planner << " " << when;
+      EXPECT_EQ(plan->peak_bytes, ledger.peak()[MemoryKind::kKv]) << planner << " " << when;
+    };
+    int steps = 0;
+    const auto stopped = chat_->ask(message, [&](std::string_view) { return ++steps < 2; });
+    ASSERT_TRUE(stopped.ok()) << stopped.error().message;
+    EXPECT_EQ(stopped->timings.new_tokens, 0u);
+    EXPECT_EQ(stopped->cached_tokens, 128u);
+    const std::uint64_t prompt = stopped->timings.prompt_tokens;
+    KvTurn turn;
+    turn.prompt_tokens = prompt;
+    turn.new_tokens = 0;
+    turn.unused_tokens = *options_.max_new_tokens;
+    turn.stopped_at = stopped->cached_tokens;
+    turns.push_back(turn);
+    expect_planned("stopped");
+    const auto next = chat_->ask("The dog was happy.", {});
+    ASSERT_TRUE(next.ok()) << next.error().message;
+    turn = {};
+    turn.keep = next->held_tokens;
+    turn.prompt_tokens =
+        next->timings.prompt_tokens + next->timings.cached_tokens - next->held_tokens;
+    turn.new_tokens = next->timings.new_tokens;
+    turn.unused_tokens = *options_.max_new_tokens - turn.new_tokens;
+    turns.push_back(turn);
+    expect_planned("answered");
+  }
+}
+
+// A turn that the limit refuses half way says how far it came.
+TEST_F(Conversation, ARefusedTurnSaysHowFarItCame) {
+  std::string message = "Once upon a time there was a dog.";
+  for (int i = 0; i < 5; ++i) message += " " + message;
+  EngineOptions options = exact_options("tinyllama.yaml", folder());
+  auto blueprint = draw(registry(), options);
+  ASSERT_TRUE(blueprint.ok());
+  options.memory_limit_bytes = (*blueprint)->memory(100, 0, true)->owned();
+  session_ = open_session(options);
+  ASSERT_TRUE(session_);
+  auto chat_ = chat();
+  const auto refused = chat_->ask(message, {});
+  ASSERT_FALSE(refused.ok());
+  ASSERT_TRUE(chat_->refused().has_value());
+  EXPECT_EQ(chat_->refused()->cached_tokens % 64, 0u);  // whole chunks
+  EXPECT_GE(chat_->refused()->cached_tokens, 64u);
+  EXPECT_LT(chat_->refused()->cached_tokens, chat_->refused()->timings.prompt_tokens);
+  EXPECT_EQ(session_->ledger().now()[MemoryKind::kKv], 0u);
+  KvTurn turn;
+  turn.prompt_tokens = chat_->refused()->timings.prompt_tokens;
+  turn.unused_tokens = *options_.max_new_tokens;
+  turn.stopped_at = chat_->refused()->cached_tokens;
+  KvTurn rewind;
+  rewind.keep = 0;
+  const KvTurn turns[] = {turn, rewind};
+  const auto plan = forecast(*session_->blueprint().kv, turns);
+  ASSERT_TRUE(plan.ok());
+  EXPECT_EQ(plan->peak_bytes, session_->ledger().peak()[MemoryKind::kKv]);
+  EXPECT_EQ(plan->standing_bytes, 0u);
 }
 
 TEST_F(Conversation, AFullContextIsReportedAndChangesNothing) {

@@ -46,6 +46,15 @@ TEST_F(DeviceFile, SaysEverything) {
   EXPECT_EQ(desc.value_dtype, rt_dtype{RT_BF16});
 }
 
+TEST_F(DeviceFile, AnotherNumberOfThreadsIsAnotherDevice) {
+  const auto device = read("kind: cpu\nname: a box\nthreads: 16\nmemory: 8GiB\n");
+  ASSERT_TRUE(device.ok()) << device.error().message;
+  const auto fewer = (*device)->with_threads(3);
+  EXPECT_EQ(fewer->view().threads, 3u);
+  EXPECT_STREQ(fewer->view().name, "a box");
+  EXPECT_EQ((*device)->view().threads, 16u);
+}
+
 TEST_F(DeviceFile, DefaultsAreAProcessors) {
   const auto device = read("{\"kind\": \"cpu\", \"memory\": \"8GiB\"}");  // JSON is YAML
   ASSERT_TRUE(device.ok()) << device.error().message;

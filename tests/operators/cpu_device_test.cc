@@ -129,6 +129,30 @@ TEST_F(CpuDevice, CommitsGranulesWhereTheyAre) {
   cpu()->unreserve(device_, base, space);
 }
 
+// Huge pages or not: no byte more is resident than was committed, nor less after a part of a huge
+// page has been given back.
+TEST_F(CpuDevice, WhatStandsIsExactAcrossHugePages) {
+  const std::uint64_t granule = desc_.granule_bytes;
+  const std::uint64_t space = 1ull << 30;
+  void* base = nullptr;
+  ASSERT_EQ(cpu()->reserve(device_, space, &base), RT_OK) << last_failure();
+  auto* bytes = static_cast<unsigned char*>(base);
+  std::uint64_t end = 0;
+  for (const std::uint64_t granules : {1, 3, 90, 32, 400, 7}) {
+    ASSERT_EQ(cpu()->commit(device_, bytes + end, granules * granule), RT_OK) << last_failure();
+    std::memset(bytes + end, 1, granules * granule);
+    end += granules * granule;
+    EXPECT_EQ(resident(base, space / 4), end);
+  }
+  for (const std::uint64_t granules : {5, 64, 100}) {
+    end -= granules * granule;
+    ASSERT_EQ(cpu()->decommit(device_, bytes + end, granules * granule), RT_OK);
+    EXPECT_EQ(resident(base, space / 4), end);
+    EXPECT_EQ(bytes[end - 1], 1);
+  }
+  cpu()->unreserve(device_, base, space);
+}
+
 TEST_F(CpuDevice, DecommittedMemoryCannotBeTouched) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   void* base = nullptr;

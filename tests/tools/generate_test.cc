@@ -134,6 +134,72 @@ TEST(Generate, ABatchRowEqualsThePromptAlone) {
   for (const auto& [index, json] : by_index) EXPECT_EQ(json["ids"], cases[index]["greedy_ids"]);
 }
 
+std::map<std::size_t, Json> batch(const std::string& lines, const std::vector<std::string>& rest) {
+  CommandInput input;
+  input.arguments = arguments("generate", fixture_model(), kExact);
+  input.arguments.insert(input.arguments.end(), {"--ignore-eos", "--prompts", "-"});
+  input.arguments.insert(input.arguments.end(), rest.begin(), rest.end());
+  input.stdin_text = lines;
+  const CommandResult result = run_command(input);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  std::istringstream stream(result.out);
+  std::map<std::size_t, Json> by_index;
+  for (std::string line; std::getline(stream, line);) {
+    const Json json = parse(line);
+    by_index[json["index"].get<std::size_t>()] = json;
+  }
+  return by_index;
+}
+
+// configs/shared-prefix.yaml does what its name says, and the answers are the same.
+TEST(Generate, ABatchSharesItsPrefixUnderPaged) {
+  std::string common;
+  for (int i = 0; i < 70; ++i) common += std::to_string(3 + i * 7 % 90) + ",";
+  std::string lines;
+  for (int i = 0; i < 5; ++i) {
+    lines += "{\"prompt_ids\":[" + common + std::to_string(100 + i) + "]}\n";
+  }
+  const auto shared = batch(lines, {"--config", "shared-prefix", "-n", "9"});
+  const auto alone = batch(lines, {"-n", "9", "-np", "1"});
+  ASSERT_EQ(shared.size(), 5u);
+  for (const auto& [index, json] : shared) {
+    EXPECT_EQ(json["shared_tokens"], 64) << json.dump();
+    EXPECT_EQ(json["timings"]["cache_n"], 64);
+    EXPECT_EQ(json["timings"]["prompt_n"], 7);
+    EXPECT_EQ(json["ids"], alone.at(index)["ids"]);
+    EXPECT_EQ(alone.at(index)["shared_tokens"], 0);
+  }
+}
+
+// -n makes the whole batch hard: refused with what would fit, and that runs. Without -n fewer run.
+TEST(Generate, ABatchIsAdmittedAsAWhole) {
+  const std::string lines =
+      "{\"prompt_ids\":[3,4,5]}\n{\"prompt_ids\":[6,7]}\n"
+      "{\"prompt_ids\":[8]}\n{\"prompt_ids\":[9,10]}\n";
+  const Json plan =
+      parse(run_command(arguments("plan", fixture_model(),
+                                  {"--json", "--prompt-tokens", "3", "--new-tokens", "200",
+                                   "--parallel", "2", "--planner", "elastic", "--kv-dtype", "f32",
+                                   "--set", "operators.exact=true"}))
+                .out);
+  const std::string limit =
+      std::to_string(plan["planners"][0]["highest"]["owned"].get<std::uint64_t>() + 4096);
+  CommandInput input;
+  input.arguments = arguments("generate", fixture_model(), kExact);
+  input.arguments.insert(input.arguments.end(),
+                         {"--ignore-eos", "--prompts", "-", "-n", "200", "-np", "4",
+                          "--memory-limit", limit, "--planner", "elastic"});
+  input.stdin_text = lines;
+  const CommandResult refused = run_command(input);
+  EXPECT_EQ(refused.exit_code, 3) << refused.err;
+  EXPECT_EQ(refused.out, "");
+  EXPECT_NE(refused.err.find("4 prompts at once"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("with --parallel 2 they fit"), std::string::npos) << refused.err;
+  const auto fewer = batch(lines, {"-n", "200", "-np", "2", "--memory-limit", limit});
+  ASSERT_EQ(fewer.size(), 4u);
+  for (const auto& [index, json] : fewer) EXPECT_EQ(json["ids"].size(), 200u);
+}
+
 TEST(Generate, AnswersGoToStdoutAndNothingElse) {
   CommandInput input;
   input.arguments = arguments("generate", demo_model(), {"-n", "8", "--temp", "0"});

@@ -79,6 +79,35 @@ TEST(Plan, IsWhatARunThenTakesUnderEveryPlanner) {
   }
 }
 
+// Several requests at once: pages of a shared prefix stand once, everything else B times.
+TEST(Plan, OfRequestsAtOnce) {
+  const auto plan = [](const std::vector<std::string>& rest) {
+    std::vector<std::string> words{"plan", "--graph",      "tinyllama", "--json", "--prompt-tokens",
+                                   "130",  "--new-tokens", "62"};
+    words.insert(words.end(), rest.begin(), rest.end());
+    return json_of(words);
+  };
+  const Json alone = plan({});
+  const Json apart = plan({"--parallel", "4"});
+  const Json shared = plan({"--parallel", "4", "--shared-tokens", "129"});
+  EXPECT_EQ(apart["parallel"], 4);
+  const auto kv = [](const Json& page, const std::string& planner) {
+    for (const Json& one : page["planners"]) {
+      if (one["name"] == planner) return one["highest"]["kv"].get<std::uint64_t>();
+    }
+    return std::uint64_t{0};
+  };
+  for (const char* planner : {"static", "elastic", "paged"}) {
+    EXPECT_EQ(kv(apart, planner), 4 * kv(alone, planner)) << planner;
+  }
+  EXPECT_EQ(kv(shared, "static"), kv(apart, "static"));
+  // 192 tokens are 3 pages, 2 of them shared: 2 + 4 for 4 * 3.
+  EXPECT_EQ(kv(shared, "paged"), kv(apart, "paged") / 12 * 6);
+  for (const Json& one : shared["planners"]) {
+    EXPECT_EQ(one["shared_tokens"], one["name"] == "paged" ? 128 : 0) << one["name"];
+  }
+}
+
 TEST(Plan, SaysWhetherItFits) {
   const std::vector<std::string> words{"plan", "--graph", "phi3", "--json", "--memory-limit"};
   for (const auto& [limit, fits] : {std::pair{"1MiB", false}, {"1TiB", true}}) {

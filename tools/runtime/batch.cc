@@ -1,15 +1,19 @@
 // `runtime generate --prompts FILE.jsonl --parallel B`: many prompts as ragged batches. A finished
-// prompt's place is taken by the next one at once. One JSON line per prompt, in the order in which
-// they finish, each with the index of its line.
+// prompt's place is taken by the next one at once; what all prompts begin with is computed once and
+// shared where the planner can (core/engine/batch.h). One JSON line per prompt, in the order in
+// which they finish, each with the index of its line.
 #include <cstdio>
 #include <memory>
 #include <vector>
 
+#include "core/base/bytes.h"
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/text.h"
-#include "core/engine/generate.h"
+#include "core/engine/admission.h"
+#include "core/engine/batch.h"
+#include "core/engine/batch_admission.h"
 #include "tools/runtime/batch_prompts.h"
 #include "tools/runtime/deployment.h"
 #include "tools/runtime/interrupt.h"
@@ -22,112 +26,90 @@
 namespace rt {
 namespace {
 
-// A prompt that is running. The sequence gives its memory back when the answer is out.
-struct Running {
-  std::size_t index;
-  std::unique_ptr<Sequence> sequence;
-  Generation generation;
-};
-
-class Batch {
+class BatchRun {
  public:
-  explicit Batch(Settings& settings) : settings_(settings) {}
+  explicit BatchRun(Settings& settings) : settings_(settings) {}
 
   Result<ExitCode> run() {
     RT_TRY(const auto trace, TraceFile::open(settings_));
     RT_TRY(model_, draw_model(settings_, Need::kWeights));
     RT_TRY(prompts_, read_prompts(settings_, model_));
-    Budget budget = budget_of(settings_, model_, longest());
-    const auto parallel = static_cast<std::size_t>(settings_.integer("parallel"));
-    budget.sequences = static_cast<std::uint32_t>(std::min(parallel, prompts_.size()));
-    RT_RETURN_IF_ERROR(open_model(model_, settings_, budget));
-    trace->watch(*model_.session);
     sampling_ = sampling_of(settings_);
+    const std::vector<GenerateRequest> requests = this->requests();
+    model_.options.max_sequences = static_cast<std::uint32_t>(settings_.integer("parallel"));
+    RT_TRY(model_.blueprint, admit_batch(*model_.registry, model_.options, requests));
+    RT_RETURN_IF_ERROR(load_model(model_, settings_));
+    trace->watch(*model_.session);
     if (settings_.integer("sampling.seed") < 0 && sampling_.temperature > 0) {
       log_info("seed " + std::to_string(sampling_.seed));
     }
+    Batch batch(*model_.session, model_.tokenizer(), requests);
     const AnswerScope scope;
-    while (!interrupted() && (next_ < prompts_.size() || !running_.empty())) {
-      RT_RETURN_IF_ERROR(fill());
-      RT_RETURN_IF_ERROR(step());
-      RT_RETURN_IF_ERROR(take_finished());
+    while (!interrupted() && !batch.finished()) {
+      RT_TRY(const auto ended, batch.advance());
+      for (const auto& request : ended) RT_RETURN_IF_ERROR(write_json(line(*request)));
+    }
+    if (settings_.flag("stats")) {
+      RT_TRY(const std::string stats, this->stats());
+      std::fprintf(stderr, "%s\n", stats.c_str());
     }
     RT_RETURN_IF_ERROR(trace->close());
     return interrupted() ? kInterruptedExit : 0;
   }
 
  private:
-  std::uint64_t longest() const {
-    std::uint64_t most = 0;
-    for (const BatchPrompt& prompt : prompts_)
-      most = std::max<std::uint64_t>(most, prompt.ids.size());
-    return most;
-  }
-
-  Status fill() {
-    while (next_ < prompts_.size() &&
-           running_.size() < model_.session->blueprint().bounds.sequences) {
-      const BatchPrompt& prompt = prompts_[next_];
-      RT_TRY(auto sequence, model_.session->start());
-      GenerateRequest request;
+  std::vector<GenerateRequest> requests() const {
+    std::vector<GenerateRequest> requests;
+    for (const BatchPrompt& prompt : prompts_) {
+      GenerateRequest& request = requests.emplace_back();
       request.prompt = prompt.ids;
-      request.max_new_tokens =
-          prompt.max_new_tokens ? prompt.max_new_tokens : settings_.count("max_new_tokens");
+      const Budget budget = budget_of(settings_, model_, prompt.ids.size());
+      request.max_new_tokens = prompt.max_new_tokens;
+      if (!request.max_new_tokens && budget.hard) request.max_new_tokens = budget.new_tokens;
       request.sampling = sampling_;
       request.sampling.seed = prompt.seed.value_or(sampling_.seed);
       request.end_tokens = model_.end_tokens;
       request.ignore_end = settings_.flag("ignore_eos");
       request.stop = settings_.list("stop");
-      auto generation = Generation::begin(*sequence, model_.tokenizer(), std::move(request),
-                                          model_.session->context_tokens());
-      if (!generation.ok()) {
-        return in("prompt " + std::to_string(next_), std::move(generation).error());
-      }
-      running_.push_back(
-          std::make_unique<Running>(Running{next_, std::move(sequence), std::move(*generation)}));
-      ++next_;
     }
-    return {};
+    return requests;
   }
 
-  Status step() {
-    std::vector<Generation*> generations;
-    for (const auto& running : running_) generations.push_back(&running->generation);
-    return rt::advance(*model_.session, std::span<Generation* const>(generations));
-  }
-
-  Status take_finished() {
-    for (std::size_t i = 0; i < running_.size();) {
-      const Running& running = *running_[i];
-      if (!running.generation.finished()) {
-        ++i;
-        continue;
-      }
-      RT_RETURN_IF_ERROR(write_json(line(running)));
-      running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
-    }
-    return {};
-  }
-
-  Json line(const Running& running) const {
-    const Generation& generation = running.generation;
+  Json line(const Batch::Request& request) const {
+    const Generation& generation = request.generation;
     Json json = Json::object();
-    json["index"] = running.index;
-    json["prompt_ids"] = prompts_[running.index].ids;
+    json["index"] = request.index;
+    json["prompt_ids"] = prompts_[request.index].ids;
     json["ids"] = generation.ids();
     json["text"] = generation.text();
     json["finish_reason"] = finish_name(generation.finish());
-    json["seed"] = running.sequence->sampling.seed;
+    json["seed"] = request.sequence->sampling.seed;
+    json["shared_tokens"] = request.shared_tokens;
     json["timings"] = timings_json(generation.timings());
     return json;
+  }
+
+  // Planned: the most that any order of starts and ends takes.
+  Result<std::string> stats() const {
+    const Session& session = *model_.session;
+    RT_TRY(const Demand planned, demand_of(session.blueprint()));
+    return "[ load " + text_of_seconds(model_.load_ms) + " | " + std::to_string(prompts_.size()) +
+           " prompts, " + std::to_string(planned.at_once) + " at once | shared prefix " +
+           std::to_string(session.blueprint().options.shared_tokens) + " tok | KV peak " +
+           format_bytes(session.ledger().peak()[MemoryKind::kKv]) + ", planned at most " +
+           format_bytes(planned.peak[MemoryKind::kKv]) + " ]";
+  }
+
+  static std::string text_of_seconds(double ms) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.1f s", ms / 1000);
+    return text;
   }
 
   Settings& settings_;
   LoadedModel model_;
   std::vector<BatchPrompt> prompts_;
   Sampling sampling_;
-  std::size_t next_ = 0;
-  std::vector<std::unique_ptr<Running>> running_;
 };
 
 }  // namespace
@@ -139,7 +121,7 @@ Result<ExitCode> run_batch(Settings& settings) {
                        " belongs to a single one");
     }
   }
-  return Batch(settings).run();
+  return BatchRun(settings).run();
 }
 
 }  // namespace rt

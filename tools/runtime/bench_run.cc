@@ -68,7 +68,7 @@ Result<std::unique_ptr<BenchSession>> BenchSession::open(Settings& deployment,
   RT_RETURN_IF_ERROR(check_context(plan, bench->loaded_.blueprint->bounds.context_tokens));
   const std::uint64_t most = most_tokens(plan);
   bench->loaded_.options.context_tokens = most;
-  RT_RETURN_IF_ERROR(open_model(bench->loaded_, deployment, {most - 1, 1, true, 1}));
+  RT_RETURN_IF_ERROR(open_model(bench->loaded_, deployment, {most - 1, 1, true}));
   bench->describe(deployment);
   Session& session = *bench->loaded_.session;
   RT_TRY(bench->sequence_, session.start(most));

@@ -71,6 +71,8 @@ Status Conversation::show(Draw draw) {
   auto answer = draw(emit);
   interrupted_ = interrupted();
   if (!answer.ok()) {
+    // What a refused turn had computed was in the cache before it was taken back.
+    if (chat_->refused()) note_turn(*chat_->refused());
     note_rewind();
     return std::move(answer).error();
   }
@@ -79,10 +81,14 @@ Status Conversation::show(Draw draw) {
   return written;
 }
 
+void Conversation::note_turn(const ChatAnswer& answer) {
+  turns_.push_back(turn_of(answer.timings, answer.held_tokens, answer.cached_tokens,
+                           chat_->options().max_new_tokens, chat_->context_tokens()));
+}
+
 void Conversation::report(const ChatAnswer& answer) {
   const Sequence& sequence = chat_->sequence();
-  turns_.push_back(turn_of(answer.timings, answer.held_tokens, chat_->options().max_new_tokens,
-                           chat_->context_tokens()));
+  note_turn(answer);
   stats_ = stats_line(model_, sequence, answer.timings, turns_, chat_->options().sampling.seed);
   const bool terminal = isatty(STDERR_FILENO) == 1 && !settings_.flag("quiet");
   if (terminal || settings_.flag("stats")) std::fprintf(stderr, "%s\n", stats_.c_str());

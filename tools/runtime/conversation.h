@@ -50,6 +50,7 @@ class Conversation {
   template <class Draw>
   Status show(Draw draw);
   void report(const ChatAnswer& answer);
+  void note_turn(const ChatAnswer& answer);
   void note_rewind();
 
   Settings& settings_;

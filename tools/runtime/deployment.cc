@@ -144,6 +144,10 @@ Result<EngineOptions> engine_options(const Settings& settings, const std::string
   options.device_options = options_of(settings.pairs("device_options"));
   if (settings.integer("threads") > 0) {
     options.device_options.push_back({"threads", settings.integer("threads")});
+    if (options.described_device != nullptr) {
+      options.described_device = options.described_device->with_threads(
+          static_cast<std::uint32_t>(settings.integer("threads")));
+    }
   }
   for (const auto& [target, use] : settings.pairs("operators.pin")) {
     options.selection.pins.push_back({target, use});

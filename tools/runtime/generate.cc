@@ -71,10 +71,16 @@ class Run {
     return {};
   }
 
+  // What was admitted as a hard budget is declared: by -n, or by --ctx-size the rest of it.
+  std::optional<std::uint64_t> most_new() const {
+    if (!budget_.hard) return std::nullopt;
+    return budget_.new_tokens;
+  }
+
   Result<Generation> begin(Sequence& sequence) {
     GenerateRequest request;
     request.prompt = ids_;
-    request.max_new_tokens = settings_.count("max_new_tokens");
+    request.max_new_tokens = most_new();
     request.sampling = sampling_of(settings_);
     request.end_tokens = model_.end_tokens;
     request.ignore_end = settings_.flag("ignore_eos");
@@ -118,7 +124,7 @@ class Run {
   }
 
   Status report(const Generation& generation, const Sequence& sequence) {
-    const KvTurn turn = turn_of(generation.timings(), 0, settings_.count("max_new_tokens"),
+    const KvTurn turn = turn_of(generation.timings(), 0, sequence.cached(), most_new(),
                                 model_.session->context_tokens());
     if (settings_.flag("json")) {
       RT_TRY(const Json json, result_json(generation, turn));

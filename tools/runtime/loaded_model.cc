@@ -110,6 +110,9 @@ Result<LoadedModel> draw_model(Settings& settings, Need need) {
     model.options.prompt_tokens = settings.count("prompt_tokens").value_or(0);
     model.options.new_tokens = settings.count("new_tokens").value_or(0);
     model.options.hard_budget = model.options.new_tokens > 0;
+    if (settings.level("parallel") >= Level::kEnvironment) {
+      model.options.max_sequences = static_cast<std::uint32_t>(settings.integer("parallel"));
+    }
   }
   if (need == Need::kWeights && model.options.described_device != nullptr) {
     return bad_input("--device " + settings.text("device") +
@@ -141,14 +144,17 @@ Budget budget_of(const Settings& settings, const LoadedModel& model, std::uint64
 }
 
 Status open_model(LoadedModel& model, const Settings& settings, const Budget& budget) {
-  const auto start = std::chrono::steady_clock::now();
   model.options.prompt_tokens = budget.prompt_tokens;
   model.options.new_tokens = budget.new_tokens;
   model.options.hard_budget = budget.hard;
-  model.options.max_sequences = budget.sequences;
   RT_TRY(model.blueprint, draw(*model.registry, model.options));
-  show_notes(*model.blueprint);
   RT_RETURN_IF_ERROR(admit_or_offer(*model.registry, *model.blueprint));
+  return load_model(model, settings);
+}
+
+Status load_model(LoadedModel& model, const Settings& settings) {
+  const auto start = std::chrono::steady_clock::now();
+  show_notes(*model.blueprint);
   ProgressBar bar(settings);
   const auto shown = [&bar](std::uint64_t done, std::uint64_t all) { bar.show(done, all); };
   RT_TRY(model.session, Session::open(std::move(model.blueprint), shown));

@@ -42,14 +42,16 @@ struct Budget {
   std::uint64_t prompt_tokens = 0;
   std::uint64_t new_tokens = 0;
   bool hard = false;
-  std::uint32_t sequences = 1;
 };
 
 // The budget of one prompt under -n and --ctx-size.
 Budget budget_of(const Settings& settings, const LoadedModel& model, std::uint64_t prompt_tokens);
 
-// Draws again with the budget, admits, and loads with a progress bar.
+// Draws again with the budget, admits, and loads.
 Status open_model(LoadedModel& model, const Settings& settings, const Budget& budget);
+
+// Loads what model.blueprint says, which has been admitted, with a progress bar.
+Status load_model(LoadedModel& model, const Settings& settings);
 
 // The graph named by --graph and the folder of its weights. `folder` is "" where none is found and
 // `needed` is false.

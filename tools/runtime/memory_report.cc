@@ -8,13 +8,14 @@
 
 namespace rt {
 
-KvTurn turn_of(const GenerateTimings& timings, std::uint64_t held,
+KvTurn turn_of(const GenerateTimings& timings, std::uint64_t held, std::uint64_t cached,
                std::optional<std::uint64_t> max_new_tokens, std::uint64_t context_tokens) {
   const std::uint64_t begin = timings.prompt_tokens + timings.cached_tokens;
   KvTurn turn;
   turn.keep = held;
   turn.prompt_tokens = begin - held;
   turn.new_tokens = timings.new_tokens;
+  if (timings.new_tokens == 0) turn.stopped_at = cached;
   turn.declared = max_new_tokens.has_value();
   if (turn.declared) {
     const std::uint64_t wanted = std::min(*max_new_tokens, context_tokens - begin);

@@ -13,8 +13,9 @@
 
 namespace rt {
 
-// A turn as the forecast wants it. held: tokens in the sequence before its prompt.
-KvTurn turn_of(const GenerateTimings& timings, std::uint64_t held,
+// A turn as the forecast wants it. held: tokens in the sequence before its prompt; cached: in the
+// cache after the turn.
+KvTurn turn_of(const GenerateTimings& timings, std::uint64_t held, std::uint64_t cached,
                std::optional<std::uint64_t> max_new_tokens, std::uint64_t context_tokens);
 
 // What the plan says for these turns: now, and at most on the way.

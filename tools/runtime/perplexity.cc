@@ -72,7 +72,7 @@ class Measurement {
     RT_RETURN_IF_ERROR(choose_windows());
     model_.options.all_rows = true;
     model_.options.context_tokens = window_;
-    RT_RETURN_IF_ERROR(open_model(model_, settings_, {window_ - 1, 0, false, 1}));
+    RT_RETURN_IF_ERROR(open_model(model_, settings_, {window_ - 1, 0, false}));
     model_.session->keep_logits(true);
     RT_TRY(sequence_, model_.session->start(window_));
     sequence_->sampling.temperature = 0;  // what is sampled is not looked at

@@ -14,9 +14,18 @@
 namespace rt {
 namespace {
 
+// A config's `parallel` is for --prompts; a plan is of one request unless it is asked for more.
+bool several(const Settings& settings) {
+  return settings.level("parallel") >= Level::kEnvironment;
+}
+
 // The conversation that is planned for: --turns, one declared request, or the whole context.
 Result<std::vector<KvTurn>> turns_of(const Settings& settings, const Blueprint& b) {
   if (settings.given("turns")) {
+    if (several(settings)) {
+      return bad_input(
+          "--turns is one conversation; --parallel takes --prompt-tokens and --new-tokens");
+    }
     if (settings.given("prompt_tokens") || settings.given("new_tokens")) {
       return bad_input("give either --turns or --prompt-tokens and --new-tokens");
     }
@@ -36,6 +45,22 @@ Result<std::vector<KvTurn>> turns_of(const Settings& settings, const Blueprint& 
   return std::vector<KvTurn>{turn};
 }
 
+// --parallel: so many requests like the turn at once.
+Status set_batch(const Settings& settings, const KvTurn& turn, Blueprint& b) {
+  if (!several(settings)) {
+    if (!settings.given("shared_tokens")) return {};
+    return bad_input("--shared-tokens are those of several prompts; give --parallel B too");
+  }
+  const std::uint64_t shared = settings.count("shared_tokens").value_or(0);
+  if (shared >= turn.prompt_tokens && shared > 0) {
+    return bad_input("--shared-tokens " + std::to_string(shared) + ": expected less than the " +
+                     std::to_string(turn.prompt_tokens) + " tokens of a prompt");
+  }
+  b.options.batch.assign(b.options.max_sequences,
+                         {turn.prompt_tokens, turn.prompt_tokens + turn.new_tokens, turn.declared});
+  return {};
+}
+
 // --planner on the command line or in the environment asks for one; a config's is marked among all.
 std::vector<std::string> planners_of(const Settings& settings) {
   const bool one = settings.level("planner.name") >= Level::kEnvironment;
@@ -52,8 +77,10 @@ Result<ExitCode> run_plan(Settings& settings) {
   RT_TRY(page.turns, turns_of(settings, *model.blueprint));
   page.declared =
       settings.given("turns") || settings.given("prompt_tokens") || settings.given("new_tokens");
+  RT_RETURN_IF_ERROR(set_batch(settings, page.turns.front(), *model.blueprint));
   RT_TRY(page.planners,
-         look_ahead(*model.registry, *model.blueprint, page.turns, planners_of(settings)));
+         look_ahead(*model.registry, *model.blueprint, page.turns, planners_of(settings),
+                    settings.count("shared_tokens").value_or(0)));
   RT_TRY(OutputFile chart, OutputFile::open("--svg", settings.text("svg")));
   if (chart.wanted()) RT_RETURN_IF_ERROR(chart.write(plan_svg(page)));
   RT_RETURN_IF_ERROR(chart.close());

@@ -25,6 +25,8 @@ std::string turns_text(const PlanPage& page) {
     text = std::to_string(page.turns.size()) + " turns, " + std::to_string(page.tokens()) +
            " tokens in all";
   }
+  const std::size_t many = b.options.batch.size();
+  if (many > 0) text = std::to_string(many) + " at once, each " + text;
   return text + ", context " + std::to_string(b.bounds.context_tokens);
 }
 
@@ -71,6 +73,10 @@ std::string planners_text(const PlanPage& page) {
       continue;
     }
     rows.push_back(planner_row(one, page.blueprint->bounds.context_tokens));
+    if (one.shared_tokens > 0) {
+      extras += "  " + one.planner + " shares " + std::to_string(one.shared_tokens) +
+                " tokens of all prompts\n";
+    }
     for (const KvCharge& charge : one.charges) {
       extras +=
           "  " + one.planner + " adds " + charge.name + ": " + format_bytes(charge.bytes) + "\n";
@@ -117,6 +123,7 @@ Json planner_json(const PlannerOutlook& one) {
   json["charged"] = one.charged;
   json["total"] = one.total_peak();
   json["largest_tokens"] = one.largest_tokens;
+  json["shared_tokens"] = one.shared_tokens;
   json["fits"] = one.fits;
   json["turns"] = points(one.kv.turns);
   json["curve"] = points(one.kv.curve);
@@ -173,6 +180,7 @@ Json plan_json(const PlanPage& page) {
   }
   json["turns"] = std::move(turns);
   json["tokens"] = page.tokens();
+  json["parallel"] = std::max<std::size_t>(1, b.options.batch.size());
   json["limit"] = b.limit_bytes == UINT64_MAX ? Json(nullptr) : Json(b.limit_bytes);
   json["fixed"] = memory_bytes_json(b.fixed_memory());
   json["planners"] = Json::array();

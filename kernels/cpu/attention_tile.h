@@ -1,0 +1,312 @@
+// One tile of keys against one block of query rows, for vectors L (lanes_avx512.h). Per kv head:
+// keys to the panel, scores, softmax, values to the panel, sums.
+//
+// A score sums its E products in their order, a column of the output its keys in theirs, however
+// many rows and keys go together; so a query's bits are those of its keys alone.
+//
+// Per key and head 4 E flop on E (bytes(K) + bytes(V)) / E read, and some 2 operations per element
+// to widen it, shared by the H/G rows of the head: bound by arithmetic where 8 heads share one
+// (TinyLlama), by reading where none do (Phi-3).
+#pragma once
+
+#include "kernels/cpu/attention_pack.h"
+
+namespace rt::cpu {
+
+// The lines of the kv head that comes next, asked for one by one while this one is computed: rows
+// lie whole rows apart, which no hardware prefetcher follows, and asked for at once they would
+// stand in line behind the 16 misses that a core can have under way.
+struct Ahead {
+  const unsigned char* const* rows;  // of keys, then of values
+  const unsigned char* const* values;
+  uint64_t head;  // bytes before the head in each row
+  uint64_t head_bytes;
+  uint32_t row;
+  uint32_t last;
+  uint64_t at;
+  uint32_t lines;  // per call
+
+  inline void fetch() {
+    for (uint32_t i = 0; i < lines && rows != nullptr; ++i) {
+      _mm_prefetch((const char*)rows[row] + head + at, _MM_HINT_T0);
+      at += 64;
+      if (at < head_bytes) continue;
+      at = 0;
+      if (++row < last) continue;
+      row = first;
+      rows = values;
+      values = nullptr;
+    }
+  }
+  uint32_t first;
+};
+
+// scores[m * kTileKeys + i] = q[m] . key i for M rows q f32[M, E'] and 4 vectors of keys at panel.
+template <class L, int M>
+static inline void score(const float* q, uint64_t width, uint32_t head_width, const float* panel,
+                         float* scores, Ahead* ahead) {
+  typename L::F sums[M][4];
+  RT_UNROLL
+  for (int m = 0; m < M; ++m) {
+    RT_UNROLL
+    for (int c = 0; c < 4; ++c) sums[m][c] = L::zero();
+  }
+  for (uint32_t e = 0; e < head_width; ++e, panel += kTileKeys) {
+    ahead->fetch();
+    typename L::F queries[M];
+    RT_UNROLL
+    for (int m = 0; m < M; ++m) queries[m] = L::all(q[m * width + e]);
+    RT_UNROLL
+    for (int c = 0; c < 4; ++c) {
+      const typename L::F keys = L::load(panel + c * L::kCount);
+      RT_UNROLL
+      for (int m = 0; m < M; ++m) sums[m][c] = L::multiply_add(queries[m], keys, sums[m][c]);
+    }
+  }
+  RT_UNROLL
+  for (int m = 0; m < M; ++m) {
+    RT_UNROLL
+    for (int c = 0; c < 4; ++c) L::store(scores + m * kTileKeys + c * L::kCount, sums[m][c]);
+  }
+}
+
+// sum[m][0, C vectors) += weights[m][i] * values[i] for keys i in [first, last), in order.
+template <class L, int M, int C>
+static inline void add_columns(const float* weights, const float* values, uint32_t first,
+                               uint32_t last, uint64_t width, float* sum, Ahead* ahead) {
+  typename L::F sums[M][C];
+  RT_UNROLL
+  for (int m = 0; m < M; ++m) {
+    RT_UNROLL
+    for (int c = 0; c < C; ++c) sums[m][c] = L::load(sum + m * width + c * L::kCount);
+  }
+  for (uint32_t i = first; i < last; ++i) {
+    ahead->fetch();
+    typename L::F weight[M];
+    RT_UNROLL
+    for (int m = 0; m < M; ++m) weight[m] = L::all(weights[m * kTileKeys + i]);
+    RT_UNROLL
+    for (int c = 0; c < C; ++c) {
+      const typename L::F value = L::load(values + i * width + c * L::kCount);
+      RT_UNROLL
+      for (int m = 0; m < M; ++m) sums[m][c] = L::multiply_add(weight[m], value, sums[m][c]);
+    }
+  }
+  RT_UNROLL
+  for (int m = 0; m < M; ++m) {
+    RT_UNROLL
+    for (int c = 0; c < C; ++c) L::store(sum + m * width + c * L::kCount, sums[m][c]);
+  }
+}
+
+// The same over all E' columns; one row alone takes twice the vectors, to have 8 chains of FMA.
+template <class L, int M>
+static inline void add_values(const float* weights, const float* values, uint32_t first,
+                              uint32_t last, uint64_t width, float* sum, Ahead* ahead) {
+  constexpr int kWide = M == 1 ? 8 : 4;
+  uint64_t e = 0;
+  for (; e + kWide * L::kCount <= width; e += kWide * L::kCount) {
+    add_columns<L, M, kWide>(weights, values + e, first, last, width, sum + e, ahead);
+  }
+  if constexpr (kWide > 4) {
+    if (e + 4 * L::kCount <= width) {
+      add_columns<L, M, 4>(weights, values + e, first, last, width, sum + e, ahead);
+      e += 4 * L::kCount;
+    }
+  }
+  if (e + 2 * L::kCount <= width) {
+    add_columns<L, M, 2>(weights, values + e, first, last, width, sum + e, ahead);
+    e += 2 * L::kCount;
+  }
+  if (e < width) add_columns<L, M, 1>(weights, values + e, first, last, width, sum + e, ahead);
+}
+
+// One row's scores of keys [begin, end) become weights; those beside them in a vector become 0.
+// Returns by how much the sums so far fade.
+template <class L>
+static inline float soften(const AttentionShape& shape, uint32_t begin, uint32_t end, float* scores,
+                           SoftmaxState* state) {
+  const typename L::F scale = L::all(shape.scale);
+  typename L::F largest = L::all(state->largest);
+  for (uint32_t i = begin / L::kCount * L::kCount; i < end; i += L::kCount) {
+    typename L::F s = L::multiply(L::load(scores + i), scale);
+    if (shape.softcap > 0) {
+      const typename L::F cap = L::all(shape.softcap);
+      s = L::multiply(cap, L::tanh(L::divide(s, cap)));
+    }
+    if (i < begin || i + L::kCount > end) s = L::only_seen(s, i, begin, end);
+    L::store(scores + i, s);
+    largest = L::larger(largest, s);
+  }
+  const float now = L::largest_of(largest);
+  typename L::F sum = L::zero();
+  for (uint32_t i = begin / L::kCount * L::kCount; i < end; i += L::kCount) {
+    const typename L::F weight = L::exp(L::subtract(L::load(scores + i), L::all(now)));
+    L::store(scores + i, weight);
+    sum = L::add(sum, weight);
+  }
+  const float fade = _mm256_cvtss_f32(exp8(_mm256_set1_ps(state->largest - now)));
+  *state = {now, state->sum * fade + L::sum_of(sum)};
+  return fade;
+}
+
+// The rows of one kv head in a block, and the keys of the tile that each sees.
+template <class L>
+struct TileRows {
+  const AttentionShape& shape;
+  const uint32_t* begins;
+  const uint32_t* ends;
+  uint32_t rows;
+  uint32_t group;        // rows of one token
+  uint64_t width;        // E'
+  const float* q;        // f32[rows, E']
+  float* sum_v;          // f32[rows, E']
+  float* scores;         // f32[rows, kTileKeys]
+  SoftmaxState* states;  // [rows]
+  Ahead* ahead;
+
+  uint32_t begin(uint32_t r) const { return begins[r / group]; }
+  uint32_t end(uint32_t r) const { return ends[r / group]; }
+
+  template <int M>
+  void score_some(uint32_t r, const float* panel, uint32_t first, uint32_t last) const {
+    constexpr uint32_t kStep = 4 * L::kCount;
+    for (uint32_t i = first / kStep * kStep; i < last; i += kStep) {
+      score<L, M>(q + r * width, width, shape.head_width, panel + i, scores + r * kTileKeys + i,
+                  ahead);
+    }
+  }
+  template <int M>
+  void add(uint32_t r, const float* values, uint32_t first, uint32_t last) const {
+    if (first >= last) return;
+    add_values<L, M>(scores + r * kTileKeys, values, first, last, width, sum_v + r * width, ahead);
+  }
+  // Rows [r, r + M): the keys that all see go together, those before and after row by row.
+  template <int M>
+  void add_some(uint32_t r, const float* values, uint32_t, uint32_t) const {
+    uint32_t from = begin(r);
+    uint32_t to = end(r);
+    for (uint32_t m = r + 1; m < r + M; ++m) {
+      if (begin(m) > from) from = begin(m);
+      if (end(m) < to) to = end(m);
+    }
+    if (from >= to) {
+      for (uint32_t m = r; m < r + M; ++m) add<1>(m, values, begin(m), end(m));
+      return;
+    }
+    for (uint32_t m = r; m < r + M && M > 1; ++m) add<1>(m, values, begin(m), from);
+    add<M>(r, values, from, to);
+    for (uint32_t m = r; m < r + M && M > 1; ++m) add<1>(m, values, to, end(m));
+  }
+
+  // Rows are taken by L::kRows, and a rest as it comes; but 4 of 3 at a time as 2 + 2.
+  uint32_t at_once(uint32_t left) const {
+    if (L::kRows == 3 && left == 4) return 2;
+    return left < L::kRows ? left : L::kRows;
+  }
+  void score_all(const float* panel, uint32_t first, uint32_t last) const {
+    for (uint32_t r = 0, step; r < rows; r += step) {
+      step = at_once(rows - r);
+      if constexpr (L::kRows == 4) {
+        if (step == 4) score_some<4>(r, panel, first, last);
+      }
+      if (step == 3) score_some<3>(r, panel, first, last);
+      if (step == 2) score_some<2>(r, panel, first, last);
+      if (step == 1) score_some<1>(r, panel, first, last);
+    }
+  }
+  void soften_all() const {
+    for (uint32_t r = 0; r < rows; ++r) {
+      if (begin(r) >= end(r)) continue;
+      const float fade = soften<L>(shape, begin(r), end(r), scores + r * kTileKeys, &states[r]);
+      if (fade == 1.0f) continue;
+      float* sum = sum_v + r * width;
+      for (uint64_t e = 0; e < width; e += L::kCount) {
+        L::store(sum + e, L::multiply(L::load(sum + e), L::all(fade)));
+      }
+    }
+  }
+  void add_all(const float* values) const {
+    for (uint32_t r = 0, step; r < rows; r += step) {
+      step = at_once(rows - r);
+      if constexpr (L::kRows == 4) {
+        if (step == 4) add_some<4>(r, values, 0, 0);
+      }
+      if (step == 3) add_some<3>(r, values, 0, 0);
+      if (step == 2) add_some<2>(r, values, 0, 0);
+      if (step == 1) add_some<1>(r, values, 0, 0);
+    }
+  }
+};
+
+// Head g of a tile; spread over the walks of `rows` query rows over E columns and kTileKeys keys.
+template <class L>
+static inline Ahead ahead_of(const AttentionShape& shape, const KeyTile* tile, uint32_t g,
+                             uint32_t rows) {
+  Ahead ahead = {};
+  if (tile == nullptr) return ahead;
+  const uint64_t bytes = shape.row.head_bytes;
+  const uint64_t lines = 2 * ((bytes + 63) / 64) * (tile->last - tile->first);
+  const uint64_t calls = (rows + L::kRows - 1) / L::kRows * (shape.head_width + kTileKeys);
+  ahead.rows = tile->k;
+  ahead.values = tile->v;
+  ahead.head = g * bytes;
+  ahead.head_bytes = bytes;
+  ahead.first = ahead.row = tile->first;
+  ahead.last = tile->last;
+  ahead.lines = (uint32_t)((lines + calls - 1) / calls);
+  return ahead;
+}
+
+template <class L, KvElement element>
+static inline void attend_tile(const AttentionShape& shape, const KeyTile& tile,
+                               const KeyTile* next, const uint32_t* begins, const uint32_t* ends,
+                               const QueryBlock& block) {
+  const uint64_t width = padded_width(shape.head_width);
+  const uint32_t group = shape.heads / shape.kv_heads;
+  const uint32_t rows = block.tokens * group;
+  for (uint32_t g = block.kv_begin; g < block.kv_end; ++g) {
+    Ahead ahead = g + 1 < block.kv_end ? ahead_of<L>(shape, &tile, g + 1, rows)
+                                       : ahead_of<L>(shape, next, block.kv_begin, rows);
+    const uint64_t r = uint64_t{g - block.kv_begin} * rows;
+    const TileRows<L> some = {shape,
+                              begins,
+                              ends,
+                              rows,
+                              group,
+                              width,
+                              block.q + r * width,
+                              block.sum_v + r * width,
+                              block.scores + r * kTileKeys,
+                              block.states + r,
+                              &ahead};
+    pack_keys<L, element>(shape.row, tile.k, g, tile.first, tile.last, block.panel);
+    some.score_all(block.panel, tile.first, tile.last);
+    some.soften_all();
+    for (uint32_t i = tile.first; i < tile.last; ++i) {
+      pack_along<L, element>(shape.row, tile.v[i], g, width, block.panel + i * width);
+    }
+    some.add_all(block.panel);
+  }
+}
+
+template <class L>
+static inline void attend(const AttentionShape& shape, const KeyTile& tile, const KeyTile* next,
+                          const uint32_t* begins, const uint32_t* ends, const QueryBlock& block) {
+  switch (shape.row.element) {
+    case KvElement::kF32:
+      return attend_tile<L, KvElement::kF32>(shape, tile, next, begins, ends, block);
+    case KvElement::kBf16:
+      return attend_tile<L, KvElement::kBf16>(shape, tile, next, begins, ends, block);
+    case KvElement::kF16:
+      return attend_tile<L, KvElement::kF16>(shape, tile, next, begins, ends, block);
+    case KvElement::kInt8:
+      return attend_tile<L, KvElement::kInt8>(shape, tile, next, begins, ends, block);
+    case KvElement::kQ8_0:
+      return attend_tile<L, KvElement::kQ8_0>(shape, tile, next, begins, ends, block);
+    case KvElement::kQ4_0:
+      return attend_tile<L, KvElement::kQ4_0>(shape, tile, next, begins, ends, block);
+  }
+}
+
+}  // namespace rt::cpu

@@ -1,0 +1,114 @@
+// What the benchmarks of kernels have in common: memory, threads and the machine's own limits.
+// Time is the processor time of the slowest thread: what others take of the cores is not counted,
+// what they take of the caches and the memory is.
+#pragma once
+
+#include <immintrin.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <new>
+#include <thread>
+#include <vector>
+
+namespace bench {
+
+constexpr std::uint64_t kBytes = std::uint64_t{1} << 30;  // of weights: far beyond any cache
+
+// As the runtime's arena: half of all 32-byte loads would cross a line at malloc's 16 bytes.
+template <class T>
+struct Aligned {
+  using value_type = T;
+  T* allocate(std::size_t count) {
+    return static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{64}));
+  }
+  void deallocate(T* p, std::size_t) { ::operator delete (p, std::align_val_t{64}); }
+  bool operator==(const Aligned&) const = default;
+};
+
+inline double processor_seconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+// Runs body(begin, end) over [0, count) in `threads` equal parts; returns the longest time.
+inline double split(unsigned threads, std::uint64_t count,
+                    const std::function<void(std::uint64_t, std::uint64_t)>& body) {
+  std::vector<std::thread> pool;
+  std::vector<double> times(threads);
+  for (unsigned i = 0; i < threads; ++i) {
+    pool.emplace_back([&, i] {
+      const double start = processor_seconds();
+      body(count * i / threads, count * (i + 1) / threads);
+      times[i] = processor_seconds() - start;
+    });
+  }
+  for (std::thread& thread : pool) thread.join();
+  return *std::max_element(times.begin(), times.end());
+}
+
+inline double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+inline volatile float sink;
+
+// The quickest reading found: eight walks side by side, 4 KiB apart, keep more reads under way than
+// one (two threads of a Xeon of 2023: 29 GB/s against 22).
+__attribute__((target("avx2"))) inline void read_all(const char* p, std::uint64_t bytes) {
+  constexpr std::uint64_t kWalk = 4096;
+  __m256 sums[2] = {};
+  for (const char* end = p + bytes; p + 8 * kWalk <= end; p += 8 * kWalk) {
+    for (std::uint64_t i = 0; i < kWalk; i += 64) {
+      const char* ahead = p + i + 1024 + (i + 1024 < kWalk ? 0 : 7 * kWalk);
+      for (std::uint64_t j = 0; j < 8 * kWalk; j += kWalk) {
+        _mm_prefetch(ahead + j, _MM_HINT_T0);
+        const auto* from = reinterpret_cast<const float*>(p + i + j);
+        sums[0] = _mm256_or_ps(sums[0], _mm256_loadu_ps(from));
+        sums[1] = _mm256_or_ps(sums[1], _mm256_loadu_ps(from + 8));
+      }
+    }
+  }
+  float lanes[8];
+  _mm256_storeu_ps(lanes, _mm256_or_ps(sums[0], sums[1]));
+  sink = lanes[0];
+}
+
+constexpr std::uint64_t kProbeRounds = 2'000'000;
+constexpr int kProbeSums = 12;  // latency 4, two a cycle
+
+// Multiply-adds of registers, for the peak of one thread. In assembly: g++ 12 may keep an array of
+// sums in memory, which makes a third of the peak.
+#define RT_STEP(instruction, r, j) instruction " %%" r "14, %%" r "15, %%" r j "\n"
+#define RT_STEPS(instruction, r) \
+  RT_STEP(instruction, r, "0")   \
+  RT_STEP(instruction, r, "1")   \
+  RT_STEP(instruction, r, "2")   \
+  RT_STEP(instruction, r, "3")   \
+  RT_STEP(instruction, r, "4")   \
+  RT_STEP(instruction, r, "5")   \
+  RT_STEP(instruction, r, "6")   \
+  RT_STEP(instruction, r, "7")   \
+  RT_STEP(instruction, r, "8")   \
+  RT_STEP(instruction, r, "9") RT_STEP(instruction, r, "10") RT_STEP(instruction, r, "11")
+#define RT_PROBE(name, instruction, r)                                                  \
+  inline void name() {                                                                  \
+    asm volatile("vpxor %%xmm14, %%xmm14, %%xmm14\nvpxor %%xmm15, %%xmm15, %%xmm15\n" \
+                 "mov %0, %%rcx\n1:\n" RT_STEPS(instruction, r) "dec %%rcx\njnz 1b\n"  \
+                 "vzeroupper" ::"r"(kProbeRounds)                                      \
+                 : "rcx", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",        \
+                   "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm14", "xmm15"); \
+  }
+RT_PROBE(probe_fma_avx2, "vfmadd231ps", "ymm")
+RT_PROBE(probe_fma_avx512, "vfmadd231ps", "zmm")
+RT_PROBE(probe_bf16, "vdpbf16ps", "zmm")
+RT_PROBE(probe_vnni, "vpdpbusd", "zmm")
+#undef RT_PROBE
+#undef RT_STEPS
+#undef RT_STEP
+
+}  // namespace bench
