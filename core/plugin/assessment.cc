@@ -9,6 +9,7 @@
 
 #include "core/base/text.h"
 #include "core/plugin/selection.h"
+#include "core/sdk/sdk.hpp"
 
 namespace rt {
 namespace {
@@ -161,6 +162,14 @@ bool Assessment::check_traits(Decision& decision) {
   if ((item.step_classes & node_.step_class) == 0) {
     refuse(decision, Verdict::kWrongStepClass,
            "does not serve " + step_class_text(node_.step_class) + " steps");
+    return false;
+  }
+  for (std::uint32_t i = 0; item.weight_dtypes != 0 && i < node_.input_count; ++i) {
+    const rt_dtype dtype = node_.inputs[i]->dtype;
+    const bool weight = schema_.c->inputs[i]->kind == RT_PORT_WEIGHT;
+    if (!weight || (item.weight_dtypes & RT_DTYPE_BIT(dtype)) != 0) continue;
+    refuse(decision, Verdict::kWrongWeightType,
+           std::string("is made for other weights than ") + sdk::dtype_name(dtype));
     return false;
   }
   if (node_.exact != 0 && (item.traits & RT_TRAIT_EXACT) == 0) {

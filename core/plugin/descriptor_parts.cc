@@ -166,7 +166,10 @@ Status check_implementation(const rt_implementation& item) {
     return bad_input("expected op_version >= 1 and a step class, found " +
                      std::to_string(item.op_version) + " and " + std::to_string(item.step_classes));
   }
-  RT_RETURN_IF_ERROR(check_zero(item.reserved, "reserved"));
+  if ((item.weight_dtypes & ~kWeightDtypes) != 0) {
+    return bad_input("weight_dtypes: expected known element types, found the mask " +
+                     std::to_string(item.weight_dtypes));
+  }
   RT_RETURN_IF_ERROR(check_present(item.create != nullptr, "create"));
   RT_RETURN_IF_ERROR(check_present(item.execute != nullptr, "execute"));
   return check_present(item.destroy != nullptr, "destroy");

@@ -65,6 +65,7 @@ enum class Verdict {
   kMissingIsa,
   kCannotOpen,
   kWrongStepClass,
+  kWrongWeightType,  // made for weights of other types
   kNotExact,
   kUnsupported,  // by supports() or require()
   kWrongKvForm,

@@ -140,7 +140,9 @@ typedef struct rt_implementation {
   uint32_t traits;         /* mask */
   /* 0 reference, 100 portable, 200 optimised, 300 for one architecture; clamped to [0, 300]. */
   int32_t tier;
-  uint32_t reserved;
+  /* Mask of the element types of weights that it is made for; all weight inputs must be of them.
+   * 0: any, and supports() says. A node of other weights is not a refusal worth a note. */
+  uint32_t weight_dtypes;
 
   /* RT_OK, or RT_UNSUPPORTED with the reason in host->fail. NULL: every node that the schema and
    * the ISA allow. */

@@ -164,6 +164,7 @@ struct ImplementationInfo {
   std::uint32_t step_classes = RT_STEP_DECODE | RT_STEP_PREFILL;
   std::uint32_t traits = RT_TRAIT_EXACT | RT_TRAIT_CAPTURE_SAFE;
   std::int32_t tier = 100;
+  std::uint32_t weight_dtypes = 0;
 };
 
 template <class Op>
@@ -178,6 +179,7 @@ constexpr rt_implementation implementation(const ImplementationInfo& info) {
   out.step_classes = info.step_classes;
   out.traits = info.traits;
   out.tier = info.tier;
+  out.weight_dtypes = info.weight_dtypes;
   if constexpr (requires(const Node& node) { Op::supports(node); }) {
     out.supports = [](const rt_host* host, const rt_node* node) {
       return guard(host, [&] { Op::supports(Node(node)); });

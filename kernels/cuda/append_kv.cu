@@ -101,9 +101,11 @@ __global__ void __launch_bounds__(kThreads)
     append_rows(KvCache kv, StepTokens step, Matrix k, Matrix v) {
   const uint64_t t = blockIdx.x;
   const KvStream stream = blockIdx.y == 0 ? kKeys : kValues;
+  Matrix rows = k;  // v has its type and shape
+  rows.data = stream == kKeys ? k.data : v.data;
   unsigned char* row = kv_row(kv, static_cast<uint32_t>(step.sequences[t]),
                               static_cast<uint64_t>(step.positions[t]), stream);
-  store_row<kElement>(kv, stream == kKeys ? k : v, t, row);
+  store_row<kElement>(kv, rows, t, row);
 }
 
 template <KvElement kElement>

@@ -20,7 +20,10 @@ __device__ inline unsigned char* kv_row(const KvCache& kv, uint32_t b, uint64_t 
     if (kv.form == KvForm::kRing) stripe %= kv.ring_stripes;
     address = kv.bases[b] + stripe * kv.stripe_bytes;
   }
-  address += kv.offsets[stream] + t % kv.stripe_tokens * kv.row_bytes[stream];
+  // Chosen, not indexed: an index would put the whole of `kv` into local memory.
+  const uint64_t offset = stream == kKeys ? kv.offsets[0] : kv.offsets[1];
+  const uint64_t row_bytes = stream == kKeys ? kv.row_bytes[0] : kv.row_bytes[1];
+  address += offset + t % kv.stripe_tokens * row_bytes;
   return reinterpret_cast<unsigned char*>(address);
 }
 

@@ -66,7 +66,8 @@ constexpr rt_implementation kAvx512Bf16 =
                                   .isa = RT_ISA_AVX512_BF16,
                                   .step_classes = RT_STEP_PREFILL,
                                   .traits = RT_TRAIT_CAPTURE_SAFE,
-                                  .tier = 240});
+                                  .tier = 240,
+                                  .weight_dtypes = RT_DTYPE_BIT(RT_BF16)});
 constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512, &kAvx512Bf16};
 
 }  // namespace

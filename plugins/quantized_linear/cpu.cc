@@ -26,7 +26,8 @@ constexpr rt_implementation implement(const char* op, const char* name, const ch
        .step_classes = kRounds ? std::uint32_t{RT_STEP_PREFILL} : RT_STEP_PREFILL | RT_STEP_DECODE,
        .traits =
            kRounds ? std::uint32_t{RT_TRAIT_CAPTURE_SAFE} : RT_TRAIT_CAPTURE_SAFE | RT_TRAIT_EXACT,
-       .tier = tier});
+       .tier = tier,
+       .weight_dtypes = kRounds ? RT_DTYPE_BIT(RT_W_INT8) : 0u});
 }
 
 template <template <class> class Op>
