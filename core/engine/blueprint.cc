@@ -138,11 +138,15 @@ class Drafter {
       return {};
     }
     b.desc.struct_size = sizeof(rt_device_desc);
-    return call_plugin({b.device.full_name, "describe", ""}, [&] {
-      return b.device.c->describe(b.device.host, b.options.device_index,
-                                  static_cast<std::uint32_t>(options.view().size()),
-                                  options.view().data(), &b.desc);
+    rt_status status = RT_OK;
+    Status described = call_plugin({b.device.full_name, "describe", ""}, [&] {
+      return status = b.device.c->describe(b.device.host, b.options.device_index,
+                                           static_cast<std::uint32_t>(options.view().size()),
+                                           options.view().data(), &b.desc);
     });
+    // A device that serves nobody here is the machine's fault: no driver, no GPU, an old one.
+    if (status == RT_UNSUPPORTED) return environment(described.error().message);
+    return described;
   }
 
   Status read_model() {

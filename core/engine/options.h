@@ -36,7 +36,8 @@ struct EngineOptions {
   // Plan for this machine instead of the one at hand (device_file.h); such a plan cannot be run.
   std::shared_ptr<const DescribedDevice> described_device;
   SelectionPolicy selection;
-  bool exact = false;  // products never round their inputs
+  bool exact = false;     // products never round their inputs
+  bool blocking = false;  // waits for each operator and records nothing, to find the one at fault
   WeightFormats weight_formats;
 
   std::string planner = "elastic";

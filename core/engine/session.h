@@ -184,7 +184,9 @@ class Session {
   void fill_mirror();
   void refresh_layouts();
   Status prepare_nodes(bool decode);
+  Result<std::span<const StepRow>> run_step(std::span<Sequence* const> sequences);
   Status run_nodes(bool decode);
+  Status wait_for(std::uint32_t index, bool decode);
   Status run_observed(bool decode);
   Status run_recorded();
   Status execute(std::uint32_t index, bool decode);
@@ -207,11 +209,13 @@ class Session {
   std::vector<StepRow> rows_;
   std::vector<std::int32_t> sampled_;
   std::vector<float> logits_;
-  std::vector<void*> recorded_;  // by number of sequences: a replayable decode step, or null
+  std::vector<std::byte> raw_logits_;  // in the device's type
+  std::vector<void*> recorded_;        // by number of sequences: a replayable decode step, or null
   StepObserver step_observer_;
   NodeObserver node_observer_;
   std::uint64_t layout_epoch_ = UINT64_MAX;
   std::uint64_t captures_ = 0;
+  std::uint64_t steps_ = 0;
   std::uint32_t sequences_alive_ = 0;
   bool keep_logits_ = false;
 };

@@ -7,6 +7,7 @@
 #include "core/engine/session_parts.h"
 #include "core/engine/step_mirror.h"
 #include "core/plugin/host.h"
+#include "core/sdk/number.hpp"
 
 namespace rt {
 namespace {
@@ -17,7 +18,19 @@ constexpr std::uint32_t kDecodeTokens = 8;
 
 }  // namespace
 
+// What a device does wrong is told by whoever waits for it, so the step is named here.
 Result<std::span<const StepRow>> Session::step(std::span<Sequence* const> sequences) {
+  ++steps_;
+  auto rows = run_step(sequences);
+  if (rows.ok() || device_->healthy()) return rows;
+  return internal(rows.error().message + " (step " + std::to_string(steps_) + ", " +
+                  std::to_string(chunks_.size()) + " sequences" +
+                  (blueprint_->options.blocking
+                       ? ")"
+                       : "; operators.blocking: true says which operator it was)"));
+}
+
+Result<std::span<const StepRow>> Session::run_step(std::span<Sequence* const> sequences) {
   StepReport report;
   if (step_observer_) report.begin = std::chrono::steady_clock::now();
   RT_RETURN_IF_ERROR(choose_regimes(sequences));
@@ -39,7 +52,7 @@ Result<std::span<const StepRow>> Session::step(std::span<Sequence* const> sequen
   }
   RT_RETURN_IF_ERROR(prepare_nodes(decode));
   const bool plain_decode = tokens == chunks_.size() && rows == tokens && decode;
-  if (node_observer_) {
+  if (node_observer_ || blueprint_->options.blocking) {
     RT_RETURN_IF_ERROR(run_observed(decode));
   } else if (plain_decode && blueprint_->desc.can_capture != 0) {
     RT_RETURN_IF_ERROR(run_recorded());
@@ -280,11 +293,20 @@ Status Session::run_observed(bool decode) {
     if (step.rows == 0 && nodes_[n].per_row) continue;
     NodeReport report{n, decode, std::chrono::steady_clock::now(), {}, &step};
     RT_RETURN_IF_ERROR(execute(n, decode));
-    RT_RETURN_IF_ERROR(device_->synchronize());
+    RT_RETURN_IF_ERROR(wait_for(n, decode));
     report.end = std::chrono::steady_clock::now();
-    node_observer_(report);
+    if (node_observer_) node_observer_(report);
   }
   return {};
+}
+
+// Waits for node n alone, so that its fault is not taken for that of a later one.
+Status Session::wait_for(std::uint32_t n, bool decode) {
+  Status status = device_->synchronize();
+  if (status.ok()) return status;
+  const Implementation& implementation = decode ? *nodes_[n].decode : *nodes_[n].prefill;
+  return internal(status.error().message + "; " + implementation.full_name + " at node " +
+                  blueprint_->graph.nodes[n].name);
 }
 
 // A decode step of B sequences is recorded once and replayed for every token: lengths, positions
@@ -322,13 +344,18 @@ Status Session::collect_rows() {
     RT_RETURN_IF_ERROR(device_->download(sampled_.data(), ids.data, rows * sizeof(std::int32_t)));
     drawn = sampled_.data();
     if (keep_logits_) {
-      logits_.resize(rows * vocabulary);
-      RT_RETURN_IF_ERROR(
-          device_->download(logits_.data(), logits.data, logits_.size() * sizeof(float)));
+      raw_logits_.resize(rows * vocabulary * dtype_bytes(logits.dtype));
+      RT_RETURN_IF_ERROR(device_->download(raw_logits_.data(), logits.data, raw_logits_.size()));
+    }
+  }
+  RT_RETURN_IF_ERROR(device_->synchronize());
+  if (!direct && keep_logits_) {
+    logits_.resize(rows * vocabulary);
+    for (std::uint64_t i = 0; i < logits_.size(); ++i) {
+      logits_[i] = sdk::load_number(raw_logits_.data(), logits.dtype, i);
     }
     scores = logits_.data();
   }
-  RT_RETURN_IF_ERROR(device_->synchronize());
   for (std::uint64_t r = 0; r < rows; ++r) {
     rows_[r].sampled = drawn[r];
     rows_[r].logits = direct || keep_logits_ ? scores + r * vocabulary : nullptr;

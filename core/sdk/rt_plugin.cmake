@@ -26,17 +26,25 @@ function(rt_kernel_sources target)
 endfunction()
 
 # rt_add_plugin(name SOURCES a.cc b.cc [AVX2 k.cc] [AVX512 k.cc] [AVX512_BF16 k.cc]
-#               [AVX512_VNNI k.cc] [LINK lib ...])
+#               [AVX512_VNNI k.cc] [CUDA k.cu] [LINK lib ...])
 #
 # Builds lib/runtime/plugins/<name>.rtp.so (outside this tree: <build>/<name>.rtp.so) with hidden
 # symbols, one exported function, no undefined symbols, resolved at load. Files under AVX2 and so on
-# are as in rt_kernel_sources. Works in this tree and, through find_package(runtime_sdk), outside it.
+# are as in rt_kernel_sources. Files under CUDA need enable_language(CUDA); CUDA's runtime is linked
+# statically and libcuda is not linked at all, so the plugin can be opened, and refuses with a reason,
+# where there is no driver. Works in this tree and, through find_package(runtime_sdk), outside it.
 function(rt_add_plugin name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "OUTPUT_DIRECTORY"
-    "SOURCES;AVX2;AVX512;AVX512_BF16;AVX512_VNNI;LINK")
-  add_library(${name} MODULE ${arg_SOURCES})
+    "SOURCES;AVX2;AVX512;AVX512_BF16;AVX512_VNNI;CUDA;LINK")
+  add_library(${name} MODULE ${arg_SOURCES} ${arg_CUDA})
   rt_kernel_sources(${name} AVX2 ${arg_AVX2} AVX512 ${arg_AVX512}
     AVX512_BF16 ${arg_AVX512_BF16} AVX512_VNNI ${arg_AVX512_VNNI})
+  if(arg_CUDA)
+    set_target_properties(${name} PROPERTIES CUDA_RUNTIME_LIBRARY Static
+      CUDA_VISIBILITY_PRESET hidden LINKER_LANGUAGE CXX)
+    find_package(CUDAToolkit REQUIRED)
+    list(APPEND arg_LINK CUDA::cudart_static)
+  endif()
   set(script ${CMAKE_CURRENT_BINARY_DIR}/${name}.exports)
   file(WRITE ${script} "{ global: rt_plugin_entry_v1; local: *; };\n")
   if(CMAKE_CXX_COMPILER_LOADED)  # a plugin may be all C

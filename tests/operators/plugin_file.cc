@@ -51,17 +51,28 @@ PluginFile open_plugin(const std::string& path) {
   return file;
 }
 
+static std::vector<std::string> plugins_in(const char* folder) {
+  std::vector<std::string> paths;
+  std::error_code missing;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, missing)) {
+    if (entry.path().string().ends_with(".rtp.so")) paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
 const std::vector<PluginFile>& plugin_files() {
   static const std::vector<PluginFile> files = [] {
-    std::vector<std::string> paths;
-    std::error_code missing;
-    for (const auto& entry : std::filesystem::directory_iterator(RT_PLUGIN_DIR, missing)) {
-      if (entry.path().string().ends_with(".rtp.so")) paths.push_back(entry.path());
-    }
-    std::sort(paths.begin(), paths.end());
+    std::vector<std::string> paths = plugins_in(RT_PLUGIN_DIR);
+    const std::size_t real = paths.size();
+    for (std::string& path : plugins_in(RT_CUDA_PLUGIN_DIR)) paths.push_back(std::move(path));
+    const std::size_t bundled = paths.size();
     if (const char* strangers = std::getenv("RT_TEST_PLUGIN")) paths.push_back(strangers);
     std::vector<PluginFile> opened;
-    for (const std::string& path : paths) opened.push_back(open_plugin(path));
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      opened.push_back(open_plugin(paths[i]));
+      opened.back().emulated = i >= real && i < bundled;
+    }
     return opened;
   }();
   return files;

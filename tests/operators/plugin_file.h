@@ -18,10 +18,12 @@ struct PluginFile {
   std::string path;
   const rt_plugin* plugin = nullptr;  // never unloaded
   std::string why;                    // if plugin is NULL
+  bool emulated = false;              // for a GPU whose memory is the host's
 };
 PluginFile open_plugin(const std::string& path);
 
-// All *.rtp.so of the build's plugin folder, sorted, then $RT_TEST_PLUGIN (a file) if it is set.
+// All *.rtp.so of the build's plugin folder, sorted, then the CUDA plugins that are built for the
+// emulation (tests/cuda_emulation), then $RT_TEST_PLUGIN (a file) if it is set.
 const std::vector<PluginFile>& plugin_files();
 
 // By operator name, from any of the files, or NULL.

@@ -10,6 +10,7 @@
 #include "core/sdk/number.hpp"
 #include "core/sdk/sdk.hpp"
 #include "plugins/cpu/thread_pool.h"
+#include "tests/operators/emulated_gpu.h"
 #include "tests/operators/guarded_buffer.h"
 #include "tests/operators/kv_memory.h"
 #include "tests/operators/plugin_file.h"
@@ -19,6 +20,11 @@ namespace {
 
 constexpr unsigned char kPoison = 0xFF;  // NaN as a number, far out as an id
 constexpr std::uint64_t kAlignment = 64;
+
+// The context that nodes are told of: positions of rope go up to the end of LongRoPE, caches of the
+// cases are shorter, and an implementation may make more parts of a longer one.
+constexpr std::uint64_t kMostPositions = 1 << 17;
+constexpr std::uint64_t kMostCached = 1024;
 
 // The attributes of a node: the problem's, then the schema's defaults.
 class NodeAttrs {
@@ -142,15 +148,21 @@ class Runner {
  public:
   Runner(const rt_schema& schema, const Problem& problem, const RunOptions& options)
       : schema_(schema), problem_(problem), options_(options), attrs_(schema, problem) {
-    for (const Input& input : problem.inputs) {
-      bound_inputs_.push_back(bind_tensor(input.dtype, input.shape));
+    for (std::size_t i = 0; i < problem.inputs.size(); ++i) {
+      const Input& input = problem.inputs[i];
+      const rt_port& port = *schema.inputs[i];
+      const bool follows = port.kind == RT_PORT_VALUE && input.dtype == RT_F32 &&
+                           (port.dtypes & RT_DTYPE_BIT(options.value_dtype)) != 0;
+      bound_inputs_.push_back(
+          bind_tensor(follows ? options.value_dtype : input.dtype, input.shape));
     }
     bound_outputs_.assign(schema.output_count, rt_tensor{});
     input_pointers_ = pointers(bound_inputs_);
     output_pointers_ = pointers(bound_outputs_);
     bounds_ = {sizeof(rt_bounds), static_cast<std::uint32_t>(problem.tokens()),
                static_cast<std::uint32_t>(problem.sequences.size()),
-               static_cast<std::uint32_t>(problem.rows()), 1 << 17};
+               static_cast<std::uint32_t>(problem.rows()),
+               problem.kv ? kMostCached : kMostPositions};
     node_.struct_size = sizeof(rt_node);
     node_.op_version = schema.version;
     node_.name = problem.name.c_str();
@@ -158,10 +170,11 @@ class Runner {
     node_.input_count = static_cast<std::uint32_t>(bound_inputs_.size());
     node_.output_count = schema.output_count;
     node_.attr_count = attrs_.size();
-    node_.value_dtype = RT_F32;
+    node_.value_dtype = options.value_dtype;
     node_.inputs = input_pointers_.data();
     node_.attrs = attrs_.data();
     device_.threads = options.threads;
+    device_.value_dtype = options.value_dtype;
     node_.device = &device_;
     node_.bounds = &bounds_;
     node_.kv_dtype = problem.kv ? problem.kv->dtype : 0;
@@ -316,8 +329,10 @@ class Runner {
       std::string why;
       machine.pool = cpu::ThreadPool::start(options_.threads, {}, &why);
     }
-    const rt_exec exec = {sizeof(rt_exec), options_.threads, &machine, &machine,
-                          Exec::parallel_for};
+    const bool gpu = std::string_view(implementation.device_kind) == "cuda";
+    const rt_exec exec =
+        gpu ? EmulatedGpu::one().exec()
+            : rt_exec{sizeof(rt_exec), options_.threads, &machine, &machine, Exec::parallel_for};
     const std::vector<const rt_tensor*> ins = pointers(inputs_);
     const std::vector<const rt_tensor*> outs = pointers(outputs_);
     const rt_call call = {.struct_size = sizeof(rt_call),
@@ -332,7 +347,9 @@ class Runner {
                           .workspace = workspace.data(),
                           .meta = meta.data(),
                           .kv = kv_ != nullptr ? &kv_->layout() : nullptr};
-    ok(outcome, "execute", implementation.execute(self, &call));
+    if (ok(outcome, "execute", implementation.execute(self, &call)) && gpu) {
+      ok(outcome, "synchronize", EmulatedGpu::one().synchronize());
+    }
   }
 
   void collect(int round, RunOutcome& outcome) {
@@ -411,7 +428,8 @@ std::string difference(const RunOutcome& found, const RunOutcome& expected, doub
     for (std::uint64_t e = 0; e < expected.outputs[o].size() / size; ++e) {
       double a = 0;
       double b = 0;
-      if (shape.dtype == RT_I32) {
+      const bool integer = shape.dtype == RT_I32;
+      if (integer) {
         std::int32_t ids[2];
         std::memcpy(&ids[0], &found.outputs[o][e * 4], 4);
         std::memcpy(&ids[1], &expected.outputs[o][e * 4], 4);
@@ -421,7 +439,7 @@ std::string difference(const RunOutcome& found, const RunOutcome& expected, doub
         a = sdk::load_number(found.outputs[o].data(), shape.dtype, e);
         b = sdk::load_number(expected.outputs[o].data(), shape.dtype, e);
       }
-      if (a == b || std::abs(a - b) <= absolute + relative * std::abs(b)) continue;
+      if (a == b || (!integer && std::abs(a - b) <= absolute + relative * std::abs(b))) continue;
       return sdk::format("output %zu [%llu, %llu]: found %.9g, expected %.9g within %.3g", o,
                          static_cast<unsigned long long>(e / width),
                          static_cast<unsigned long long>(e % width), a, b,

@@ -22,6 +22,7 @@ struct RunOptions {
   Split split = Split::kWhole;
   rt_step_class step_class = RT_STEP_DECODE;
   bool exact = true;
+  rt_dtype value_dtype = RT_F32;  // of values between operators
 };
 
 struct RunOutcome {

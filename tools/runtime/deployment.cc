@@ -141,6 +141,7 @@ Result<EngineOptions> engine_options(const Settings& settings, const std::string
   EngineOptions options;
   options.graph = graph;
   RT_RETURN_IF_ERROR(read_device(settings.text("device"), options));
+  options.device_options = options_of(settings.pairs("device_options"));
   if (settings.integer("threads") > 0) {
     options.device_options.push_back({"threads", settings.integer("threads")});
     if (options.described_device != nullptr) {
@@ -154,6 +155,7 @@ Result<EngineOptions> engine_options(const Settings& settings, const std::string
   options.selection.prefer = settings.list("operators.prefer");
   options.selection.allow_two_layouts = settings.flag("operators.two_layouts");
   options.exact = settings.flag("operators.exact");
+  options.blocking = settings.flag("operators.blocking");
   options.weight_formats = weight_formats(settings.list("weights_format"));
   options.planner = settings.text("planner.name");
   options.planner_options = options_of(settings.pairs("planner.options"));

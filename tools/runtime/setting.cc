@@ -85,6 +85,7 @@ constexpr Setting kSettings[] = {
     // Where and how it runs.
     {"device", "--device", kText, "cpu", 0, 0, kModel, true, "NAME[:N]",
      "the device; `plan` also takes a FILE that describes one"},
+    {"device_options", "", kPairs, "", 0, 0, kModel, true, "", "options of the device"},
     {"weights_format", "--weights-format", kFormats, "", 0, 0, kSingle | kQuantizing, true, "FORMAT",
      "elements of the weights, auto: as the checkpoint has them; or linear=nf4,lm_head=int8",
      "auto|f32|f16|bf16|int8|nf4|nf4-dq"},
@@ -103,6 +104,8 @@ constexpr Setting kSettings[] = {
      "implementations or plugins to prefer, the first one most"},
     {"operators.exact", "--exact", kFlag, "false", 0, 0, kModel, true, "",
      "products never round their inputs"},
+    {"operators.blocking", "", kFlag, "false", 0, 0, kModel, true, "",
+     "waits for each operator, to find the one that a device fails in"},
     {"operators.pin", "", kPairs, "", 0, 0, kModel, true, "", "operator or node: implementation"},
     {"operators.two_layouts", "", kFlag, "false", 0, 0, kModel, true, "",
      "prefill and decode may keep a weight in two forms"},

@@ -1,0 +1,119 @@
+#include "kernels/cuda/mlp.h"
+
+#include "kernels/cuda/activation.h"
+#include "kernels/cuda/dot_rows.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/tile.h"
+
+namespace rt::cuda {
+namespace {
+
+constexpr unsigned kThreads = 256;
+constexpr unsigned kWarps = kThreads / kWarp;
+
+// grid [F / 8, T / kTokens], block 256, no shared memory. Moves 2 F D weights for every kTokens
+// rows of x; bound by the bandwidth of global memory. A warp has a row of gate and the row of up
+// that it meets, so that hidden is written once and nothing between is.
+template <class W, unsigned kTokens>
+__global__ void __launch_bounds__(kThreads)
+    gate_up_rows(Matrix x, Matrix gate, Matrix up, Activation activation, Matrix hidden,
+                 bool weights_are_aligned, bool x_is_aligned) {
+  const uint64_t f = static_cast<uint64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
+  const uint64_t first = static_cast<uint64_t>(blockIdx.y) * kTokens;
+  const uint64_t left = x.rows - first;
+  const TokenRange tokens = {first, left < kTokens ? left : kTokens};
+  const bool inside = f < gate.rows;
+  const W* const rows[2] = {inside ? static_cast<const W*>(gate.data) + f * gate.columns : nullptr,
+                            inside ? static_cast<const W*>(up.data) + f * up.columns : nullptr};
+  float sums[2][kTokens];
+  dot_rows<W, 2, kTokens>(rows, weights_are_aligned, x, x_is_aligned, tokens, sums);
+  if (!inside || threadIdx.x % kWarp != 0) return;
+  for (unsigned t = 0; t < kTokens; ++t) {
+    if (t >= tokens.count) break;
+    store(hidden.data, hidden.element, (first + t) * hidden.columns + f,
+          activated(sums[0][t], sums[1][t], activation));
+  }
+}
+
+// grid [F / 64, T / 64], block 256, 12.8 KiB of shared memory. As linear_tiles, with two weights.
+__global__ void __launch_bounds__(kTileThreads)
+    gate_up_tiles(Matrix x, Matrix gate, Matrix up, Activation activation, Matrix hidden) {
+  __shared__ Tile x_tile;
+  __shared__ Tile gate_tile;
+  __shared__ Tile up_tile;
+  const uint64_t first_row = static_cast<uint64_t>(blockIdx.y) * kTileRows;
+  const uint64_t first_column = static_cast<uint64_t>(blockIdx.x) * kTileRows;
+  float gates[4][4] = {};
+  float ups[4][4] = {};
+  for (uint64_t k = 0; k < x.columns; k += kTileColumns) {
+    load_tile(x, first_row, k, x_tile);
+    load_tile(gate, first_column, k, gate_tile);
+    load_tile(up, first_column, k, up_tile);
+    __syncthreads();
+    multiply_tiles(x_tile, gate_tile, gates);
+    multiply_tiles(x_tile, up_tile, ups);
+    __syncthreads();
+  }
+  for (unsigned i = 0; i < 4; ++i) {
+    const uint64_t row = first_row + threadIdx.x / 16 * 4 + i;
+    for (unsigned j = 0; j < 4; ++j) {
+      const uint64_t column = first_column + threadIdx.x % 16 * 4 + j;
+      if (row >= hidden.rows || column >= hidden.columns) continue;
+      store(hidden.data, hidden.element, row * hidden.columns + column,
+            activated(gates[i][j], ups[i][j], activation));
+    }
+  }
+}
+
+// grid [T F / 256], block 256, no shared memory. Moves 3 T F values; bound by bandwidth.
+__global__ void __launch_bounds__(kThreads)
+    activate_elements(Matrix gate, Matrix up, Activation activation, Matrix hidden) {
+  const uint64_t i = static_cast<uint64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= hidden.rows * hidden.columns) return;
+  store(hidden.data, hidden.element, i,
+        activated(load(gate.data, gate.element, i), load(up.data, up.element, i), activation));
+}
+
+template <class W, unsigned kTokens>
+void launch_rows(const Matrix& x, const Matrix& gate, const Matrix& up, Activation activation,
+                 const Matrix& hidden, void* stream) {
+  const dim3 grid(divide_up(gate.rows, kWarps), divide_up(x.rows, kTokens));
+  launch(gate_up_rows<W, kTokens>, grid, kThreads, 0, stream, x, gate, up, activation, hidden,
+         rows_aligned(gate) && rows_aligned(up), rows_aligned(x));
+}
+
+template <class W>
+void launch_weights(const Matrix& x, const Matrix& gate, const Matrix& up, Activation activation,
+                    const Matrix& hidden, void* stream) {
+  if (x.rows > 4) return launch_rows<W, 8>(x, gate, up, activation, hidden, stream);
+  if (x.rows > 1) return launch_rows<W, 4>(x, gate, up, activation, hidden, stream);
+  launch_rows<W, 1>(x, gate, up, activation, hidden, stream);
+}
+
+}  // namespace
+
+void gate_up_vector(const Matrix& x, const Matrix& gate, const Matrix& up, Activation activation,
+                    const Matrix& hidden, void* stream) {
+  if (x.rows == 0) return;
+  const auto launch_for = gate.element == Element::kF32    ? launch_weights<float>
+                          : gate.element == Element::kBf16 ? launch_weights<Bf16>
+                                                           : launch_weights<F16>;
+  launch_for(x, gate, up, activation, hidden, stream);
+}
+
+void gate_up_tiled(const Matrix& x, const Matrix& gate, const Matrix& up, Activation activation,
+                   const Matrix& hidden, void* stream) {
+  if (x.rows == 0) return;
+  const dim3 grid(divide_up(gate.rows, kTileRows), divide_up(x.rows, kTileRows));
+  launch(gate_up_tiles, grid, kTileThreads, 0, stream, x, gate, up, activation, hidden);
+}
+
+void activate(const Matrix& gate, const Matrix& up, Activation activation, const Matrix& hidden,
+              void* stream) {
+  const uint64_t count = hidden.rows * hidden.columns;
+  if (count == 0) return;
+  launch(activate_elements, dim3(divide_up(count, kThreads)), kThreads, 0, stream, gate, up,
+         activation, hidden);
+}
+
+}  // namespace rt::cuda

@@ -1,0 +1,112 @@
+// Element types of values and weights on the device, and their conversions to and from f32.
+//
+// Values between operators have a type that is known when a kernel is launched: f32, bf16 or f16.
+// Kernels read and write them through load() and store(), a branch that all threads take alike, so
+// that only the type that the bandwidth goes to (weights, the KV cache) multiplies the kernels.
+//
+// bf16 is converted with integer instructions and rounds exactly as kernels/cpu/number.h does, so a
+// cache written here has the bytes of one written there; f16 has conversions in hardware.
+#pragma once
+
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+#include "kernels/cuda/element.h"
+
+namespace rt::cuda {
+
+struct Bf16 {
+  uint16_t bits;
+};
+struct F16 {
+  uint16_t bits;
+};
+
+__device__ inline float to_f32(float x) {
+  return x;
+}
+__device__ inline float to_f32(Bf16 x) {
+  return __uint_as_float(static_cast<uint32_t>(x.bits) << 16);
+}
+__device__ inline float to_f32(F16 x) {
+  return __half2float(__ushort_as_half(x.bits));
+}
+
+__device__ inline void round_to(float x, float* out) {
+  *out = x;
+}
+__device__ inline void round_to(float x, Bf16* out) {
+  const uint32_t bits = __float_as_uint(x);
+  const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  const uint32_t rounded = nan ? bits | 0x400000u : bits + 0x7fffu + (bits >> 16 & 1u);
+  out->bits = static_cast<uint16_t>(rounded >> 16);
+}
+__device__ inline void round_to(float x, F16* out) {
+  out->bits = __half_as_ushort(__float2half_rn(x));
+}
+
+__device__ inline float load(const void* values, Element type, uint64_t i) {
+  if (type == Element::kF32) return static_cast<const float*>(values)[i];
+  if (type == Element::kBf16) return to_f32(static_cast<const Bf16*>(values)[i]);
+  return to_f32(static_cast<const F16*>(values)[i]);
+}
+__device__ inline void store(void* values, Element type, uint64_t i, float x) {
+  if (type == Element::kF32) return round_to(x, static_cast<float*>(values) + i);
+  if (type == Element::kBf16) return round_to(x, static_cast<Bf16*>(values) + i);
+  round_to(x, static_cast<F16*>(values) + i);
+}
+
+// 16 bytes at once: the widest load there is, and what a warp needs to fill whole 128-byte lines
+// with four rows' worth of requests in flight.
+struct alignas(16) Bytes16 {
+  uint32_t words[4];
+};
+
+__device__ inline void unpack(Bytes16 bytes, const Bf16*, float* out) {
+  for (int i = 0; i < 4; ++i) {
+    out[2 * i] = __uint_as_float(bytes.words[i] << 16);
+    out[2 * i + 1] = __uint_as_float(bytes.words[i] & 0xffff0000u);
+  }
+}
+__device__ inline void unpack(Bytes16 bytes, const F16*, float* out) {
+  for (int i = 0; i < 4; ++i) {
+    out[2 * i] = to_f32(F16{static_cast<uint16_t>(bytes.words[i] & 0xffffu)});
+    out[2 * i + 1] = to_f32(F16{static_cast<uint16_t>(bytes.words[i] >> 16)});
+  }
+}
+
+// Elements [0, 8) from `from` on; 16-byte aligned.
+template <class T>
+__device__ inline void load8(const T* from, float* out) {
+  unpack(*reinterpret_cast<const Bytes16*>(from), from, out);
+}
+__device__ inline void load8(const float* from, float* out) {
+  for (int half = 0; half < 2; ++half) {
+    const Bytes16 bytes = reinterpret_cast<const Bytes16*>(from)[half];
+    for (int i = 0; i < 4; ++i) out[4 * half + i] = __uint_as_float(bytes.words[i]);
+  }
+}
+
+// The same of an array that may be aligned to its elements only, or end within the eight: what is
+// missing reads as 0. `aligned` is the same for all threads.
+template <class T>
+__device__ inline void load8(const T* array, uint64_t first, uint64_t count, bool aligned,
+                             float* out) {
+  if (aligned) return load8(array + first, out);
+  for (int i = 0; i < 8; ++i) {
+    out[i] = first + i < count ? to_f32(array[first + i]) : 0.0f;
+  }
+}
+__device__ inline void load8(const void* values, Element type, uint64_t first, uint64_t count,
+                             bool aligned, float* out) {
+  if (type == Element::kF32) {
+    load8(static_cast<const float*>(values), first, count, aligned, out);
+  } else if (type == Element::kBf16) {
+    load8(static_cast<const Bf16*>(values), first, count, aligned, out);
+  } else {
+    load8(static_cast<const F16*>(values), first, count, aligned, out);
+  }
+}
+
+}  // namespace rt::cuda

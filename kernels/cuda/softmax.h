@@ -1,0 +1,24 @@
+// A softmax that is computed as keys come: m is the largest score so far, l the sum of exp(score -
+// m), and what is summed with those weights is rescaled when m grows.
+#pragma once
+
+#include <cuda_runtime.h>
+
+namespace rt::cuda {
+
+__device__ inline float minus_infinity() {
+  return __uint_as_float(0xff800000u);
+}
+
+// exp(a - b), 0 if a is -infinity, also where b is.
+__device__ inline float weight_of(float a, float b) {
+  return a == minus_infinity() ? 0.0f : expf(a - b);
+}
+
+// Scaled, then bounded by the cap (0: off), as the attention schema has it.
+__device__ inline float capped(float score, float scale, float softcap) {
+  score *= scale;
+  return softcap > 0 ? softcap * tanhf(score / softcap) : score;
+}
+
+}  // namespace rt::cuda

@@ -1,0 +1,97 @@
+// What the CUDA plugins of all operators share: the types that kernels read, a faulty device told
+// from a mistake of ours, and the plugin's descriptor with its manifest. Nothing here or in the
+// glue needs the CUDA toolkit.
+#pragma once
+
+#include <algorithm>
+#include <iterator>
+
+#include "core/sdk/sdk.hpp"
+#include "kernels/cuda/element.h"
+#include "kernels/cuda/launch_error.h"
+
+namespace rt::cuda {
+
+static_assert(static_cast<rt_dtype>(Element::kF32) == RT_F32);
+static_assert(static_cast<rt_dtype>(Element::kBf16) == RT_BF16);
+static_assert(static_cast<rt_dtype>(Element::kF16) == RT_F16);
+
+// A dense tensor [rows, columns]; a vector is one row.
+inline Matrix matrix(const rt_tensor& tensor) {
+  return {tensor.data, static_cast<Element>(tensor.dtype),
+          static_cast<std::uint64_t>(tensor.rank == 2 ? tensor.shape[0] : 1),
+          static_cast<std::uint64_t>(tensor.shape[tensor.rank - 1])};
+}
+
+inline bool dense(rt_dtype dtype) {
+  return dtype == RT_F32 || dtype == RT_BF16 || dtype == RT_F16;
+}
+
+inline void expect_dense_weight(const sdk::Node& node, std::uint32_t i) {
+  if (dense(node.input(i).dtype)) return;
+  throw sdk::Refusal(sdk::format("expected a weight of f32, bf16 or f16, found %s",
+                                 sdk::dtype_name(node.input(i).dtype)));
+}
+
+// Exact products need inputs that nobody has rounded.
+inline void expect_unrounded_values(const sdk::Node& node) {
+  if (node.c().exact == 0 || node.c().value_dtype == RT_F32) return;
+  throw sdk::Refusal(
+      sdk::format("exact: expected values of f32 between operators, found %s; set "
+                  "device_options: {values: f32}",
+                  sdk::dtype_name(node.c().value_dtype)));
+}
+
+// Errors of a launch that are about the launch; all others are about the device, which has met them
+// in earlier work and will go on telling them.
+constexpr int kLaunchMistakes[] = {1 /* invalid value */, 9 /* invalid configuration */,
+                                   98 /* invalid device function */,
+                                   209 /* no kernel image for this device */};
+
+// An operator whose execute() may throw LaunchError.
+template <class Op>
+struct Guarded : Op {
+  using Op::Op;
+  void execute(const sdk::Call& call) {
+    try {
+      Op::execute(call);
+    } catch (const LaunchError& error) {
+      const bool ours = std::find(std::begin(kLaunchMistakes), std::end(kLaunchMistakes),
+                                  error.code) != std::end(kLaunchMistakes);
+      throw sdk::Refusal(
+          std::string(error.what()) + " (CUDA error " + std::to_string(error.code) + ")",
+          ours ? RT_INTERNAL : RT_DEVICE_FAULT);
+    }
+  }
+};
+
+inline void* stream_of(const sdk::Call& call) {
+  return call.c().exec->stream;
+}
+
+}  // namespace rt::cuda
+
+// The entry function and the manifest of the plugin <op>_cuda; `manifest` lists the implementations
+// that `table` (rt_implementation const*[]) holds, in the same order.
+#define RT_CUDA_PLUGIN(op, table, implementations)                                               \
+  RT_MANIFEST("plugin: " op "_cuda\nversion: 0.1.0\nabi: 0.1\nmin_host: 0.1\n" implementations); \
+  extern "C" const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {                  \
+    static const rt_plugin plugin = {sizeof(rt_plugin),                                          \
+                                     RT_ABI_MAJOR,                                               \
+                                     RT_ABI_MINOR,                                               \
+                                     1,                                                          \
+                                     op "_cuda",                                                 \
+                                     "0.1.0",                                                    \
+                                     0,                                                          \
+                                     static_cast<std::uint32_t>(std::size(table)),               \
+                                     0,                                                          \
+                                     0,                                                          \
+                                     nullptr,                                                    \
+                                     table,                                                      \
+                                     nullptr,                                                    \
+                                     nullptr};                                                   \
+    return &plugin;                                                                              \
+  }                                                                                              \
+  static_assert(true)
+
+#define RT_CUDA_IMPLEMENTATION(op, name) "implementation: " op "@1 cuda " name " -\n"

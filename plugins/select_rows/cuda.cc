@@ -1,0 +1,24 @@
+// select_rows on CUDA devices.
+#include "kernels/cuda/select_rows.h"
+
+#include "plugins/cuda_operator.h"
+
+namespace rt::cuda {
+namespace {
+
+struct SelectRows {
+  explicit SelectRows(const sdk::Node&) {}
+  void execute(const sdk::Call& call) {
+    select_rows(call.step().row_tokens, matrix(call.input(0)), matrix(call.output(0)),
+                stream_of(call));
+  }
+};
+
+constexpr rt_implementation kRows = sdk::implementation<Guarded<SelectRows>>(
+    {.op = "select_rows", .name = "rows", .device_kind = "cuda", .tier = 200});
+constexpr const rt_implementation* kTable[] = {&kRows};
+
+}  // namespace
+}  // namespace rt::cuda
+
+RT_CUDA_PLUGIN("select_rows", rt::cuda::kTable, RT_CUDA_IMPLEMENTATION("select_rows", "rows"));

@@ -1,0 +1,30 @@
+// How tests turn the emulated driver's knobs. The functions are in the library cuda_emulation,
+// which the emulated plugins and the tests that include this share.
+#pragma once
+
+#include <cstdint>
+
+extern "C" {
+
+// As after loading: one healthy device of 4 GiB, an up-to-date driver, counters at 0. Only while no
+// session is open.
+void cuda_emulation_reset();
+
+// Allocation n from now on (from 1; 0: none) finds no memory; allocations since the last reset.
+void cuda_emulation_fail_allocation(std::uint64_t n);
+std::uint64_t cuda_emulation_allocations();
+
+// Kernel n from now on (from 1; 0: none) touches an illegal address when its turn comes, after
+// which every call fails, as on a GPU.
+void cuda_emulation_fail_kernel(std::uint64_t n);
+std::uint64_t cuda_emulation_kernels();
+
+// 0: no driver is installed.
+void cuda_emulation_set_driver(int version);
+void cuda_emulation_set_devices(int count);
+void cuda_emulation_set_capability(int major, int minor);
+void cuda_emulation_set_memory(std::uint64_t total_bytes);
+
+// Device memory that stands now.
+std::uint64_t cuda_emulation_used_bytes();
+}

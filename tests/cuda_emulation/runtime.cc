@@ -1,0 +1,428 @@
+// The runtime and driver API that the plugins use, on emulated devices.
+//
+// Work on a stream is kept until somebody waits for it: a host that reads too early, or reuses what
+// is still to be read, is found out every time. A failed kernel makes every later call fail.
+// What is not here: kernels beside each other, timing, and a stream that works while the host does.
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tests/cuda_emulation/block.h"
+#include "tests/cuda_emulation/control.h"
+#include "tests/cuda_emulation/include/cuda.h"
+#include "tests/cuda_emulation/include/cuda_runtime.h"
+#include "tests/cuda_emulation/memory.h"
+
+namespace {
+
+using Work = std::function<cudaError_t()>;
+
+}  // namespace
+
+struct CUgraph_st {
+  std::vector<Work> work;
+};
+struct CUgraphExec_st {
+  std::vector<Work> work;
+};
+struct CUevent_st {};
+struct CUstream_st {
+  std::deque<Work> queue;
+  CUgraph_st* recording = nullptr;
+  bool invalidated = false;
+};
+
+namespace {
+
+// What cuMemCreate made. Once mapped it belongs to the mapping, and goes when that goes.
+struct Physical {
+  std::size_t bytes;
+  bool mapped;
+};
+
+struct Driver {
+  cuda_emulation::Memory memory;
+  std::vector<CUstream_st*> streams;
+  std::map<CUmemGenericAllocationHandle, Physical> handles;
+  CUmemGenericAllocationHandle next_handle = 1;
+  cudaError_t sticky = cudaSuccess;
+  std::uint64_t allocations = 0, failing_allocation = 0;
+  std::uint64_t kernels = 0, failing_kernel = 0;
+  int version = 13000, devices = 1, major = 9, minor = 0;
+};
+
+Driver& driver() {
+  static Driver one;
+  return one;
+}
+
+bool capturing() {
+  const auto& streams = driver().streams;
+  return std::any_of(streams.begin(), streams.end(),
+                     [](const CUstream_st* s) { return s->recording != nullptr; });
+}
+
+// True if this allocation is to fail.
+bool counted_allocation_fails() {
+  Driver& d = driver();
+  return ++d.allocations == d.failing_allocation;
+}
+
+void drain() {
+  Driver& d = driver();
+  for (CUstream_st* stream : d.streams) {
+    while (!stream->queue.empty()) {
+      const Work work = std::move(stream->queue.front());
+      stream->queue.pop_front();
+      if (d.sticky == cudaSuccess) d.sticky = work();
+    }
+  }
+}
+
+cudaError_t put(CUstream_st* stream, Work work) {
+  Driver& d = driver();
+  if (d.sticky != cudaSuccess) return d.sticky;
+  if (std::find(d.streams.begin(), d.streams.end(), stream) == d.streams.end()) {
+    return cudaErrorInvalidResourceHandle;
+  }
+  if (stream->recording != nullptr) {
+    stream->recording->work.push_back(std::move(work));
+  } else {
+    stream->queue.push_back(std::move(work));
+  }
+  return cudaSuccess;
+}
+
+cudaError_t run_kernel(const cudaLaunchConfig_t& config, const std::function<void()>& body) {
+  Driver& d = driver();
+  if (++d.kernels == d.failing_kernel) return cudaErrorIllegalAddress;
+  for (unsigned z = 0; z < config.gridDim.z; ++z) {
+    for (unsigned y = 0; y < config.gridDim.y; ++y) {
+      for (unsigned x = 0; x < config.gridDim.x; ++x) {
+        cuda_emulation::run_block(config, {x, y, z}, body);
+      }
+    }
+  }
+  return cudaSuccess;
+}
+
+// Calls that may not stand between the begin and the end of a recording spoil it.
+cudaError_t forbid_while_capturing() {
+  if (!capturing()) return cudaSuccess;
+  for (CUstream_st* stream : driver().streams) stream->invalidated = true;
+  return cudaErrorStreamCaptureUnsupported;
+}
+
+}  // namespace
+
+namespace cuda_emulation {
+
+cudaError_t launch_kernel(const cudaLaunchConfig_t& config, std::function<void()> thread_body) {
+  if (!fits(config)) return cudaErrorInvalidConfiguration;
+  return put(config.stream,
+             [config, body = std::move(thread_body)] { return run_kernel(config, body); });
+}
+
+}  // namespace cuda_emulation
+
+extern "C" {
+
+// --- devices
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = driver().version;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 0;
+  if (driver().version < CUDA_VERSION) return cudaErrorInsufficientDriver;
+  if (driver().devices == 0) return cudaErrorNoDevice;
+  *count = driver().devices;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  const Driver& d = driver();
+  if (device < 0 || device >= d.devices) return cudaErrorInvalidDevice;
+  *properties = {};
+  std::strcpy(properties->name, "CUDA emulation");
+  properties->totalGlobalMem = d.memory.total();
+  properties->major = d.major;
+  properties->minor = d.minor;
+  properties->multiProcessorCount = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) {
+  if (driver().sticky != cudaSuccess) return driver().sticky;
+  return device >= 0 && device < driver().devices ? cudaSuccess : cudaErrorInvalidDevice;
+}
+cudaError_t cudaGetLastError() {
+  return driver().sticky;
+}
+const char* cudaGetErrorString(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorInvalidValue:
+      return "invalid argument";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorInvalidConfiguration:
+      return "invalid configuration argument";
+    case cudaErrorInsufficientDriver:
+      return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorNoDevice:
+      return "no CUDA-capable device is detected";
+    case cudaErrorInvalidDevice:
+      return "invalid device ordinal";
+    case cudaErrorInvalidResourceHandle:
+      return "invalid resource handle";
+    case cudaErrorIllegalAddress:
+      return "an illegal memory access was encountered";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation failed due to a previous error during capture";
+    default:
+      return "unknown error";
+  }
+}
+
+// --- memory
+
+cudaError_t cudaMalloc(void** address, std::size_t bytes) {
+  if (driver().sticky != cudaSuccess) return driver().sticky;
+  if (const cudaError_t error = forbid_while_capturing(); error != cudaSuccess) return error;
+  if (counted_allocation_fails()) return cudaErrorMemoryAllocation;
+  *address = driver().memory.allocate(bytes);
+  return *address == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+}
+cudaError_t cudaFree(void* address) {
+  drain();
+  return driver().memory.release(address) ? driver().sticky : cudaErrorInvalidValue;
+}
+cudaError_t cudaHostAlloc(void** address, std::size_t bytes, unsigned) {
+  if (driver().sticky != cudaSuccess) return driver().sticky;
+  if (counted_allocation_fails()) return cudaErrorMemoryAllocation;
+  *address = ::operator new(bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* address) {
+  drain();
+  ::operator delete(address);
+  return cudaSuccess;
+}
+
+static CUresult reserve(CUdeviceptr* base, std::size_t bytes, std::size_t, CUdeviceptr,
+                        unsigned long long) {
+  void* address = driver().memory.reserve(bytes);
+  *base = reinterpret_cast<CUdeviceptr>(address);
+  return address == nullptr ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+}
+static CUresult unreserve(CUdeviceptr base, std::size_t bytes) {
+  return driver().memory.unreserve(reinterpret_cast<void*>(base), bytes) ? CUDA_SUCCESS
+                                                                         : CUDA_ERROR_INVALID_VALUE;
+}
+static CUresult create(CUmemGenericAllocationHandle* handle, std::size_t bytes,
+                       const CUmemAllocationProp*, unsigned long long) {
+  if (bytes % cuda_emulation::kGranuleBytes != 0) return CUDA_ERROR_INVALID_VALUE;
+  if (counted_allocation_fails() || !driver().memory.take(bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+  *handle = driver().next_handle++;
+  driver().handles[*handle] = {bytes, false};
+  return CUDA_SUCCESS;
+}
+static CUresult release(CUmemGenericAllocationHandle handle) {
+  auto& handles = driver().handles;
+  const auto found = handles.find(handle);
+  if (found == handles.end()) return CUDA_ERROR_INVALID_VALUE;
+  if (!found->second.mapped) driver().memory.give_back(found->second.bytes);
+  handles.erase(found);
+  return CUDA_SUCCESS;
+}
+static CUresult map(CUdeviceptr address, std::size_t bytes, std::size_t,
+                    CUmemGenericAllocationHandle handle, unsigned long long) {
+  const auto found = driver().handles.find(handle);
+  if (found == driver().handles.end() || found->second.bytes != bytes || found->second.mapped) {
+    return CUDA_ERROR_INVALID_VALUE;
+  }
+  if (!driver().memory.map(reinterpret_cast<void*>(address), bytes))
+    return CUDA_ERROR_INVALID_VALUE;
+  found->second.mapped = true;
+  return CUDA_SUCCESS;
+}
+static CUresult unmap(CUdeviceptr address, std::size_t bytes) {
+  drain();
+  return driver().memory.unmap(reinterpret_cast<void*>(address), bytes) ? CUDA_SUCCESS
+                                                                        : CUDA_ERROR_INVALID_VALUE;
+}
+static CUresult set_access(CUdeviceptr, std::size_t, const CUmemAccessDesc*, std::size_t) {
+  return CUDA_SUCCESS;
+}
+static CUresult granularity(std::size_t* bytes, const CUmemAllocationProp*,
+                            CUmemAllocationGranularity_flags) {
+  *bytes = cuda_emulation::kGranuleBytes;
+  return CUDA_SUCCESS;
+}
+static CUresult error_string(CUresult error, const char** text) {
+  *text = error == CUDA_ERROR_OUT_OF_MEMORY ? "out of memory" : "invalid argument";
+  return CUDA_SUCCESS;
+}
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned,
+                                             unsigned long long,
+                                             cudaDriverEntryPointQueryResult* result) {
+  static const std::map<std::string_view, void*> kFunctions = {
+      {"cuMemAddressReserve", reinterpret_cast<void*>(reserve)},
+      {"cuMemAddressFree", reinterpret_cast<void*>(unreserve)},
+      {"cuMemCreate", reinterpret_cast<void*>(create)},
+      {"cuMemRelease", reinterpret_cast<void*>(release)},
+      {"cuMemMap", reinterpret_cast<void*>(map)},
+      {"cuMemUnmap", reinterpret_cast<void*>(unmap)},
+      {"cuMemSetAccess", reinterpret_cast<void*>(set_access)},
+      {"cuMemGetAllocationGranularity", reinterpret_cast<void*>(granularity)},
+      {"cuGetErrorString", reinterpret_cast<void*>(error_string)},
+  };
+  const auto found = kFunctions.find(name);
+  *function = found == kFunctions.end() ? nullptr : found->second;
+  *result = *function == nullptr ? cudaDriverEntryPointSymbolNotFound : cudaDriverEntryPointSuccess;
+  return cudaSuccess;
+}
+
+// --- streams, events, graphs
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  if (driver().sticky != cudaSuccess) return driver().sticky;
+  *stream = new CUstream_st();
+  driver().streams.push_back(*stream);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  drain();
+  std::erase(driver().streams, stream);
+  delete stream->recording;
+  delete stream;
+  return driver().sticky;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  if (const cudaError_t error = forbid_while_capturing(); error != cudaSuccess) return error;
+  drain();
+  return driver().sticky;
+}
+cudaError_t cudaDeviceSynchronize() {
+  return cudaStreamSynchronize(nullptr);
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+  return put(stream, [=]() -> cudaError_t {
+    const cuda_emulation::Memory& memory = driver().memory;
+    if (bytes == 0) return cudaSuccess;
+    const bool to_device = memory.stands(to, bytes);
+    const bool from_device = memory.stands(from, bytes);
+    if (to_device != (kind != cudaMemcpyDeviceToHost) ||
+        from_device != (kind != cudaMemcpyHostToDevice)) {
+      return cudaErrorIllegalAddress;
+    }
+    std::memmove(to, from, bytes);
+    return cudaSuccess;
+  });
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new CUevent_st();
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) {
+  return driver().sticky;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t) {
+  drain();
+  return driver().sticky;
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (driver().sticky != cudaSuccess) return driver().sticky;
+  if (stream->recording != nullptr) return cudaErrorInvalidValue;
+  stream->recording = new CUgraph_st();
+  stream->invalidated = false;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = nullptr;
+  if (stream->recording == nullptr) return cudaErrorInvalidValue;
+  *graph = std::exchange(stream->recording, nullptr);
+  if (!stream->invalidated) return driver().sticky;
+  delete std::exchange(*graph, nullptr);
+  return cudaErrorStreamCaptureInvalidated;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  if (driver().sticky != cudaSuccess) return driver().sticky;
+  if (counted_allocation_fails()) return cudaErrorMemoryAllocation;
+  *exec = new CUgraphExec_st{graph->work};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  delete exec;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  for (const Work& work : exec->work) {
+    if (const cudaError_t error = put(stream, work); error != cudaSuccess) return error;
+  }
+  return driver().sticky;
+}
+cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) {
+  return cudaSuccess;
+}
+
+// --- the knobs (control.h)
+
+void cuda_emulation_reset() {
+  Driver& d = driver();
+  d.sticky = cudaSuccess;
+  d.allocations = d.failing_allocation = 0;
+  d.kernels = d.failing_kernel = 0;
+  d.version = CUDA_VERSION;
+  d.devices = 1;
+  d.major = 9;
+  d.minor = 0;
+  d.memory.set_total(std::size_t{4} << 30);
+}
+void cuda_emulation_fail_allocation(std::uint64_t n) {
+  driver().failing_allocation = n == 0 ? 0 : driver().allocations + n;
+}
+std::uint64_t cuda_emulation_allocations() {
+  return driver().allocations;
+}
+void cuda_emulation_fail_kernel(std::uint64_t n) {
+  driver().failing_kernel = n == 0 ? 0 : driver().kernels + n;
+}
+std::uint64_t cuda_emulation_kernels() {
+  return driver().kernels;
+}
+void cuda_emulation_set_driver(int version) {
+  driver().version = version;
+}
+void cuda_emulation_set_devices(int count) {
+  driver().devices = count;
+}
+void cuda_emulation_set_capability(int major, int minor) {
+  driver().major = major;
+  driver().minor = minor;
+}
+void cuda_emulation_set_memory(std::uint64_t total_bytes) {
+  driver().memory.set_total(total_bytes);
+}
+std::uint64_t cuda_emulation_used_bytes() {
+  return driver().memory.used();
+}
+
+}  // extern "C"

@@ -1,0 +1,388 @@
+// The CUDA plugins on an emulated GPU (tests/cuda_emulation): the same sources that nvcc compiles,
+// run through the engine. Tokens of exact mode are those of transformers, as on the CPU; growth
+// neither copies nor records again; and every way that a GPU fails comes out as a sentence.
+#include <algorithm>
+
+#include "core/base/json.h"
+#include "core/engine/chat.h"
+#include "tests/cuda_emulation/control.h"
+#include "tests/support/models.h"
+
+namespace rt::test {
+namespace {
+
+Registry& cuda_registry() {
+  static std::unique_ptr<Registry> one = [] {
+    std::vector<std::string> files;
+    for (const auto& entry :
+         std::filesystem::directory_iterator(RT_BINARY_DIR "/tests/cuda_plugins")) {
+      if (entry.path().string().ends_with(".rtp.so")) files.push_back(entry.path());
+    }
+    std::sort(files.begin(), files.end());
+    return bundled_registry(files);
+  }();
+  return *one;
+}
+
+Json golden_of(const std::string& fixture) {
+  return read_golden(source_path("tests/fixtures/" + fixture + "/golden.json"));
+}
+
+EngineOptions on_cuda(const std::string& fixture, const std::string& values = "f32") {
+  const std::string graph = golden_of(fixture).at("graph");
+  EngineOptions options =
+      exact_options(graph.substr(graph.find('/') + 1), source_path("tests/fixtures/" + fixture));
+  options.device = "cuda";
+  options.device_options = {{"values", values}};
+  options.exact = values == "f32";
+  options.step_tokens = 16;
+  return options;
+}
+
+class Cuda : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override { cuda_emulation_reset(); }
+};
+
+// Tokens of the first `cases` of the fixture, and the ledger against the plan.
+void expect_golden_tokens(const EngineOptions& options, const Json& golden, std::size_t cases) {
+  auto session = open_session(options, cuda_registry());
+  ASSERT_TRUE(session);
+  for (std::size_t i = 0; i < std::min(cases, golden.at("cases").size()); ++i) {
+    const Json& c = golden.at("cases").at(i);
+    SCOPED_TRACE(c.at("name").get<std::string>());
+    auto sequence = start(*session);
+    const std::vector<std::int32_t> answer = c.at("greedy_ids");
+    EXPECT_EQ(continue_greedy(*session, *sequence, c.at("prompt_ids"), answer.size()), answer);
+  }
+  auto plan = session->blueprint().memory(0, 0, false);
+  ASSERT_TRUE(plan.ok());
+  EXPECT_EQ(plan->owned() - (*plan)[MemoryKind::kKv],
+            session->ledger().now().owned() - session->ledger().now()[MemoryKind::kKv]);
+  EXPECT_GE(cuda_emulation_used_bytes(), session->ledger().now().owned());
+}
+
+TEST_P(Cuda, TokensOfExactModeAreThoseOfTransformers) {
+  expect_golden_tokens(on_cuda(GetParam()), golden_of(GetParam()), 100);
+}
+
+TEST_P(Cuda, LogitsOfEveryPosition) {
+  const Json golden = golden_of(GetParam());
+  const std::string folder = source_path("tests/fixtures/" + GetParam());
+  EngineOptions options = on_cuda(GetParam());
+  options.all_rows = true;
+  options.step_tokens = 512;
+  auto session = open_session(options, cuda_registry());
+  ASSERT_TRUE(session);
+  session->keep_logits(true);
+  const std::uint64_t vocabulary = session->graph().vocabulary();
+  for (const Json& c : golden.at("cases")) {
+    SCOPED_TRACE(c.at("name").get<std::string>());
+    const auto expected = read_floats(folder + "/" + c.at("logits_file").get<std::string>());
+    auto sequence = start(*session);
+    sequence->all_rows = true;
+    sequence->push(c.at("prompt_ids").get<std::vector<std::int32_t>>());
+    Sequence* const one[] = {sequence.get()};
+    auto rows = session->step(one);
+    ASSERT_TRUE(rows.ok()) << rows.error().message;
+    ASSERT_EQ(rows->size() * vocabulary, expected.size());
+    EXPECT_LT(max_difference(rows->front().logits, expected.data(), expected.size()),
+              golden.at("tolerance").get<float>());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, Cuda,
+                         testing::Values("gemma", "gemma2", "llama3", "phi3", "phi3_longrope",
+                                         "tinyllama"),
+                         [](const auto& fixture) { return fixture.param; });
+
+class CudaPlanners : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override { cuda_emulation_reset(); }
+};
+
+TEST_P(CudaPlanners, GiveTheSameTokens) {
+  EngineOptions options = on_cuda("gemma2");
+  options.planner = GetParam();
+  expect_golden_tokens(options, golden_of("gemma2"), 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CudaPlanners,
+                         testing::Values("static", "exact", "grow", "elastic", "paged"),
+                         [](const auto& planner) { return planner.param; });
+
+class CudaGpu : public testing::Test {
+ protected:
+  void SetUp() override { cuda_emulation_reset(); }
+  void TearDown() override { cuda_emulation_reset(); }
+};
+
+// Values of 16 bits take the tensor cores in prefill. Weights of the fixtures are f32, so `mma`
+// needs a model of random ones; here the rest of the path: how far 16-bit values move the logits.
+TEST_F(CudaGpu, SixteenBitValuesStayNearTheLogits) {
+  const Json golden = golden_of("tinyllama");
+  const Json& c = golden.at("cases").front();
+  const auto expected = read_floats(source_path("tests/fixtures/tinyllama/") +
+                                    c.at("logits_file").get<std::string>());
+  for (const auto& [values, tolerance] : {std::pair{"bf16", 0.1f}, std::pair{"f16", 0.02f}}) {
+    SCOPED_TRACE(values);
+    auto session = open_session(on_cuda("tinyllama", values), cuda_registry());
+    ASSERT_TRUE(session);
+    session->keep_logits(true);
+    auto sequence = start(*session);
+    sequence->push(c.at("prompt_ids").get<std::vector<std::int32_t>>());
+    auto row = session->run(*sequence);
+    ASSERT_TRUE(row.ok()) << row.error().message;
+    const std::uint64_t vocabulary = session->graph().vocabulary();
+    const float* last = expected.data() + expected.size() - vocabulary;
+    float largest = 0;
+    for (std::uint64_t i = 0; i < vocabulary; ++i) largest = std::max(largest, std::abs(last[i]));
+    EXPECT_LT(max_difference(row->logits, last, vocabulary), tolerance * largest);
+  }
+}
+
+// The demo model's weights are bf16, so its prompts go through the tensor cores.
+TEST_F(CudaGpu, TensorCoresStayNearTheCpu) {
+  EngineOptions cpu = exact_options("phi3.yaml", source_path("graphs/demo"));
+  EngineOptions cuda = cpu;
+  cuda.device = "cuda";
+  cuda.device_options = {};
+  cuda.exact = false;
+  std::vector<std::int32_t> prompt;
+  for (std::int32_t i = 0; i < 40; ++i) prompt.push_back(3 + i * 37 % 900);
+  std::vector<float> logits[2];
+  for (int side = 0; side < 2; ++side) {
+    auto session = side == 0 ? open_session(cpu) : open_session(cuda, cuda_registry());
+    ASSERT_TRUE(session);
+    if (side == 1) {
+      EXPECT_EQ(session->blueprint().nodes.back().prefill.chosen.full_name, "sample_cuda/rows");
+      const auto mma = [](const auto& node) {
+        return node.prefill.chosen.full_name == "linear_cuda/mma";
+      };
+      const auto& nodes = session->blueprint().nodes;
+      EXPECT_GT(std::count_if(nodes.begin(), nodes.end(), mma), 4);
+    }
+    session->keep_logits(true);
+    auto sequence = start(*session);
+    sequence->push(prompt);
+    auto row = session->run(*sequence);
+    ASSERT_TRUE(row.ok()) << row.error().message;
+    logits[side].assign(row->logits, row->logits + session->graph().vocabulary());
+  }
+  const float largest =
+      std::abs(*std::max_element(logits[0].begin(), logits[0].end(),
+                                 [](float a, float b) { return std::abs(a) < std::abs(b); }));
+  EXPECT_LT(max_difference(logits[0].data(), logits[1].data(), logits[0].size()), 0.03f * largest);
+}
+
+TEST_F(CudaGpu, ExactWantsUnroundedValues) {
+  EngineOptions options = on_cuda("tinyllama", "bf16");
+  options.exact = true;
+  auto blueprint = draw(cuda_registry(), options);
+  ASSERT_FALSE(blueprint.ok());
+  EXPECT_NE(blueprint.error().message.find("exact: expected values of f32"), std::string::npos)
+      << blueprint.error().message;
+}
+
+// One recording serves every token of a long chat whose cache grows all the time.
+TEST_F(CudaGpu, GrowthNeedsNoNewRecordingAndNoCopy) {
+  for (const char* planner : {"elastic", "paged"}) {
+    SCOPED_TRACE(planner);
+    EngineOptions options = on_cuda("tinyllama");
+    options.planner = planner;
+    options.planner_options = {{options.planner == "paged" ? "page" : "stripe", std::int64_t{4}}};
+    auto session = open_session(options, cuda_registry());
+    ASSERT_TRUE(session);
+    auto sequence = start(*session);
+    const std::uint64_t turns = std::min<std::uint64_t>(session->context_tokens() / 5, 100);
+    for (std::uint64_t turn = 0; turn + 1 < turns; ++turn) {
+      continue_greedy(*session, *sequence, {1, 2}, 3);
+    }
+    EXPECT_EQ(session->captures(), 1u);
+    EXPECT_EQ(session->ledger().events.copied_bytes, 0u);
+    EXPECT_EQ(session->ledger().events.address_changes, 0u);
+  }
+  EXPECT_EQ(cuda_emulation_used_bytes(), 0u);
+}
+
+TEST_F(CudaGpu, RaggedBatchOfTwo) {
+  const Json golden = golden_of("gemma2");
+  EngineOptions options = on_cuda("gemma2");
+  options.max_sequences = 2;
+  auto session = open_session(options, cuda_registry());
+  ASSERT_TRUE(session);
+  const Json* const cases[] = {&golden.at("cases").front(), &golden.at("cases").back()};
+  std::unique_ptr<Sequence> sequences[] = {start(*session), start(*session)};
+  Sequence* const batch[] = {sequences[0].get(), sequences[1].get()};
+  for (int k = 0; k < 2; ++k) {
+    batch[k]->push(cases[k]->at("prompt_ids").get<std::vector<std::int32_t>>());
+  }
+  constexpr std::size_t kTokens = 24;
+  std::vector<std::int32_t> answers[2];
+  while (answers[0].size() < kTokens || answers[1].size() < kTokens) {
+    auto rows = session->step(batch);
+    ASSERT_TRUE(rows.ok()) << rows.error().message;
+    for (const StepRow& row : *rows) {
+      const int k = row.sequence == batch[0] ? 0 : 1;
+      answers[k].push_back(row.sampled);
+      if (answers[k].size() < kTokens) batch[k]->push(row.sampled);
+    }
+  }
+  for (int k = 0; k < 2; ++k) {
+    std::vector<std::int32_t> expected = cases[k]->at("greedy_ids");
+    expected.resize(kTokens);
+    answers[k].resize(kTokens);
+    EXPECT_EQ(answers[k], expected);
+  }
+}
+
+// --- what goes wrong
+
+std::string refusal_of(const EngineOptions& options, Fault fault) {
+  auto blueprint = draw(cuda_registry(), options);
+  if (blueprint.ok()) return "not refused";
+  EXPECT_EQ(blueprint.error().fault, fault);
+  return blueprint.error().message;
+}
+
+TEST_F(CudaGpu, SaysWhatTheMachineLacks) {
+  EngineOptions options = on_cuda("tinyllama");
+  const auto expect_refusal = [&](const char* text, Fault fault) {
+    EXPECT_NE(refusal_of(options, fault).find(text), std::string::npos)
+        << refusal_of(options, fault);
+  };
+  cuda_emulation_set_driver(0);
+  expect_refusal("no NVIDIA driver found", Fault::kEnvironment);
+  cuda_emulation_set_driver(12040);
+  expect_refusal("too old: expected one for CUDA 13.0 (580 or later), found one for CUDA 12.4",
+                 Fault::kEnvironment);
+  cuda_emulation_reset();
+  cuda_emulation_set_devices(0);
+  expect_refusal("finds no GPU", Fault::kEnvironment);
+  cuda_emulation_reset();
+  cuda_emulation_set_capability(7, 5);
+  expect_refusal("expected compute capability 8.0 (A100, RTX 30) or later, found 7.5",
+                 Fault::kEnvironment);
+  cuda_emulation_reset();
+  options.device_index = 1;
+  expect_refusal("expected a GPU below 1, found cuda:1", Fault::kBadInput);
+  cuda_emulation_set_devices(2);
+  EXPECT_TRUE(draw(cuda_registry(), options).ok());
+}
+
+TEST_F(CudaGpu, TooLittleMemoryIsRefusedBeforeAnythingIsTaken) {
+  cuda_emulation_set_memory((512 << 20) + (64 << 10));  // a context's share leaves 64 KiB
+  EngineOptions options = on_cuda("tinyllama");
+  options.memory_limit_bytes = 0;
+  auto blueprint = draw(cuda_registry(), options);
+  ASSERT_TRUE(blueprint.ok()) << blueprint.error().message;
+  EXPECT_EQ((*blueprint)->limit_bytes, std::uint64_t{64} << 10);
+  EXPECT_FALSE(Session::open(std::move(blueprint).value()).ok());
+  EXPECT_EQ(cuda_emulation_allocations(), 0u);
+}
+
+// A plan for a GPU that is not here needs no driver, and its numbers are the GPU's.
+TEST_F(CudaGpu, PlansForNamedGpusWithoutADriver) {
+  cuda_emulation_set_driver(0);
+  struct Row {
+    const char* file;
+    std::uint64_t mebibytes;
+    bool fits;  // Gemma 2 9B with its whole context of 8192 tokens, bf16
+  };
+  for (const Row& row : {Row{"h100", 81559, true}, Row{"h200", 143771, true},
+                         Row{"a100", 81920, true}, Row{"rtx4090", 24564, true}}) {
+    SCOPED_TRACE(row.file);
+    EngineOptions options;
+    options.graph = source_path("graphs/gemma2.yaml");
+    options.source = WeightSource::kNoWeights;
+    options.planner = "static";
+    auto described = DescribedDevice::read(source_path("configs/devices/") + row.file + ".yaml");
+    ASSERT_TRUE(described.ok()) << described.error().message;
+    options.described_device = *described;
+    options.device = options.described_device->kind();
+    auto blueprint = draw(cuda_registry(), options);
+    ASSERT_TRUE(blueprint.ok()) << blueprint.error().message;
+    const Blueprint& b = **blueprint;
+    EXPECT_EQ(b.desc.memory_total_bytes, row.mebibytes << 20);
+    EXPECT_EQ(b.desc.granule_bytes, std::uint64_t{2} << 20);
+    EXPECT_EQ(b.mapped_weight_bytes, 0u) << "a GPU reads no files";
+    auto memory = b.memory(8192, 0, false);
+    ASSERT_TRUE(memory.ok());
+    EXPECT_EQ(memory->owned() < b.desc.memory_available_bytes, row.fits);
+    EXPECT_LT(memory->owned(), 24'000'000'000u) << "the limit of the report's 24 GB card";
+  }
+}
+
+// Opens a session and decodes some tokens; "" or what was said.
+std::string outcome_of(const EngineOptions& options) {
+  auto blueprint = draw(cuda_registry(), options);
+  if (!blueprint.ok()) return blueprint.error().message;
+  auto session = Session::open(std::move(blueprint).value());
+  if (!session.ok()) return session.error().message;
+  auto sequence = (*session)->start();
+  if (!sequence.ok()) return sequence.error().message;
+  (*sequence)->sampling = greedy();
+  (*sequence)->push(std::vector<std::int32_t>{1, 2, 3});
+  for (int i = 0; i < 12; ++i) {
+    auto row = (*session)->run(**sequence);
+    if (!row.ok()) return row.error().message;
+    (*sequence)->push(row->sampled);
+  }
+  return "";
+}
+
+TEST_F(CudaGpu, EveryAllocationMayFail) {
+  EngineOptions options = on_cuda("tinyllama");
+  options.planner_options = {{"stripe", std::int64_t{4}}};
+  ASSERT_EQ(outcome_of(options), "");
+  const std::uint64_t allocations = cuda_emulation_allocations();
+  ASSERT_GT(allocations, 8u);
+  for (std::uint64_t n = 1; n <= allocations; ++n) {
+    SCOPED_TRACE(n);
+    cuda_emulation_reset();
+    cuda_emulation_fail_allocation(n);
+    const std::string said = outcome_of(options);
+    EXPECT_NE(said.find("out of memory"), std::string::npos) << said;
+    EXPECT_EQ(cuda_emulation_used_bytes(), 0u);
+  }
+  cuda_emulation_reset();
+  EXPECT_EQ(outcome_of(options), "");
+}
+
+TEST_F(CudaGpu, AFailedKernelMakesTheSessionSickForGood) {
+  auto session = open_session(on_cuda("tinyllama"), cuda_registry());
+  ASSERT_TRUE(session);
+  auto sequence = start(*session);
+  continue_greedy(*session, *sequence, {1, 2, 3}, 4);
+  cuda_emulation_fail_kernel(5);
+  sequence->push(7);
+  auto row = session->run(*sequence);
+  ASSERT_FALSE(row.ok());
+  EXPECT_FALSE(session->healthy());
+  EXPECT_EQ(row.error().fault, Fault::kInternal);
+  const std::string& said = row.error().message;
+  for (const char* text : {"illegal memory access", "can only be destroyed", "(step 5,",
+                           "operators.blocking: true says which operator"}) {
+    EXPECT_NE(said.find(text), std::string::npos) << said;
+  }
+  for (int i = 0; i < 2; ++i) EXPECT_FALSE(session->run(*sequence).ok()) << "sick for good";
+}
+
+TEST_F(CudaGpu, BlockingNamesTheOperatorAndItsPlugin) {
+  EngineOptions options = on_cuda("tinyllama");
+  options.blocking = true;
+  auto session = open_session(options, cuda_registry());
+  ASSERT_TRUE(session);
+  auto sequence = start(*session);
+  sequence->push(std::vector<std::int32_t>{1, 2, 3});
+  cuda_emulation_fail_kernel(2);  // embedding, then rope_angles
+  auto row = session->run(*sequence);
+  ASSERT_FALSE(row.ok());
+  const std::string& said = row.error().message;
+  EXPECT_NE(said.find("rope_angles_cuda/rows at node "), std::string::npos) << said;
+  EXPECT_NE(said.find("(step 1,"), std::string::npos) << said;
+  EXPECT_EQ(session->captures(), 0u);
+}
+
+}  // namespace
+}  // namespace rt::test
