@@ -45,8 +45,9 @@ configure_and_build() {
   local log=$build/build.log
   mkdir -p "$build"
   if [ ! -f "$build/build.ninja" ]; then
-    say "tools: configuring $build (CUDA: this version has no CUDA plugins; building for the CPU)"
+    say "tools: configuring $build"
     cmake -S "$root" -B "$build" -G Ninja >"$log" 2>&1 || { cat "$log" >&2; exit 3; }
+    say "tools: $(grep -o 'CUDA plugins: .*' "$log" || echo 'CUDA plugins: not built')"
   fi
   if ! ninja -C "$build" -n "$@" 2>/dev/null | tail -n 1 | grep -q 'no work to do'; then
     say "tools: building; the first time takes a few minutes"

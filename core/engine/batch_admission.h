@@ -19,8 +19,8 @@ std::uint64_t common_tokens(std::span<const GenerateRequest> requests);
 // Of `common` tokens those that can be shared under this plan: whole stripes; 0 without tables.
 std::uint64_t shared_stripes(const Blueprint& blueprint, std::uint64_t common);
 
-// A blueprint for options.batch, `requests` of them at once: with as much of `common` shared as this
-// planner can, in a sequence of its own, or with nothing shared.
+// A blueprint for options.batch, `requests` of them at once: with as much of `common` shared as
+// this planner can, in a sequence of its own, or with nothing shared.
 Result<std::unique_ptr<Blueprint>> draw_sharing(Registry& registry, EngineOptions options,
                                                 std::uint32_t requests, std::uint64_t common);
 
