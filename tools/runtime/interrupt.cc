@@ -29,6 +29,7 @@ void install_signals() {
   sigaction(SIGINT, &action, nullptr);
   action.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &action, nullptr);
+  sigaction(SIGXFSZ, &action, nullptr);  // a file past its limit is an error of write() too
 }
 
 void ignore_idle_interrupts() {
