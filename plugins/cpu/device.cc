@@ -3,7 +3,9 @@
 #include <sys/resource.h>
 
 #include <cstring>
+#include <mutex>
 #include <new>
+#include <set>
 
 #include "core/sdk/sdk.hpp"
 #include "plugins/cpu/limits.h"
@@ -23,7 +25,11 @@ constexpr rt_attr_spec kThreads =
     sdk::int_attr_or("threads", 0, 0, kMostThreads,
                      "Threads that compute, the caller included. 0: one per physical core that the "
                      "affinity mask and the CPU quota allow.");
-constexpr const rt_attr_spec* kOptions[] = {&kThreads};
+constexpr rt_attr_spec kIsa = sdk::string_attr_or(
+    "isa", "all", nullptr,
+    "Instruction sets that implementations may use at most: all of this processor, none, or some "
+    "(avx2,fma,f16c).");
+constexpr const rt_attr_spec* kOptions[] = {&kThreads, &kIsa};
 
 struct Device {
   const rt_host* host;
@@ -45,6 +51,24 @@ std::uint32_t thread_option(std::uint32_t count, const rt_attr* const* options) 
                        RT_INVALID);
   }
   return threads->i == 0 ? cpu::default_threads() : static_cast<std::uint32_t>(threads->i);
+}
+
+// The list lives as long as the plugin: descriptions point at it. Processors have few, so a set of
+// what was ever asked for stays small.
+const char* isa_option(std::uint32_t count, const rt_attr* const* options) {
+  static std::mutex mutex;
+  static std::set<std::string> lists;
+  const rt_attr* isa = sdk::Attributes(options, count).find("isa");
+  if (isa != nullptr && (isa->type != RT_ATTR_STRING || isa->s == nullptr)) {
+    throw sdk::Refusal("expected option isa as a text", RT_INVALID);
+  }
+  std::string sets;
+  std::string why;
+  if (!cpu::limit_instruction_sets(isa == nullptr ? "all" : isa->s, &sets, &why)) {
+    throw sdk::Refusal(why, RT_INVALID);
+  }
+  const std::scoped_lock lock(mutex);
+  return lists.insert(sets).first->c_str();
 }
 
 void check_index(std::uint32_t index) {
@@ -77,13 +101,12 @@ rt_status describe(const rt_host* host, std::uint32_t index, std::uint32_t optio
   return sdk::guard(host, [&] {
     check_index(index);
     static const std::string name = cpu::processor_name();
-    static const std::string isa = cpu::instruction_sets();
     const cpu::MemoryLimits memory = cpu::memory_limits();
     rt_device_desc out{};
     out.struct_size = sizeof(rt_device_desc);
     out.kind = "cpu";
     out.name = name.c_str();
-    out.isa = isa.c_str();
+    out.isa = isa_option(option_count, options);
     out.threads = thread_option(option_count, options);
     out.host_readable = 1;
     out.can_reserve = 1;

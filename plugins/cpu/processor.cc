@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "plugins/cpu/text_file.h"
@@ -103,5 +104,43 @@ std::string instruction_sets() {
 void request_amx() {}
 
 #endif
+
+namespace {
+
+bool has_word(std::string_view list, std::string_view word) {
+  return ("," + std::string(list) + ",").find("," + std::string(word) + ",") != std::string::npos;
+}
+
+// Takes the first word of `list` off.
+std::string_view next_word(std::string_view* list) {
+  const std::size_t comma = std::min(list->find(','), list->size());
+  const std::string_view word = list->substr(0, comma);
+  list->remove_prefix(std::min(comma + 1, list->size()));
+  return word;
+}
+
+}  // namespace
+
+bool limit_instruction_sets(std::string_view wanted, std::string* sets, std::string* why) {
+  const std::string all = instruction_sets();
+  if (wanted == "all") {
+    *sets = all;
+    return true;
+  }
+  if (wanted == "none") wanted = "";
+  for (std::string_view rest = wanted; !rest.empty();) {
+    const std::string_view word = next_word(&rest);
+    if (!word.empty() && word.size() <= 64 && has_word(all, word)) continue;
+    *why = "expected option isa as all, none or a list of instruction sets of this processor (" +
+           all + "), found '" + std::string(word.substr(0, 64)) + "'";
+    return false;
+  }
+  sets->clear();
+  for (std::string_view rest = all; !rest.empty();) {
+    const std::string_view word = next_word(&rest);
+    if (has_word(wanted, word)) *sets += (sets->empty() ? "" : ",") + std::string(word);
+  }
+  return true;
+}
 
 }  // namespace rt::cpu

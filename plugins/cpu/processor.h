@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 namespace rt::cpu {
 
@@ -12,6 +13,10 @@ std::string processor_name();
 // Without the second a register would lose its content at a context switch, or the instruction
 // trap: some hypervisors and `noxsave` kernels leave AVX-512 in CPUID and take it out of XCR0.
 std::string instruction_sets();
+
+// Those of instruction_sets() that stand in `wanted`: "avx2,fma", "all", or "none" for the
+// baseline. False, and `why` a sentence, where it names one that is not there.
+bool limit_instruction_sets(std::string_view wanted, std::string* sets, std::string* why);
 
 // Asks the kernel for the AMX tile registers of this process, if instruction_sets() has them.
 void request_amx();

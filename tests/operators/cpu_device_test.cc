@@ -94,6 +94,41 @@ TEST_F(CpuDevice, RefusesGarbage) {
   EXPECT_EQ(last_failure(), "expected option threads as an integer");
 }
 
+// "": the option was refused, last_failure() says why.
+std::string isa_with(const char* wanted) {
+  rt_attr option = threads_option(0);
+  option.type = RT_ATTR_STRING;
+  option.name = "isa";
+  option.s = wanted;
+  const rt_attr* options[] = {&option};
+  rt_device_desc desc{};
+  return cpu()->describe(test_host(), 0, 1, options, &desc) == RT_OK
+             ? "isa:" + std::string(desc.isa)
+             : "";
+}
+
+TEST_F(CpuDevice, ReportsTheInstructionSetsThatAreAllowed) {
+  const std::string all = desc_.isa;
+  EXPECT_EQ(isa_with("all"), "isa:" + all);
+  EXPECT_EQ(isa_with("none"), "isa:");
+  EXPECT_EQ(isa_with(""), "isa:");
+  EXPECT_EQ(isa_with(all.c_str()), "isa:" + all);
+  const std::string first = all.substr(0, all.find(','));
+  EXPECT_EQ(isa_with((first + "," + first).c_str()), "isa:" + first);
+  if (machine_has("avx2,fma")) {
+    EXPECT_EQ(isa_with("fma,avx2"), "isa:avx2,fma");
+  }
+  EXPECT_STREQ(desc_.isa, all.c_str());  // the earlier answer still stands
+  for (const char* wrong : {"avx9", "AVX2", "avx51", ",", "none,all", " avx2", "avx2 ,fma"}) {
+    EXPECT_EQ(isa_with(wrong), "") << wrong;
+    EXPECT_NE(last_failure().find("instruction sets of this processor (" + all + "), found '"),
+              std::string::npos)
+        << last_failure();
+  }
+  EXPECT_EQ(isa_with(std::string(100000, 'x').c_str()), "");
+  EXPECT_LT(last_failure().size(), 600u);
+}
+
 TEST_F(CpuDevice, AllocationsAreAlignedAndResident) {
   for (const std::uint64_t bytes :
        {0ull, 1ull, 100ull, 65535ull, 65536ull, 70001ull, 3ull << 20, (5ull << 20) + 123}) {

@@ -85,6 +85,33 @@ TEST(Plugins, WhyTellsEveryCandidatesFate) {
       << text.out;
 }
 
+// The implementation that decoding's products of a fixture would take.
+std::string linear_with(const std::string& isa) {
+  const Json nodes = json_of(arguments(
+      "plugins", fixture_model(), {"why", "--node", "layer.0.linear.o", "--json", "--isa", isa}));
+  for (const Json& decision : nodes.at(0).at("decode")) {
+    if (decision.at("chosen")) return decision.at("name");
+  }
+  return "";
+}
+
+TEST(Plugins, WhyNamesWhatFewerInstructionSetsLeave) {
+  EXPECT_EQ(linear_with("none"), "linear_cpu/portable");
+  const auto why = [](const std::string& isa) {
+    return run_command(arguments("plugins", fixture_model(), {"why", "--isa", isa}));
+  };
+  const CommandResult wrong = why("avx9");
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_NE(wrong.err.find("instruction sets of this processor"), std::string::npos) << wrong.err;
+  EXPECT_NE(wrong.err.find("found 'avx9'"), std::string::npos) << wrong.err;
+  const std::string avx2 = "avx2,fma,f16c";
+  if (why(avx2).exit_code != 0) GTEST_SKIP() << why(avx2).err;
+  EXPECT_EQ(linear_with(avx2), "linear_cpu/avx2");
+  const std::string avx512 = avx2 + ",avx512f,avx512bw,avx512dq,avx512vl";
+  if (why(avx512).exit_code != 0) GTEST_SKIP() << why(avx512).err;
+  EXPECT_EQ(linear_with(avx512), "linear_cpu/avx512");
+}
+
 TEST(Graph, ChecksExpandsAndDraws) {
   for (const char* name : {"phi3", "gemma", "gemma2", "llama3", "tinyllama"}) {
     const CommandResult result = run_command({"graph", "check", name});

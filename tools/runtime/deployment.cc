@@ -149,6 +149,13 @@ Result<EngineOptions> engine_options(const Settings& settings, const std::string
           static_cast<std::uint32_t>(settings.integer("threads")));
     }
   }
+  if (const std::string isa = settings.text("isa"); isa != "all") {
+    if (options.described_device != nullptr) {
+      return bad_input("--isa: " + settings.text("device") +
+                       " says which instruction sets that device has; leave --isa out");
+    }
+    options.device_options.push_back({"isa", isa});
+  }
   for (const auto& [target, use] : settings.pairs("operators.pin")) {
     options.selection.pins.push_back({target, use});
   }

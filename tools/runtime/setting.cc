@@ -91,6 +91,8 @@ constexpr Setting kSettings[] = {
      "auto|f32|f16|bf16|int8|nf4|nf4-dq"},
     {"threads", "-t,--threads", kInteger, "0", 0, 1024, kSingle, true, "N",
      "0: the physical cores this process may use"},
+    {"isa", "--isa", kText, "all", 0, 0, kModel, true, "NAME,NAME",
+     "instruction sets to use at most; none: the baseline; for tests and comparisons"},
     {"planner.name", "--planner", kText, "elastic", 0, 0, kSingle, true, "NAME",
      "how the KV cache gets its memory; `plan` also takes `all`"},
     {"planner.options", "", kPairs, "", 0, 0, kModel, true, "", "options of the planner"},

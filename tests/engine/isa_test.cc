@@ -1,0 +1,161 @@
+// Each level of instruction sets on its own: what is above it is hidden from the selection, so that
+// a processor with AVX-512 also runs what one without it would. Tokens and logits are those of
+// transformers at every level (tests/fixtures/README.md).
+#include "tests/support/models.h"
+
+namespace rt::test {
+namespace {
+
+constexpr const char* kAvx2 = "avx2,fma,f16c";
+constexpr const char* kAvx512 = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl";
+constexpr const char* kVnni = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512_vnni";
+constexpr const char* kBf16 = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512_bf16";
+
+EngineOptions fixture(const std::string& name, const std::string& graph, const std::string& isa) {
+  EngineOptions options = exact_options(graph + ".yaml", source_path("tests/fixtures/" + name));
+  options.device_options = {{"threads", std::int64_t{2}}, {"isa", isa}};
+  return options;
+}
+
+// Why this machine cannot run `isa`, or "".
+std::string lacking(const std::string& isa) {
+  const auto blueprint = draw(registry(), fixture("phi3", "phi3", isa));
+  return blueprint.ok() ? "" : blueprint.error().message;
+}
+
+bool has_words(const std::string& list, std::string words) {
+  for (words += ','; !words.empty(); words.erase(0, words.find(',') + 1)) {
+    const std::string word = words.substr(0, words.find(','));
+    if (("," + list + ",").find("," + word + ",") == std::string::npos) return false;
+  }
+  return true;
+}
+
+// Every node uses the allowed sets at most, and the products what `name` says.
+void expect_choices(const Blueprint& blueprint, const std::string& isa, const std::string& name) {
+  for (std::size_t n = 0; n < blueprint.nodes.size(); ++n) {
+    const std::string& op = blueprint.graph.nodes[n].op;
+    for (const Selection* use : {&blueprint.nodes[n].decode, &blueprint.nodes[n].prefill}) {
+      const std::string needs = use->chosen.c->isa;
+      EXPECT_TRUE(needs.empty() || isa == "all" || has_words(isa, needs))
+          << use->chosen.full_name << " needs " << needs;
+      if ((op != "linear" && op != "mlp") || name.empty()) continue;
+      EXPECT_EQ(use->chosen.c->name, name) << blueprint.graph.nodes[n].name;
+    }
+  }
+}
+
+// Products whose prefill is computed by `name`.
+int prefills_with(const Blueprint& blueprint, const std::string& name) {
+  int count = 0;
+  for (std::size_t n = 0; n < blueprint.nodes.size(); ++n) {
+    const std::string& op = blueprint.graph.nodes[n].op;
+    if ((op == "linear" || op == "mlp") && blueprint.nodes[n].prefill.chosen.c->name == name) {
+      ++count;
+    }
+  }
+  return count;
+}
+
+struct Level {
+  const char* test;
+  const char* isa;
+  const char* implementation;  // of products in exact mode; "": whichever this processor has
+};
+constexpr Level kLevels[] = {{"Portable", "none", "portable"},
+                             {"Avx2", kAvx2, "avx2"},
+                             {"Avx512", kAvx512, "avx512"},
+                             {"All", "all", ""}};
+
+class ExactLevels : public testing::TestWithParam<Level> {};
+
+TEST_P(ExactLevels, GreedyTokensAreTransformers) {
+  const Level& level = GetParam();
+  if (const std::string why = lacking(level.isa); !why.empty()) GTEST_SKIP() << why;
+  for (const std::string name : {"phi3", "gemma2", "phi3_wide", "gemma2_wide"}) {
+    SCOPED_TRACE(name);
+    const Json golden = read_golden(source_path("tests/fixtures/" + name + "/golden.json"));
+    auto session = open_session(fixture(name, golden.at("family"), level.isa));
+    ASSERT_TRUE(session);
+    expect_choices(session->blueprint(), level.isa, level.implementation);
+    for (const Json& c : golden.at("cases")) {
+      auto sequence = start(*session);
+      const std::vector<std::int32_t> ids = c.at("greedy_ids");
+      EXPECT_EQ(continue_greedy(*session, *sequence, c.at("prompt_ids"), ids.size()), ids)
+          << c.at("name");
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isa, ExactLevels, testing::ValuesIn(kLevels),
+                         [](const auto& level) { return level.param.test; });
+
+// Products that round, with the largest logit difference allowed. Logits have deviation 1 and are
+// the end of about ten products in a row. Rounding x to bf16 adds 0.1 % (2^-9 at most) to each of
+// them, int8 weights 0.7 % (a step is 1/127 of a row's largest, about three deviations; the error
+// is step / sqrt(12)), int8 x beside int8 weights as much again. Ten independent ones are 0.003,
+// 0.02 and 0.03; attention, whose scores have deviation 2, doubles or triples them, and the largest
+// of 10,000 logits is four deviations out: 0.04, 0.25, 0.35. Allowed is about twice that; a window
+// that is wrong by one moves a logit by 1.7 and more.
+constexpr float kBf16Tolerance = 0.15f;
+constexpr float kInt8Tolerance = 0.6f;
+constexpr float kInt8BothTolerance = 0.8f;
+
+struct Rounding {
+  const char* test;
+  const char* isa;
+  rt_dtype weights;  // 0: bf16, as the checkpoint has them
+  const char* prefill;
+  float tolerance;
+};
+constexpr Rounding kRoundings[] = {
+    {"Bf16", kBf16, rt_dtype{}, "avx512_bf16", kBf16Tolerance},
+    {"Int8Portable", "none", RT_W_INT8, "portable", kInt8Tolerance},
+    {"Int8Avx2", kAvx2, RT_W_INT8, "avx2", kInt8Tolerance},
+    {"Int8Avx512", kAvx512, RT_W_INT8, "avx512", kInt8Tolerance},
+    {"Int8Vnni", kVnni, RT_W_INT8, "avx512_vnni", kInt8BothTolerance}};
+
+class RoundingLevels : public testing::TestWithParam<Rounding> {};
+
+TEST_P(RoundingLevels, LogitsAreNear) {
+  const Rounding& level = GetParam();
+  if (const std::string why = lacking(level.isa); !why.empty()) GTEST_SKIP() << why;
+  for (const std::string name : {"phi3_wide", "gemma2_wide"}) {
+    SCOPED_TRACE(name);
+    const std::string folder = source_path("tests/fixtures/" + name);
+    const Json golden = read_golden(folder + "/golden.json");
+    EngineOptions options = fixture(name, golden.at("family"), level.isa);
+    options.exact = false;
+    options.all_rows = true;
+    options.step_tokens = 512;
+    options.weight_formats.all = level.weights;
+    options.selection.prefer = {level.prefill};
+    auto session = open_session(options);
+    ASSERT_TRUE(session);
+    expect_choices(session->blueprint(), level.isa, "");
+    EXPECT_GT(prefills_with(session->blueprint(), level.prefill), 0);
+    const std::uint64_t vocabulary = session->graph().vocabulary();
+    for (const Json& c : golden.at("cases")) {
+      const auto truth = read_floats(folder + "/" + c.at("logits_file").get<std::string>());
+      auto sequence = start(*session);
+      sequence->all_rows = true;
+      sequence->push(c.at("prompt_ids").get<std::vector<std::int32_t>>());
+      Sequence* const one[] = {sequence.get()};
+      auto rows = session->step(one);
+      ASSERT_TRUE(rows.ok()) << rows.error().message;
+      ASSERT_EQ(rows->size() * vocabulary, truth.size());
+      float most = 0;
+      for (std::size_t r = 0; r < rows->size(); ++r) {
+        most =
+            std::max(most, max_difference((*rows)[r].logits, &truth[r * vocabulary], vocabulary));
+      }
+      EXPECT_LT(most, level.tolerance) << c.at("name");
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isa, RoundingLevels, testing::ValuesIn(kRoundings),
+                         [](const auto& level) { return level.param.test; });
+
+}  // namespace
+}  // namespace rt::test
