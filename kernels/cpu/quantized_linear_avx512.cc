@@ -7,40 +7,20 @@
 // lanes are added as ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)) after lane j + (j + 8), runs in
 // order.
 //
-// Few tokens: bound by reading the weight, at 14 GB/s a thread hardly less by decoding: 22
-// operations for 64 bytes of nf4 are 11 cycles. Four rows at a time share what is loaded of x. Many
-// tokens: bound by FMA. The codes' own values of 8 rows of a run are a panel (16 KiB, first-level
-// cache), tokens pass by three at a time from the second.
-#include "kernels/cpu/quantized_codes_avx512.h"
+// Few tokens: quantized_decode_avx512.h. Many tokens: bound by FMA. The codes' own values of 8 rows
+// of a run are a panel (16 KiB, first-level cache), tokens pass by three at a time from the second.
+#include "kernels/cpu/quantized_decode_avx512.h"
 #include "kernels/cpu/quantized_linear.h"
 
 namespace rt::cpu {
 namespace {
 
-constexpr uint64_t kRun = 512;
 constexpr uint64_t kFewTokens = 8;
 constexpr uint64_t kPanelRows = 8;
-
-// The part of a run that the kernels see: element count, and floats of one row of prepared x.
-struct Run {
-  uint64_t first;
-  uint64_t count;
-  uint64_t width;
-};
-
-inline Run run_at(const QuantizedMatrix& w, uint64_t first) {
-  const uint64_t step = is_nf4(w) ? kChunk : 16;
-  const uint64_t count = w.columns - first < kRun ? w.columns - first : kRun;
-  return {first, count, (count + step - 1) / step * step};
-}
 
 // Lanes of chunk c of a run.
 inline __mmask16 chunk_lanes(const Run& run, uint64_t c) {
   return c * kChunk + kChunk <= run.count ? 0xffff : 0x00ff;
-}
-
-inline __mmask16 step_lanes(const Run& run, uint64_t k) {
-  return k + 16 <= run.count ? 0xffff : (__mmask16)((1u << (run.count - k)) - 1);
 }
 
 inline __m256 fold(__m512 v) {
@@ -76,139 +56,6 @@ inline void store_sums(const __m512* v, bool first, float* to) {
     _mm_storeu_ps(to, first ? sum : _mm_add_ps(_mm_loadu_ps(to), sum));
   } else {
     for (int r = 0; r < R; ++r) to[r] = first ? sum_lanes(v[r]) : to[r] + sum_lanes(v[r]);
-  }
-}
-
-// --- few tokens: codes as they lie
-
-// Chunk c of R rows and M tokens.
-template <int M, int R>
-inline void add_chunk(const unsigned char* codes, uint64_t row_bytes, __mmask16 lanes,
-                      const float* x, uint64_t width, const __m512* scales, uint64_t c,
-                      __m512 (*totals)[R]) {
-  __m512 sums[M][R];
-  RT_UNROLL
-  for (int i = 0; i < 8; ++i) {
-    __m512 token[M];
-    RT_UNROLL
-    for (int m = 0; m < M; ++m) token[m] = _mm512_load_ps(x + m * width + c * kChunk + 16 * i);
-    RT_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const __m512 value = nf4_step(codes + r * row_bytes + c * (kChunk / 2), lanes, i);
-      RT_UNROLL
-      for (int m = 0; m < M; ++m) {
-        sums[m][r] =
-            i == 0 ? _mm512_mul_ps(token[m], value) : _mm512_fmadd_ps(token[m], value, sums[m][r]);
-      }
-    }
-  }
-  RT_UNROLL
-  for (int r = 0; r < R; ++r) {
-    const __m512 scale = chunk_scales(scales[r], c);
-    RT_UNROLL
-    for (int m = 0; m < M; ++m) totals[m][r] = _mm512_fmadd_ps(sums[m][r], scale, totals[m][r]);
-  }
-}
-
-// One run of rows [row, row + R) and M tokens. `ahead`: bytes from a code to what is fetched.
-template <int M, int R>
-inline void nf4_run(const QuantizedMatrix& w, const Run& run, uint64_t row, const float* x,
-                    uint64_t ahead, float* out, uint64_t stride) {
-  const unsigned char* codes = w.codes + row * w.row_bytes + run.first / 2;
-  __m512 scales[R];
-  __m512 totals[M][R];
-  RT_UNROLL
-  for (int r = 0; r < R; ++r) {
-    scales[r] =
-        nf4_scales(w, (row + r) * w.row_scales + run.first / kScaleBlock, run.count / kScaleBlock);
-    RT_UNROLL
-    for (int m = 0; m < M; ++m) totals[m][r] = _mm512_setzero_ps();
-  }
-  for (uint64_t c = 0; c < run.count / kChunk; ++c) {
-    RT_UNROLL
-    for (int r = 0; r < R; ++r) {
-      _mm_prefetch((const char*)codes + r * w.row_bytes + c * (kChunk / 2) + ahead, _MM_HINT_T0);
-    }
-    add_chunk<M, R>(codes, w.row_bytes, 0xffff, x, run.width, scales, c, totals);
-  }
-  if (run.count % kChunk != 0) {
-    add_chunk<M, R>(codes, w.row_bytes, 0x00ff, x, run.width, scales, run.count / kChunk, totals);
-  }
-  RT_UNROLL
-  for (int m = 0; m < M; ++m) store_sums<R>(totals[m], run.first == 0, out + m * stride);
-}
-
-template <int M, int R>
-inline void int8_run(const QuantizedMatrix& w, const Run& run, uint64_t row, const float* x,
-                     uint64_t ahead, float* out, uint64_t stride) {
-  const unsigned char* codes = w.codes + row * w.row_bytes + run.first;
-  __m512 totals[M][R];
-  RT_UNROLL
-  for (int m = 0; m < M; ++m) {
-    RT_UNROLL
-    for (int r = 0; r < R; ++r) totals[m][r] = _mm512_setzero_ps();
-  }
-  const auto add = [&](uint64_t k, __mmask16 lanes) __attribute__((always_inline)) {
-    RT_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const __m512 value = int8_step(codes + r * w.row_bytes + k, lanes);
-      RT_UNROLL
-      for (int m = 0; m < M; ++m) {
-        totals[m][r] = _mm512_fmadd_ps(_mm512_load_ps(x + m * run.width + k), value, totals[m][r]);
-      }
-    }
-  };
-  uint64_t k = 0;
-  for (; k + 64 <= run.count; k += 64) {
-    RT_UNROLL
-    for (int r = 0; r < R; ++r) {
-      _mm_prefetch((const char*)codes + r * w.row_bytes + k + ahead, _MM_HINT_T0);
-    }
-    RT_UNROLL
-    for (uint64_t i = 0; i < 64; i += 16) add(k + i, 0xffff);
-  }
-  for (; k < run.count; k += 16) add(k, step_lanes(run, k));
-  RT_UNROLL
-  for (int m = 0; m < M; ++m) store_sums<R>(totals[m], run.first == 0, out + m * stride);
-}
-
-// All runs of rows [row, row + R) and M tokens from `token`.
-template <int M, int R>
-inline void multiply_rows(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint64_t token,
-                          uint64_t row, float* out, uint64_t stride) {
-  const uint64_t ahead = R * w.row_bytes;
-  for (uint64_t first = 0; first < w.columns; first += kRun) {
-    const Run run = run_at(w, first);
-    const float* from = x + first * tokens + token * run.width;
-    if (is_nf4(w)) {
-      nf4_run<M, R>(w, run, row, from, ahead, out, stride);
-    } else {
-      int8_run<M, R>(w, run, row, from, ahead, out, stride);
-    }
-  }
-  if (is_nf4(w)) return;
-  for (int r = 0; r < R; ++r) {
-    const float scale = scale_of(w, row + r, 0);
-    for (int m = 0; m < M; ++m) out[m * stride + r] *= scale;
-  }
-}
-
-template <int R>
-inline void few_tokens(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint64_t row,
-                       float* out, uint64_t stride) {
-  for (uint64_t t = 0; t < tokens;) {
-    float* to = out + t * stride;
-    const uint64_t left = tokens - t;
-    if (left == 1) {
-      multiply_rows<1, R>(w, x, tokens, t, row, to, stride);
-      t += 1;
-    } else if (left == 2 || left == 4) {
-      multiply_rows<2, R>(w, x, tokens, t, row, to, stride);
-      t += 2;
-    } else {
-      multiply_rows<3, R>(w, x, tokens, t, row, to, stride);
-      t += 3;
-    }
   }
 }
 
@@ -396,17 +243,10 @@ void multiply(const QuantizedMatrix& w, const void* prepared, uint64_t tokens, u
               uint64_t end, float* out, uint64_t stride) {
   if (!served(w)) return quantized_linear_portable(w, prepared, tokens, begin, end, out, stride);
   const float* x = (const float*)prepared;
+  if (tokens <= kFewTokens) return few_tokens(w, x, tokens, begin, end, out, stride);
   const uint64_t fours = begin + (end - begin) / 4 * 4;
-  if (tokens <= kFewTokens) {
-    for (uint64_t n = begin; n < fours; n += 4) {
-      few_tokens<4>(w, x, tokens, n, out + (n - begin), stride);
-    }
-  } else {
-    many_tokens(w, x, tokens, begin, fours, out, stride);
-  }
-  for (uint64_t n = fours; n < end; ++n) {
-    few_tokens<1>(w, x, tokens, n, out + (n - begin), stride);
-  }
+  many_tokens(w, x, tokens, begin, fours, out, stride);
+  few_tokens(w, x, tokens, fours, end, out + (fours - begin), stride);
 }
 
 }  // namespace
