@@ -12,7 +12,8 @@ namespace {
 
 constexpr const char* kAvx2 = "avx2,fma,f16c";
 constexpr const char* kAvx512 = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl";
-constexpr const char* kVnni = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512_vnni";
+constexpr const char* kVnni =
+    "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512_vnni,avx512_vbmi";
 constexpr const char* kBf16 = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512_bf16";
 
 EngineOptions fixture(const std::string& name, const std::string& graph, const std::string& isa) {
