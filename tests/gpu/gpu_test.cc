@@ -125,7 +125,7 @@ TEST_P(GpuFixtures, TokensOfExactModeAreThoseOfTransformers) {
   }
   auto plan = session->blueprint().memory(0, 0, false);
   ASSERT_TRUE(plan.ok());
-  const MemoryUse& now = session->ledger().now();
+  const MemoryBytes& now = session->ledger().now();
   EXPECT_EQ(plan->owned() - (*plan)[MemoryKind::kKv], now.owned() - now[MemoryKind::kKv]);
 }
 
