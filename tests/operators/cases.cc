@@ -252,7 +252,7 @@ std::vector<Problem> attention() {
   struct Heads {
     std::int64_t H, G;
   };
-  for (const std::int64_t E : {7, 8, 64, 80, 96, 256}) {
+  for (const std::int64_t E : {7, 8, 64, 80, 96, 128, 256}) {
     for (const Heads heads : {Heads{2, 2}, {4, 2}, {8, 1}}) {
       for (const double softcap : {0.0, 2.0}) {
         const AttentionShape shape = {heads.H, heads.G, E, 0, softcap};
