@@ -306,8 +306,7 @@ struct Bench {
   void attention(const Heads& model, KvElement element, const char* type) {
     attention(model, element, std::string(type) + " avx2", rt::cpu::attend_avx2);
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") &&
-        model.heads / model.kv_heads >= rt::cpu::kSharedHeads) {
+        __builtin_cpu_supports("avx512dq")) {
       attention(model, element, std::string(type) + " avx512", rt::cpu::attend_avx512);
     }
   }
