@@ -144,7 +144,7 @@ class CudaQuantizedGpu : public testing::Test {
 
 TEST_F(CudaQuantizedGpu, AHeadOfItsOwnAsOnTheCpu) {
   WeightFormats formats;
-  formats.rules = {{"linear", RT_W_NF4}, {"lm_head", RT_W_INT8}};
+  formats.rules = {{"lm_head", RT_W_INT8}, {"linear", RT_W_NF4}};
   std::vector<std::vector<float>> logits[2] = {
       logits_along(demo(formats, "cpu", "f32"), registry()),
       logits_along(demo(formats, "cuda", "f32"), cuda_registry())};
