@@ -30,11 +30,11 @@ std::string second_reason(const Decision& second, const Decision& chosen) {
 bool is_fallback(const Decision& refused, const Decision& chosen) {
   switch (refused.verdict) {
     case Verdict::kCannotOpen:
-    case Verdict::kMissingIsa:
     case Verdict::kUnsupported:
     case Verdict::kWrongKvForm:
     case Verdict::kWrongLayout:
       break;
+    case Verdict::kMissingIsa:  // nothing that anybody could change, unless it was asked for
     case Verdict::kNotExact:
       if (refused.preference < 0) return false;
       break;

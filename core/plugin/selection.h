@@ -7,8 +7,9 @@
 //      [0, 300], a stranger's (not in the install prefix) to 200 unless the user asked for it;
 //   4. at equal tier the installed one, then the full name in byte order.
 //
-// Every candidate keeps its reason (`plugins why`). When something better was refused by the ISA,
-// by supports() or by require(), a note says so: falling back is never silent.
+// Every candidate keeps its reason (`plugins why`). When something better was refused by supports()
+// or require(), or something that the config prefers by the ISA, a note says so. What a processor
+// lacks is no news to its owner: every start on one without AVX-512 would bring eight lines.
 #pragma once
 
 #include <cstdint>
