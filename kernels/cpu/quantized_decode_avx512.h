@@ -86,13 +86,12 @@ struct WideScales {
   alignas(64) float lanes[kWalks][kScaleColumns / kScaleBlock][8];
 };
 
-// Scales of the blocks from element `first`; 0 beyond the row.
-static inline void widen_scales(const QuantizedMatrix& w, const Walks& walks, uint64_t first,
-                                WideScales& to) {
+// Scales of the blocks from element `first`; 0 beyond the row. Fetches those kAheadScales later.
+static inline void load_scales(const QuantizedMatrix& w, const Walks& walks, uint64_t first,
+                               float (*scales)[kScaleColumns / kScaleBlock]) {
   constexpr uint64_t kScales = kScaleColumns / kScaleBlock;
   const uint64_t left = (w.columns - first) / kScaleBlock;
   const uint64_t count = left < kScales ? left : kScales;
-  alignas(64) float scales[kWalks][kScales];
   const uint64_t size = w.kind == Codes::kNf4 ? sizeof(float) : 1;
   const uint64_t later = first / kScaleBlock + kAheadScales;
   const uint64_t jump = later * kScaleBlock / 2 < walks.left ? 0 : walks.jump / (kScaleBlock / 2);
@@ -102,6 +101,13 @@ static inline void widen_scales(const QuantizedMatrix& w, const Walks& walks, ui
     _mm_prefetch((const char*)w.scales + at * size + ahead, _MM_HINT_T0);
     _mm512_store_ps(scales[r], nf4_scales(w, at, count));
   }
+}
+
+static inline void widen_scales(const QuantizedMatrix& w, const Walks& walks, uint64_t first,
+                                WideScales& to) {
+  constexpr uint64_t kScales = kScaleColumns / kScaleBlock;
+  alignas(64) float scales[kWalks][kScales];
+  load_scales(w, walks, first, scales);
   for (uint64_t r = 0; r < kWalks; ++r) {
     RT_UNROLL
     for (uint64_t i = 0; i < kScales; ++i) {
@@ -275,19 +281,26 @@ static inline void multiply_walks(const QuantizedMatrix& w, const Walks& walks, 
   }
 }
 
-// All tokens and rows [begin, end).
-static inline void few_tokens(const QuantizedMatrix& w, const float* x, uint64_t tokens,
-                              uint64_t begin, uint64_t end, float* out, uint64_t stride) {
+// Rows [begin, end), eight at a time: body(walks, how far their first is from `begin`).
+template <class Body>
+static inline void for_walks(const QuantizedMatrix& w, uint64_t begin, uint64_t end,
+                             const Body& body) {
   uint64_t n = begin;
   for (; n + kWalks * kPitch <= end; n += kWalks * kPitch) {
-    for (uint64_t i = 0; i < kPitch; ++i) {
-      multiply_walks(w, walks_at(w, n, kPitch, i, kWalks), x, tokens, out + n - begin + i, stride);
-    }
+    for (uint64_t i = 0; i < kPitch; ++i) body(walks_at(w, n, kPitch, i, kWalks), n - begin + i);
   }
   for (; n < end; n += kWalks) {
     const uint64_t count = end - n < kWalks ? end - n : kWalks;
-    multiply_walks(w, walks_at(w, n, 1, 0, count), x, tokens, out + n - begin, stride);
+    body(walks_at(w, n, 1, 0, count), n - begin);
   }
+}
+
+// All tokens and rows [begin, end).
+static inline void few_tokens(const QuantizedMatrix& w, const float* x, uint64_t tokens,
+                              uint64_t begin, uint64_t end, float* out, uint64_t stride) {
+  for_walks(w, begin, end, [&](const Walks& walks, uint64_t at) {
+    multiply_walks(w, walks, x, tokens, out + at, stride);
+  });
 }
 
 }  // namespace rt::cpu

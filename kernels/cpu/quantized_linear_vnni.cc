@@ -1,219 +1,293 @@
-// Products of int8 weights with x in int8 as well, AVX-512 VNNI, for many tokens.
+// Products in integers, AVX-512 VNNI: x as quantized_integer_avx512.h says; weights of int8 as they
+// are, nf4's values rounded to 127ths (which errs by 1/254 of a block's largest element).
 //
-//   prepare: of each token scale = largest / 127, code = round(x / scale), kept as u8 code + 128
-//   sum:     code * code, exact in i32 (vpdpbusd: u8 times i8), less 128 times the codes of the row
-//   result:  (f32)sum * (token scale * row scale)
+//   int8  (f32)sum of the row * (token scale * row scale)
+//   nf4   sum over blocks, in order, of (f32)sum of the block * scale, then * (token scale / 127)
 //
-// so bits depend on nothing but the row and the token. A token's largest element sets the step of
-// all: 1/254 of it is the most that an element errs.
+// so bits depend on nothing but the row and the token.
 //
-// K is cut into runs of 4 KiB. Of a run, 8 rows of codes (the panel, 32 KiB, first-level cache) are
-// met by all tokens, three at a time from the second-level cache: 11 loads for 24 vpdpbusd, of
-// which a cycle takes two of each.
-#include "kernels/cpu/quantized_codes_avx512.h"
+// Many tokens: of a run of 512 elements 64 weight rows are a panel, written with four bytes of each
+// row side by side (32 KiB, first-level cache). A tile is 6 tokens x 64 rows: 24 vpdpbusd for 4
+// loads of weights and 6 of tokens, and no sums over lanes. (Dot products of rows in place, 3
+// tokens x 8 rows, reached 33 to 39 % of the peak.)
+#include "kernels/cpu/lanes_avx512.h"
+#include "kernels/cpu/quantized_decode_vnni.h"
 #include "kernels/cpu/quantized_linear.h"
 
 namespace rt::cpu {
 namespace {
 
-constexpr uint64_t kRunBytes = 4096;
-constexpr uint64_t kPanelRows = 8;
-constexpr uint64_t kTileTokens = 3;
-constexpr uint64_t kMostTokens = 256;       // u8[256, 4096] is 1 MiB, half the second-level cache
-constexpr uint64_t kMostColumns = 1 << 16;  // 2^16 * 255 * 127 < 2^31
+constexpr uint64_t kFewTokens = 8;
+constexpr uint64_t kPanelRows = 64;
+constexpr uint64_t kGroups = kPanelRows / 16;
+constexpr uint64_t kTileTokens = 6;
+constexpr uint64_t kMostTokens =
+    384;  // a run of them, 192 KiB, and their sums fit the second level
 
 struct Panel {
-  alignas(64) int8_t codes[kPanelRows * kRunBytes];
-  int32_t sums[kPanelRows];  // of the codes, times 128
+  alignas(64) uint8_t codes[kRun / 4][kPanelRows][4];
+  alignas(64) float scales[kRun / kScaleBlock][kPanelRows];  // nf4
 };
 
-inline uint64_t padded(uint64_t columns) {
-  return (columns + 63) / 64 * 64;
-}
+// Sums of all tokens and the panel's rows, i32 (int8) or f32 (nf4).
+struct Sums {
+  alignas(64) int32_t of[kMostTokens][kPanelRows];
+};
 
-inline uint64_t run_width(const QuantizedMatrix& w, uint64_t first) {
-  const uint64_t left = padded(w.columns) - first;
-  return left < kRunBytes ? left : kRunBytes;
-}
+// Rows of the weight: [first, first + count), and a run of their columns.
+struct Part {
+  const QuantizedMatrix& w;
+  uint64_t row, rows;
+  uint64_t first, count;
+
+  uint64_t row_at(uint64_t i) const { return row + (i < rows ? i : rows - 1); }
+  const unsigned char* codes(uint64_t i) const {
+    return w.codes + row_at(i) * w.row_bytes + (is_nf4(w) ? first / 2 : first);
+  }
+  uint64_t bytes() const { return is_nf4(w) ? count / 2 : count; }
+  uint64_t steps() const { return (count + 63) / 64 * 16; }
+};
 
 inline bool served(const QuantizedMatrix& w) {
-  return w.kind == Codes::kInt8 && w.columns <= kMostColumns;
+  return is_nf4(w) ? w.block == kScaleBlock : w.columns <= kMostColumns;
 }
 
-inline __mmask64 byte_lanes(uint64_t count) {
-  return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1;
+// --- the panel
+
+inline __m512i load_row(const Part& part, uint64_t row, uint64_t at) {
+  return Lanes16::load_bytes(part.codes(row) + at, part.bytes() - at < 64 ? part.bytes() - at : 64);
 }
 
-// --- x
-
-float largest_magnitude(const float* x, uint64_t count) {
-  __m512 largest = _mm512_setzero_ps();
-  for (uint64_t k = 0; k < count; k += 16) {
-    const __mmask16 lanes = count - k < 16 ? first_lanes(count - k) : (__mmask16)0xffff;
-    largest = _mm512_max_ps(_mm512_abs_ps(_mm512_maskz_loadu_ps(lanes, x + k)), largest);
-  }
-  return _mm512_reduce_max_ps(largest);
-}
-
-// to u8[width] = codes + 128 of x f32[count], 128 beyond.
-void quantize_run(const float* x, uint64_t count, uint64_t width, float inverse, uint8_t* to) {
-  for (uint64_t k = 0; k < width; k += 16) {
-    const uint64_t left = k < count ? count - k : 0;
-    const __mmask16 lanes = left < 16 ? first_lanes(left) : (__mmask16)0xffff;
-    const __m512 scaled =
-        _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, x + k), _mm512_set1_ps(inverse));
-    const __m512i codes = _mm512_add_epi32(_mm512_cvtps_epi32(scaled), _mm512_set1_epi32(128));
-    _mm_store_si128((__m128i*)(to + k), _mm512_cvtusepi32_epi8(codes));
+// Dwords d of sixteen rows, eight of them, to steps [step, step + 8).
+inline void store_steps(const __m512i* dwords, uint64_t step, uint64_t group, Panel& panel) {
+  RT_UNROLL
+  for (uint64_t i = 0; i < 8; ++i) {
+    _mm512_store_si512(panel.codes[step + i][16 * group], dwords[i]);
   }
 }
 
-// u8[runs][tokens][width of the run], then the tokens' scales f32[tokens].
-uint64_t prepared_bytes(const QuantizedMatrix& w, uint64_t tokens) {
-  return served(w) ? tokens * (padded(w.columns) + sizeof(float)) : 0;
-}
-
-void prepare(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint64_t begin,
-             uint64_t end, void* prepared) {
-  uint8_t* base = (uint8_t*)prepared;
-  float* scales = (float*)(base + tokens * padded(w.columns));
-  for (uint64_t t = begin; t < end; ++t) {
-    const float* row = x + t * w.columns;
-    const float largest = largest_magnitude(row, w.columns);
-    const float inverse = largest == 0 ? 0 : 127 / largest;
-    scales[t] = largest / 127;
-    for (uint64_t first = 0; first < w.columns; first += kRunBytes) {
-      const uint64_t width = run_width(w, first);
-      const uint64_t count = w.columns - first < width ? w.columns - first : width;
-      quantize_run(row + first, count, width, inverse, base + first * tokens + t * width);
+void fill_int8(const Part& part, uint64_t group, Panel& panel) {
+  for (uint64_t k = 0; k < part.count; k += 64) {
+    __m512i m[16];
+    RT_UNROLL
+    for (uint64_t r = 0; r < 16; ++r) {
+      m[r] = _mm512_xor_si512(load_row(part, 16 * group + r, k), _mm512_set1_epi8(-128));
     }
+    Lanes16::transpose(m);
+    store_steps(m, k / 4, group, panel);
+    store_steps(m + 8, k / 4 + 8, group, panel);
+  }
+}
+
+void fill_nf4(const Part& part, uint64_t group, Panel& panel) {
+  for (uint64_t k = 0; k < part.count; k += kChunk) {
+    __m512i even[16], odd[16];
+    for (uint64_t r = 0; r < 16; ++r) {
+      const NibbleCodes codes = nf4_lookup(load_row(part, 16 * group + r, k / 2));
+      even[r] = codes.even;
+      odd[r] = codes.odd;
+    }
+    Lanes16::transpose(even);
+    Lanes16::transpose(odd);
+    for (uint64_t block = 0; block < 2; ++block) {
+      const uint64_t step = k / 4 + 16 * block;
+      store_steps(even + 8 * block, step, group, panel);
+      store_steps(odd + 8 * block, step + 8, group, panel);
+    }
+  }
+}
+
+void fill_scales(const Part& part, Panel& panel) {
+  const uint64_t blocks = part.count / kScaleBlock;
+  for (uint64_t r = 0; r < kPanelRows; ++r) {
+    const uint64_t at = part.row_at(r) * part.w.row_scales + part.first / kScaleBlock;
+    alignas(64) float scales[16];
+    _mm512_store_ps(scales, nf4_scales(part.w, at, blocks));
+    for (uint64_t i = 0; i < blocks; ++i) panel.scales[i][r] = scales[i];
+  }
+}
+
+void fill_panel(const Part& part, Panel& panel) {
+  const uint64_t groups = (part.rows + 15) / 16;
+  for (uint64_t g = 0; g < groups; ++g) {
+    if (is_nf4(part.w)) {
+      fill_nf4(part, g, panel);
+    } else {
+      fill_int8(part, g, panel);
+    }
+  }
+  if (is_nf4(part.w)) fill_scales(part, panel);
+}
+
+// --- tiles
+
+template <int M>
+inline void add_steps(const int8_t* x, const uint8_t (*codes)[kPanelRows][4], uint64_t steps,
+                      __m512i (*sums)[kGroups]) {
+  for (uint64_t s = 0; s < steps; ++s) {
+    __m512i rows[kGroups];
+    RT_UNROLL
+    for (uint64_t g = 0; g < kGroups; ++g) rows[g] = _mm512_load_si512(codes[s][16 * g]);
+    RT_UNROLL
+    for (int m = 0; m < M; ++m) {
+      int32_t four;
+      memcpy(&four, x + m * kRun + 4 * s, sizeof four);
+      __m512i token = _mm512_set1_epi32(four);
+      asm("" : "+v"(token));  // one load for four uses
+      RT_UNROLL
+      for (uint64_t g = 0; g < kGroups; ++g) {
+        sums[m][g] = _mm512_dpbusd_epi32(sums[m][g], rows[g], token);
+      }
+    }
+  }
+}
+
+// M tokens from `t`.
+template <int M>
+inline void int8_tile(const Part& part, const Panel& panel, const IntegerTokens& x, uint64_t t,
+                      Sums& to) {
+  __m512i sums[M][kGroups];
+  RT_UNROLL
+  for (int m = 0; m < M; ++m) {
+    RT_UNROLL
+    for (uint64_t g = 0; g < kGroups; ++g) {
+      sums[m][g] = part.first == 0 ? _mm512_set1_epi32(x.corrections[t + m])
+                                   : _mm512_load_si512(&to.of[t + m][16 * g]);
+    }
+  }
+  add_steps<M>(x.run(part.first, t), panel.codes, part.steps(), sums);
+  RT_UNROLL
+  for (int m = 0; m < M; ++m) {
+    RT_UNROLL
+    for (uint64_t g = 0; g < kGroups; ++g) _mm512_store_si512(&to.of[t + m][16 * g], sums[m][g]);
+  }
+}
+
+template <int M>
+inline void nf4_tile(const Part& part, const Panel& panel, const IntegerTokens& x, uint64_t t,
+                     Sums& to) {
+  const int8_t* from = x.run(part.first, t);
+  const int32_t* corrections = x.corrections + t * x.blocks + part.first / kScaleBlock;
+  for (uint64_t b = 0; b < part.count / kScaleBlock; ++b) {
+    __m512i sums[M][kGroups];
+    RT_UNROLL
+    for (int m = 0; m < M; ++m) {
+      RT_UNROLL
+      for (uint64_t g = 0; g < kGroups; ++g) {
+        sums[m][g] = _mm512_set1_epi32(corrections[m * x.blocks + b]);
+      }
+    }
+    add_steps<M>(from + b * kScaleBlock, panel.codes + 16 * b, 16, sums);
+    const bool first = part.first == 0 && b == 0;
+    RT_UNROLL
+    for (int m = 0; m < M; ++m) {
+      RT_UNROLL
+      for (uint64_t g = 0; g < kGroups; ++g) {
+        int32_t* at = &to.of[t + m][16 * g];
+        const __m512 before = first ? _mm512_setzero_ps() : _mm512_load_ps(at);
+        const __m512 scale = _mm512_load_ps(&panel.scales[b][16 * g]);
+        _mm512_store_ps(at, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[m][g]), scale, before));
+      }
+    }
+  }
+}
+
+template <int M>
+void tile(const Part& part, const Panel& panel, const IntegerTokens& x, uint64_t t, Sums& to) {
+  if (is_nf4(part.w)) {
+    nf4_tile<M>(part, panel, x, t, to);
+  } else {
+    int8_tile<M>(part, panel, x, t, to);
+  }
+}
+
+constexpr void (*kTiles[])(const Part&, const Panel&, const IntegerTokens&, uint64_t, Sums&) = {
+    nullptr, tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
+static_assert(sizeof kTiles / sizeof kTiles[0] == kTileTokens + 1);
+
+// Rows [begin, end) of the panel after this one, to the second-level cache.
+void fetch_rows(const Part& next, uint64_t begin, uint64_t end) {
+  for (uint64_t r = begin; r < end; ++r) {
+    const char* codes = (const char*)next.codes(r);
+    for (uint64_t at = 0; at < next.bytes(); at += 64) _mm_prefetch(codes + at, _MM_HINT_T1);
+  }
+}
+
+// Tiles of nearly equal size, each of which fetches its share of what comes next.
+void multiply_panel(const Part& part, const Part& next, const Panel& panel, const IntegerTokens& x,
+                    Sums& to) {
+  const uint64_t tiles = (x.tokens + kTileTokens - 1) / kTileTokens;
+  for (uint64_t i = 0; i < tiles; ++i) {
+    fetch_rows(next, next.rows * i / tiles, next.rows * (i + 1) / tiles);
+    const uint64_t t = x.tokens * i / tiles;
+    kTiles[x.tokens * (i + 1) / tiles - t](part, panel, x, t, to);
   }
 }
 
 // --- the product
 
-void fill_panel(const QuantizedMatrix& w, uint64_t row, uint64_t rows, uint64_t first,
-                uint64_t width, Panel& panel) {
-  for (uint64_t r = 0; r < rows; ++r) {
-    const unsigned char* codes = w.codes + (row + r) * w.row_bytes + first;
-    __m512i sum = _mm512_setzero_si512();
-    for (uint64_t k = 0; k < width; k += 64) {
-      const __m512i some = _mm512_maskz_loadu_epi8(byte_lanes(w.columns - first - k), codes + k);
-      _mm512_store_si512(panel.codes + r * kRunBytes + k, some);
-      sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), some);
-    }
-    panel.sums[r] = 128 * _mm512_reduce_add_epi32(sum);
-  }
+// Scales of sixteen rows, int8.
+inline __m512 row_scales(const QuantizedMatrix& w, uint64_t row, __mmask16 rows) {
+  const __m512 largest = _mm512_maskz_loadu_ps(rows, w.scales + row * sizeof(float));
+  return _mm512_mul_ps(largest, _mm512_set1_ps(kInt8Scale));
 }
 
-inline __m512i fold_pair_i32(__m512i a, __m512i b) {
-  return _mm512_add_epi32(_mm512_mask_blend_epi32(0xff00, a, b), _mm512_shuffle_i32x4(a, b, 0x4e));
-}
-
-// The sums over the lanes of eight vectors; as sum_lanes8 in vector_avx512.h.
-inline __m256i sum_lanes_i32(const __m512i* v) {
-  const __m512i ab = fold_pair_i32(v[0], v[1]);
-  const __m512i cd = fold_pair_i32(v[2], v[3]);
-  const __m512i ef = fold_pair_i32(v[4], v[5]);
-  const __m512i gh = fold_pair_i32(v[6], v[7]);
-  const __m512i abcd =
-      _mm512_add_epi32(_mm512_shuffle_i32x4(ab, cd, 0x88), _mm512_shuffle_i32x4(ab, cd, 0xdd));
-  const __m512i efgh =
-      _mm512_add_epi32(_mm512_shuffle_i32x4(ef, gh, 0x88), _mm512_shuffle_i32x4(ef, gh, 0xdd));
-  const __m512i two =
-      _mm512_add_epi32(_mm512_unpacklo_epi64(abcd, efgh), _mm512_unpackhi_epi64(abcd, efgh));
-  const __m512i one = _mm512_add_epi32(two, _mm512_shuffle_epi32(two, (_MM_PERM_ENUM)0xb1));
-  const __m512i pick = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
-  return _mm512_castsi512_si256(_mm512_permutexvar_epi32(pick, one));
-}
-
-// Where a tile's sums go. Until the last run they are integers, in the memory of the results.
-struct Target {
-  float* out;
-  uint64_t stride;
-  __mmask8 rows;
-  bool first;
-  bool last;
-  const float* token_scales;
-  __m256 row_scales;
-};
-
-inline void store_sums(__m256i sums, const Target& target, uint64_t m) {
-  float* to = target.out + m * target.stride;
-  if (!target.first) sums = _mm256_add_epi32(sums, _mm256_maskz_loadu_epi32(target.rows, to));
-  if (!target.last) return _mm256_mask_storeu_epi32(to, target.rows, sums);
-  const __m256 scale = _mm256_mul_ps(_mm256_set1_ps(target.token_scales[m]), target.row_scales);
-  _mm256_mask_storeu_ps(to, target.rows, _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scale));
-}
-
-template <int M>
-inline void multiply_tile(const uint8_t* x, uint64_t width, const Panel& panel,
-                          const Target& target) {
-  __m512i sums[M][kPanelRows];
-  RT_UNROLL
-  for (int m = 0; m < M; ++m) {
-    RT_UNROLL
-    for (uint64_t r = 0; r < kPanelRows; ++r) sums[m][r] = _mm512_setzero_si512();
-  }
-  for (uint64_t k = 0; k < width; k += 64) {
-    __m512i token[M];
-    RT_UNROLL
-    for (int m = 0; m < M; ++m) token[m] = _mm512_load_si512(x + m * width + k);
-    RT_UNROLL
-    for (uint64_t r = 0; r < kPanelRows; ++r) {
-      __m512i codes = _mm512_load_si512(panel.codes + r * kRunBytes + k);
-      asm("" : "+v"(codes));  // one load for M uses: g++ 12 would load it in each of them
-      RT_UNROLL
-      for (int m = 0; m < M; ++m) sums[m][r] = _mm512_dpbusd_epi32(sums[m][r], token[m], codes);
+// out f32[tokens, rows] = sums times scales.
+void store_results(const QuantizedMatrix& w, uint64_t row, uint64_t rows, const IntegerTokens& x,
+                   const Sums& sums, float* out, uint64_t stride) {
+  for (uint64_t g = 0; g < rows; g += 16) {
+    const __mmask16 lanes = rows - g < 16 ? first_lanes(rows - g) : (__mmask16)0xffff;
+    const __m512 scales = is_nf4(w) ? _mm512_set1_ps(kInt8Scale) : row_scales(w, row + g, lanes);
+    for (uint64_t t = 0; t < x.tokens; ++t) {
+      const __m512 sum = is_nf4(w) ? _mm512_load_ps(&sums.of[t][g])
+                                   : _mm512_cvtepi32_ps(_mm512_load_si512(&sums.of[t][g]));
+      const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(x.scales[t]), scales);
+      _mm512_mask_storeu_ps(out + t * stride + g, lanes, _mm512_mul_ps(sum, scale));
     }
   }
-  const __m256i correction = _mm256_loadu_si256((const __m256i*)panel.sums);
-  RT_UNROLL
-  for (int m = 0; m < M; ++m) {
-    store_sums(_mm256_sub_epi32(sum_lanes_i32(sums[m]), correction), target, (uint64_t)m);
-  }
 }
 
-// All tokens and one panel.
-void multiply_panel(const uint8_t* x, uint64_t tokens, uint64_t width, const Panel& panel,
-                    Target target) {
-  for (uint64_t t = 0; t < tokens; t += kTileTokens) {
-    const uint8_t* from = x + t * width;
-    if (tokens - t == 1) {
-      multiply_tile<1>(from, width, panel, target);
-    } else if (tokens - t == 2) {
-      multiply_tile<2>(from, width, panel, target);
-    } else {
-      multiply_tile<3>(from, width, panel, target);
+Part part_at(const QuantizedMatrix& w, uint64_t row, uint64_t end, uint64_t first) {
+  const uint64_t rows = end - row < kPanelRows ? end - row : kPanelRows;
+  return {w, row, rows, first, w.columns - first < kRun ? w.columns - first : kRun};
+}
+
+void many_tokens(const QuantizedMatrix& w, const IntegerTokens& x, uint64_t begin, uint64_t end,
+                 float* out, uint64_t stride) {
+  Panel panel;
+  Sums sums;
+  memset(&panel, 0, sizeof panel);
+  for (uint64_t n = begin; n < end; n += kPanelRows) {
+    const Part rows = part_at(w, n, end, 0);
+    for (uint64_t first = 0; first < w.columns; first += kRun) {
+      const Part part = part_at(w, n, end, first);
+      const bool more = first + kRun < w.columns;
+      const Part next = more                   ? part_at(w, n, end, first + kRun)
+                        : n + kPanelRows < end ? part_at(w, n + kPanelRows, end, 0)
+                                               : part;
+      fill_panel(part, panel);
+      multiply_panel(part, next, panel, x, sums);
     }
-    target.out += kTileTokens * target.stride;
-    target.token_scales += kTileTokens;
+    store_results(w, n, rows.rows, x, sums, out + n - begin, stride);
   }
 }
 
-__m256 row_scales(const QuantizedMatrix& w, uint64_t row, uint64_t rows) {
-  const __m256 largest =
-      _mm256_maskz_loadu_ps((__mmask8)((1u << rows) - 1), w.scales + row * sizeof(float));
-  return _mm256_mul_ps(largest, _mm256_set1_ps(kInt8Scale));
+uint64_t prepared_bytes(const QuantizedMatrix& w, uint64_t tokens) {
+  return served(w) ? integer_bytes(w, tokens) : 0;
+}
+
+void prepare(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint64_t begin,
+             uint64_t end, void* prepared) {
+  const IntegerTokens to = integer_tokens(w, prepared, tokens);
+  for (uint64_t t = begin; t < end; ++t) prepare_token(w, x + t * w.columns, to, t);
 }
 
 void multiply(const QuantizedMatrix& w, const void* prepared, uint64_t tokens, uint64_t begin,
               uint64_t end, float* out, uint64_t stride) {
   if (!served(w)) return quantized_linear_portable(w, prepared, tokens, begin, end, out, stride);
-  const uint8_t* x = (const uint8_t*)prepared;
-  const float* token_scales = (const float*)(x + tokens * padded(w.columns));
-  Panel panel;
-  memset(&panel, 0, sizeof panel);
-  for (uint64_t first = 0; first < w.columns; first += kRunBytes) {
-    const uint64_t width = run_width(w, first);
-    for (uint64_t n = begin; n < end; n += kPanelRows) {
-      const uint64_t rows = end - n < kPanelRows ? end - n : kPanelRows;
-      fill_panel(w, n, rows, first, width, panel);
-      const Target target = {
-          out + (n - begin),          stride,       (__mmask8)((1u << rows) - 1), first == 0,
-          first + width >= w.columns, token_scales, row_scales(w, n, rows)};
-      multiply_panel(x + first * tokens, tokens, width, panel, target);
-    }
-  }
+  const IntegerTokens x = integer_tokens(w, prepared, tokens);
+  if (is_nf4(w) && tokens <= kFewTokens) return few_in_integers(w, x, begin, end, out, stride);
+  many_tokens(w, x, begin, end, out, stride);
 }
 
 }  // namespace
