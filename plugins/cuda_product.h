@@ -24,4 +24,12 @@ inline void expect_tensor_core_types(const sdk::Node& node, std::uint32_t i) {
   }
 }
 
+// One type for values and weight `i`, as a library's product wants it.
+inline void expect_one_type(const sdk::Node& node, std::uint32_t i) {
+  if (node.input(i).dtype == node.c().value_dtype) return;
+  throw sdk::Refusal(sdk::format("cuBLASLt: expected a weight of the values' type %s, found %s",
+                                 sdk::dtype_name(node.c().value_dtype),
+                                 sdk::dtype_name(node.input(i).dtype)));
+}
+
 }  // namespace rt::cuda

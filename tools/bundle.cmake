@@ -3,9 +3,10 @@
 #   cmake --build build --target bundle      (build/runtime-VERSION-linux-x86_64.tar.gz)
 #
 # The command with its plugins, graphs and configs as `cmake --install` lays them out, and the
-# component `bundle`: the test programs that tools/gpu_check runs, their models, and the shared
-# libraries of this system but for the C library, in lib/runtime/deps. CUDA's runtime is inside the
-# plugins; the driver is looked for when a plugin is first asked.
+# component `bundle`: the test programs that tools/gpu_check runs, their models, and in
+# lib/runtime/deps the shared libraries of this system but for those of C and C++, which would want a
+# newer glibc than the programs do. Built on Debian 12 it starts on Ubuntu 22.04. CUDA's runtime is
+# inside the plugins; the driver and libcublasLt are looked for when a plugin is first asked.
 set(programs operators_test gpu_test bench_planners)
 foreach(program runtime ${programs})
   # DT_RPATH and not DT_RUNPATH: it holds for the libraries of the libraries too (fmt of spdlog).
@@ -15,7 +16,7 @@ endforeach()
 install(TARGETS ${programs} RUNTIME_DEPENDENCY_SET bundled
   RUNTIME DESTINATION bin COMPONENT bundle EXCLUDE_FROM_ALL)
 install(RUNTIME_DEPENDENCY_SET bundled
-  PRE_EXCLUDE_REGEXES "^lib(c|m|dl|rt|pthread)\\.so" "^ld-linux"
+  PRE_EXCLUDE_REGEXES "^lib(c|m|dl|rt|pthread|stdc\\+\\+|gcc_s)\\.so" "^ld-linux"
   LIBRARY DESTINATION lib/runtime/deps COMPONENT bundle EXCLUDE_FROM_ALL)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/tests/fixtures DESTINATION share/runtime
   COMPONENT bundle EXCLUDE_FROM_ALL)

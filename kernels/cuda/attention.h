@@ -1,6 +1,6 @@
 // Causal grouped-query attention over the KV cache, in kernels of their own: the new rows are
-// written to the cache, then queries meet keys either split over the cache (few queries) or in tiles
-// (many), the latter with tensor cores or without.
+// written to the cache, then queries meet keys either split over the cache (few queries) or in
+// tiles (many), the latter with tensor cores or without.
 //
 // The bits of a query depend on its position and on nothing beside it: keys are cut at multiples of
 // a fixed number of tokens, whatever stripes, planners, chunks and batches do.

@@ -1,7 +1,9 @@
 // linear on CUDA devices. `vector` is for decode; of the two for prefill `mma` takes what tensor
-// cores take, and `tiled` everything else and exact mode.
+// cores take, and `tiled` everything else and exact mode. `cublaslt` serves who prefers it
+// by name: its algorithms may depend on T, so a row's bits may.
 #include "kernels/cuda/linear.h"
 
+#include "plugins/cublaslt.h"
 #include "plugins/cuda_operator.h"
 #include "plugins/cuda_product.h"
 
@@ -23,6 +25,24 @@ struct Linear {
   }
 };
 
+struct LtLinear {
+  explicit LtLinear(const sdk::Node&) {}
+  static void supports(const sdk::Node& node) {
+    expect_dense_weight(node, 1);
+    expect_unrounded_values(node);
+    expect_one_type(node, 1);
+    expect_cublaslt();
+  }
+  static void require(const sdk::Node&, rt_requirements& need) {
+    need.workspace_bytes = kCublasLtWorkspaceBytes;
+  }
+  void execute(const sdk::Call& call) {
+    product.run(matrix(call.input(0)), matrix(call.input(1)), matrix(call.output(0)),
+                call.workspace<void>(), stream_of(call));
+  }
+  CublasLtProduct product;
+};
+
 constexpr rt_implementation kVector =
     sdk::implementation<Guarded<Linear<linear_vector, false>>>({.op = "linear",
                                                                 .name = "vector",
@@ -41,11 +61,18 @@ constexpr rt_implementation kMma =
                                                             .device_kind = "cuda",
                                                             .step_classes = RT_STEP_PREFILL,
                                                             .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kVector, &kTiled, &kMma};
+constexpr rt_implementation kCublasLt =
+    sdk::implementation<Guarded<LtLinear>>({.op = "linear",
+                                            .name = "cublaslt",
+                                            .device_kind = "cuda",
+                                            .step_classes = RT_STEP_PREFILL,
+                                            .tier = 50});
+constexpr const rt_implementation* kTable[] = {&kVector, &kTiled, &kMma, &kCublasLt};
 
 }  // namespace
 }  // namespace rt::cuda
 
 RT_CUDA_PLUGIN("linear", rt::cuda::kTable,
                RT_CUDA_IMPLEMENTATION("linear", "vector") RT_CUDA_IMPLEMENTATION("linear", "tiled")
-                   RT_CUDA_IMPLEMENTATION("linear", "mma"));
+                   RT_CUDA_IMPLEMENTATION("linear", "mma")
+                       RT_CUDA_IMPLEMENTATION("linear", "cublaslt"));

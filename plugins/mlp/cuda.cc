@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/linear.h"
 
+#include "plugins/cublaslt.h"
 #include "plugins/cuda_operator.h"
 #include "plugins/cuda_product.h"
 
@@ -78,6 +79,39 @@ struct MmaMlp {
   Activation activation;
 };
 
+// As MmaMlp, and the library's workspace before.
+struct LtMlp {
+  explicit LtMlp(const sdk::Node& node) : activation(activation_of(node)) {}
+  static void supports(const sdk::Node& node) {
+    expect_dense_weights(node);
+    for (const std::uint32_t i : {1u, 2u, 3u}) expect_one_type(node, i);
+    expect_cublaslt();
+  }
+  static std::uint64_t hidden_bytes(std::uint64_t tokens, const rt_tensor& gate) {
+    return 2 * MmaMlp::hidden_bytes(tokens, gate);  // also for f32
+  }
+  static void require(const sdk::Node& node, rt_requirements& need) {
+    need.workspace_bytes =
+        2 * hidden_bytes(node.bounds().tokens, node.input(1)) + kCublasLtWorkspaceBytes;
+  }
+
+  void execute(const sdk::Call& call) {
+    const Matrix x = matrix(call.input(0));
+    const Matrix gate = matrix(call.input(1));
+    char* own = call.workspace<char>();
+    char* hidden = own + kCublasLtWorkspaceBytes;
+    const Matrix gates = {hidden, x.element, x.rows, gate.rows};
+    const Matrix ups = {hidden + hidden_bytes(x.rows, call.input(1)), x.element, x.rows, gate.rows};
+    product.run(x, gate, gates, own, stream_of(call));
+    product.run(x, matrix(call.input(2)), ups, own, stream_of(call));
+    activate(gates, ups, activation, gates, stream_of(call));
+    product.run(gates, matrix(call.input(3)), matrix(call.output(0)), own, stream_of(call));
+  }
+
+  Activation activation;
+  CublasLtProduct product;
+};
+
 constexpr rt_implementation kVector =
     sdk::implementation<Guarded<Mlp<gate_up_vector, linear_vector>>>(
         {.op = "mlp",
@@ -99,11 +133,18 @@ constexpr rt_implementation kMma =
                                           .step_classes = RT_STEP_PREFILL,
                                           .traits = RT_TRAIT_CAPTURE_SAFE,
                                           .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kVector, &kTiled, &kMma};
+constexpr rt_implementation kCublasLt =
+    sdk::implementation<Guarded<LtMlp>>({.op = "mlp",
+                                         .name = "cublaslt",
+                                         .device_kind = "cuda",
+                                         .step_classes = RT_STEP_PREFILL,
+                                         .traits = RT_TRAIT_CAPTURE_SAFE,
+                                         .tier = 50});
+constexpr const rt_implementation* kTable[] = {&kVector, &kTiled, &kMma, &kCublasLt};
 
 }  // namespace
 }  // namespace rt::cuda
 
 RT_CUDA_PLUGIN("mlp", rt::cuda::kTable,
                RT_CUDA_IMPLEMENTATION("mlp", "vector") RT_CUDA_IMPLEMENTATION("mlp", "tiled")
-                   RT_CUDA_IMPLEMENTATION("mlp", "mma"));
+                   RT_CUDA_IMPLEMENTATION("mlp", "mma") RT_CUDA_IMPLEMENTATION("mlp", "cublaslt"));

@@ -1,0 +1,44 @@
+// Products by cuBLASLt, NVIDIA's library, which is looked for when a plan first asks: nothing is
+// linked, and where it is missing the implementations that want it are refused with a sentence.
+// Its types are declared here as numbers and pointers, so that nothing here needs its header.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "plugins/cuda_operator.h"
+
+namespace rt::cuda {
+
+// Throws sdk::Refusal where the library is not, with the places that were looked at. This asks the
+// machine and not the description, unlike any other refusal: a plan for another machine says what
+// this one would do.
+void expect_cublaslt();
+
+// What a product may take beside its operands; the library's own advice for sm_90.
+constexpr std::uint64_t kCublasLtWorkspaceBytes = 32 << 20;
+
+// out[T, N] = x[T, K] weight[N, K]^T for one node. x, weight and out have one type (f32, bf16,
+// f16); sums are f32, f32 is not rounded to TF32. The algorithm is asked for once per T and kept.
+class CublasLtProduct {
+ public:
+  CublasLtProduct();
+  ~CublasLtProduct();
+  CublasLtProduct(const CublasLtProduct&) = delete;
+  CublasLtProduct& operator=(const CublasLtProduct&) = delete;
+
+  // `workspace` holds kCublasLtWorkspaceBytes. Throws LaunchError.
+  void run(const Matrix& x, const Matrix& weight, const Matrix& out, void* workspace, void* stream);
+
+ private:
+  using Algorithm = std::array<std::uint64_t, 8>;
+  // T, N, K, and what the addresses are aligned to: an algorithm may want 16 bytes.
+  using Shape = std::array<std::uint64_t, 4>;
+
+  void* handle_ = nullptr;
+  std::map<Shape, Algorithm> algorithms_;
+};
+
+}  // namespace rt::cuda
