@@ -21,8 +21,7 @@ __device__ inline float element_at(const Matrix& m, uint64_t row, uint64_t colum
 }
 
 // Rows [first, first + 64) and columns [k, k + 16) of `m`, a Matrix or what else has an
-// element_at; what is outside is 0. 4 elements for
-// each thread.
+// element_at; what is outside is 0. 4 elements for each thread.
 template <class Source>
 __device__ inline void load_tile(const Source& m, uint64_t first, uint64_t k, Tile& tile) {
   const unsigned row = threadIdx.x / 4;

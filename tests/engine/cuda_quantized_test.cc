@@ -157,6 +157,22 @@ TEST_F(CudaQuantizedGpu, AHeadOfItsOwnAsOnTheCpu) {
   }
 }
 
+// Gemma's head is its embedding: both read the same codes.
+TEST_F(CudaQuantizedGpu, ATiedHeadAsOnTheCpu) {
+  std::vector<std::int32_t> tokens[2];
+  for (int side = 0; side < 2; ++side) {
+    EngineOptions options = exact_options("gemma.yaml", source_path("tests/fixtures/gemma"));
+    options.weight_formats.rules = {{"lm_head", RT_W_INT8}, {"linear", RT_W_NF4}};
+    options.device = side == 0 ? "cpu" : "cuda";
+    if (side == 1) options.device_options = {{"values", std::string("f32")}};
+    auto session = open_session(options, side == 0 ? registry() : cuda_registry());
+    ASSERT_TRUE(session);
+    auto sequence = start(*session);
+    tokens[side] = continue_greedy(*session, *sequence, {2, 5, 9}, 8);
+  }
+  EXPECT_EQ(tokens[0], tokens[1]);
+}
+
 // A plan for an H100 needs neither driver nor checkpoint, and counts codes and scales to the byte.
 TEST_F(CudaQuantizedGpu, PlansExactBytes) {
   cuda_emulation_set_driver(0);
