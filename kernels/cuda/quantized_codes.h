@@ -2,7 +2,7 @@
 // in flight before anything is done with them.
 //
 // Int8Codes, Nf4Codes and Nf4DqCodes have
-//   Row      where a row of the weight is
+//   Row      where a row of the weight is; its columns are counted in 32 bits
 //   RawScale what must be read for a scale, as it is read: nobody waits for it
 //   scale()  the scale of it
 #pragma once
@@ -29,15 +29,14 @@ __device__ inline float scale_at(const QuantizedMatrix& m, uint64_t at) {
 }
 
 // The 16 values of NF4 in shared memory: an argument with an index of its own for every lane would
-// be copied to local memory. By all threads of the block, followed by a barrier of the caller's.
+// be copied to local memory. A barrier of the caller's follows.
 struct SharedCodebook {
   float values[16];
 };
 __device__ inline void fill(SharedCodebook& shared, const Codebook& book) {
+  if (threadIdx.x != 0) return;
   RT_UNROLL
-  for (unsigned i = 0; i < 16; ++i) {
-    if (threadIdx.x == i) shared.values[i] = book.values[i];
-  }
+  for (unsigned i = 0; i < 16; ++i) shared.values[i] = book.values[i];
 }
 
 // Element (row, column), for kernels that are not bound by it.
@@ -69,7 +68,7 @@ struct Int8Codes {
   __device__ static Row row(const QuantizedMatrix& m, const float*, uint64_t n) {
     return {m.codes + n * m.row_bytes};
   }
-  __device__ static RawScale raw_scale(const Row&, uint64_t) { return {}; }
+  __device__ static RawScale raw_scale(const Row&, unsigned) { return {}; }
   __device__ static float scale(const Row&, RawScale) { return 1; }
   // The scale of the whole row, for its sum.
   __device__ static float row_scale(const QuantizedMatrix& m, uint64_t n) { return scale_at(m, n); }
@@ -88,7 +87,7 @@ struct Nf4Codes {
     return {m.codes + n * m.row_bytes, reinterpret_cast<const float*>(m.scales) + n * m.row_scales,
             shift};
   }
-  __device__ static RawScale raw_scale(const Row& row, uint64_t k) {
+  __device__ static RawScale raw_scale(const Row& row, unsigned k) {
     return row.scales[k >> row.block_shift];
   }
   __device__ static float scale(const Row&, RawScale raw) { return raw; }
@@ -101,8 +100,8 @@ struct Nf4DqCodes {
     const unsigned char* codes;
     const unsigned char* scales;
     const float* map;
-    const float* nested;
-    uint64_t first;  // phase + n * row_scales: scale `first` of the nested blocks is the row's 0
+    const float* nested;  // of the row's first scale,
+    unsigned phase;       // which is this one of its nested block
     float offset;
   };
   struct RawScale {
@@ -111,16 +110,17 @@ struct Nf4DqCodes {
   };
   // `map` is m.map or a copy in shared memory.
   __device__ static Row row(const QuantizedMatrix& m, const float* map, uint64_t n) {
+    const uint64_t first = m.header->phase + n * m.row_scales;
     return {m.codes + n * m.row_bytes,
             m.scales + n * m.row_scales,
             map,
-            m.nested,
-            m.header->phase + n * m.row_scales,
+            m.nested + first / kNestedScales,
+            static_cast<unsigned>(first % kNestedScales),
             m.header->offset};
   }
-  __device__ static RawScale raw_scale(const Row& row, uint64_t k) {
-    const uint64_t block = k / 64;
-    return {row.scales[block], row.nested[(row.first + block) / kNestedScales]};
+  __device__ static RawScale raw_scale(const Row& row, unsigned k) {
+    const unsigned block = k / 64;
+    return {row.scales[block], row.nested[(row.phase + block) / kNestedScales]};
   }
   __device__ static float scale(const Row& row, RawScale raw) {
     return nf4_scale(row.map[raw.code], raw.nested, row.offset);

@@ -50,7 +50,7 @@ struct Piece {
 };
 
 template <class Format>
-__device__ inline Piece<Format> load_piece(const typename Format::Row& row, uint64_t k) {
+__device__ inline Piece<Format> load_piece(const typename Format::Row& row, unsigned k) {
   return {*reinterpret_cast<const Bytes16*>(row.codes + k / Format::kPerByte),
           Format::raw_scale(row, k)};
 }
@@ -86,9 +86,9 @@ __device__ inline float row_sum(float x) {
 // The first piece of a lane: what a kernel has in flight while it fills its table. Lanes beyond
 // the row read its last piece.
 template <class Format>
-__device__ inline Piece<Format> first_piece(const typename Format::Row& row, uint64_t columns) {
+__device__ inline Piece<Format> first_piece(const typename Format::Row& row, unsigned columns) {
   constexpr unsigned kElements = Piece<Format>::kElements;
-  const uint64_t k = threadIdx.x % kRowLanes * kElements;
+  const unsigned k = threadIdx.x % kRowLanes * kElements;
   return load_piece<Format>(row, k < columns ? k : columns - kElements);
 }
 
@@ -101,18 +101,24 @@ __device__ inline void dot_pieces(const typename Format::Row (&rows)[kRows],
                                   float (&sums)[kRows][kTokens]) {
   constexpr unsigned kElements = Piece<Format>::kElements;
   constexpr unsigned kStep = kRowLanes * kElements;
-  const uint64_t K = x.columns;
-  const X* values = static_cast<const X*>(x.data) + tokens.first * K;
+  // nf4's sums of several tokens need the registers, and their arithmetic hides the loads.
+  constexpr bool kAhead = kTokens == 1 || Format::kPerByte == 1;
+  const auto K = static_cast<unsigned>(x.columns);
+  const X* values = static_cast<const X*>(x.data) + tokens.first * x.columns;
   RT_UNROLL
   for (unsigned r = 0; r < kRows; ++r) {
     RT_UNROLL
     for (unsigned t = 0; t < kTokens; ++t) sums[r][t] = 0;
   }
-  for (uint64_t k = threadIdx.x % kRowLanes * kElements; k < K; k += kStep) {
+  for (unsigned k = threadIdx.x % kRowLanes * kElements; k < K; k += kStep) {
     Piece<Format> next[kRows];
-    const uint64_t ahead = k + kStep < K ? k + kStep : k;
+    const unsigned ahead = k + kStep < K ? k + kStep : k;
     RT_UNROLL
-    for (unsigned r = 0; r < kRows; ++r) next[r] = load_piece<Format>(rows[r], ahead);
+    for (unsigned r = 0; r < kRows; ++r) next[r] = load_piece<Format>(rows[r], kAhead ? ahead : k);
+    if constexpr (!kAhead) {
+      RT_UNROLL
+      for (unsigned r = 0; r < kRows; ++r) pieces[r] = next[r];
+    }
     float partial[kRows][kTokens] = {};
     RT_UNROLL
     for (unsigned j = 0; j < kElements / 8; ++j) {
@@ -123,7 +129,7 @@ __device__ inline void dot_pieces(const typename Format::Row (&rows)[kRows],
       for (unsigned t = 0; t < kTokens; ++t) {
         if (t >= tokens.count) break;
         float value[8];
-        load8(values + t * K + k + 8 * j, value);
+        load8(values + t * x.columns + k + 8 * j, value);
         RT_UNROLL
         for (unsigned r = 0; r < kRows; ++r) {
           RT_UNROLL
@@ -138,7 +144,7 @@ __device__ inline void dot_pieces(const typename Format::Row (&rows)[kRows],
       for (unsigned t = 0; t < kTokens; ++t) {
         sums[r][t] = fmaf(partial[r][t], scale, sums[r][t]);
       }
-      pieces[r] = next[r];
+      if constexpr (kAhead) pieces[r] = next[r];
     }
   }
   RT_UNROLL

@@ -43,7 +43,7 @@ struct QuantizedBlock {
     const auto* words = reinterpret_cast<const uint32_t*>(row.codes + from / Format::kPerByte);
     RT_UNROLL
     for (unsigned i = 0; i < kWords; ++i) codes[i] = words[i];
-    raw_scale = Format::raw_scale(row, from);
+    raw_scale = Format::raw_scale(row, static_cast<unsigned>(from));
   }
 
   __device__ void finish(MmaStage<T>& stage) {

@@ -19,7 +19,7 @@ __device__ inline float element_at(const QuantizedSource& source, uint64_t row, 
 
 // grid [N / 64, T / 64], block 256, 8.6 KiB of shared memory. As linear_tiles; a weight is widened
 // once for 64 tokens.
-__global__ void __launch_bounds__(kTileThreads)
+__global__ void __launch_bounds__(kTileThreads, 2)
     quantized_linear_tiles(Matrix x, QuantizedMatrix weight, Matrix out, Codebook book) {
   __shared__ Tile x_tile;
   __shared__ Tile weight_tile;

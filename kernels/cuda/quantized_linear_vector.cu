@@ -9,7 +9,7 @@
 namespace rt::cuda {
 namespace {
 
-constexpr unsigned kWarps = kDecodeThreads / kWarp;
+constexpr unsigned kBlockLanes = kDecodeThreads / kRowLanes;  // rows of lanes: 32
 
 // Blocks take rows in turns from here on, so that a head of 256,000 rows does not fill 8000 tables:
 // eight blocks for each multiprocessor of an H100, of which three run at once.
@@ -70,6 +70,12 @@ struct GateUp {
   }
 };
 
+// The first row that this lane's row of lanes has in a turn of the blocks.
+template <class Job>
+__device__ inline uint64_t first_row(unsigned turn) {
+  return (static_cast<uint64_t>(turn) * kBlockLanes + threadIdx.x / kRowLanes) * Job::kLaneRows;
+}
+
 template <class Job, unsigned kRows>
 __device__ inline uint64_t row_of(const Job& job, uint64_t n, unsigned r) {
   const uint64_t row = n + Job::row_step(r);
@@ -93,20 +99,17 @@ template <class Format, class X, class Job, unsigned kRows, unsigned kTokens>
 __global__ void __launch_bounds__(kDecodeThreads) quantized_rows(Matrix x, Job job, Codebook book) {
   __shared__ PairTable table;
   __shared__ float maps[2][256];
-  const unsigned lane_row = threadIdx.x / kRowLanes;
   const TokenRange tokens = tokens_of_block(x, kTokens);
-  const uint64_t step = static_cast<uint64_t>(gridDim.x) * kWarps * kWarpRows * Job::kLaneRows;
-  uint64_t n = (static_cast<uint64_t>(blockIdx.x) * kWarps * kWarpRows + lane_row) * Job::kLaneRows;
-  // All lanes of a warp go round as often: their shuffles meet.
-  uint64_t first_of_block = static_cast<uint64_t>(blockIdx.x) * kWarps * kWarpRows * Job::kLaneRows;
+  unsigned turn = blockIdx.x;
   typename Format::Row rows[kRows];
   Piece<Format> pieces[kRows];
   const auto begin = [&] {
+    const uint64_t n = first_row<Job>(turn);
     RT_UNROLL
     for (unsigned r = 0; r < kRows; ++r) {
       rows[r] = Format::row(job.matrix(r), maps[Job::kLaneRows == 1 ? r : 0],
                             row_of<Job, kRows>(job, n, r));
-      pieces[r] = first_piece<Format>(rows[r], x.columns);
+      pieces[r] = first_piece<Format>(rows[r], static_cast<unsigned>(x.columns));
     }
   };
   begin();
@@ -115,9 +118,11 @@ __global__ void __launch_bounds__(kDecodeThreads) quantized_rows(Matrix x, Job j
     fill_maps<Format>(job, maps);
     __syncthreads();
   }
+  // All lanes of a warp go round as often: their shuffles meet.
   while (true) {
     float sums[kRows][kTokens];
     dot_pieces<Format, X, kRows, kTokens>(rows, pieces, table, x, tokens, sums);
+    const uint64_t n = first_row<Job>(turn);
     RT_UNROLL
     for (unsigned r = 0; r < kRows; ++r) {
       const float scale = Format::row_scale(job.matrix(r), row_of<Job, kRows>(job, n, r));
@@ -125,25 +130,22 @@ __global__ void __launch_bounds__(kDecodeThreads) quantized_rows(Matrix x, Job j
       for (unsigned t = 0; t < kTokens; ++t) sums[r][t] *= scale;
     }
     if (threadIdx.x % kRowLanes == 0) job.store_sums(n, tokens, sums);
-    first_of_block += step;
-    if (first_of_block >= job.outputs()) return;
-    n += step;
+    turn += gridDim.x;
+    if (static_cast<uint64_t>(turn) * kBlockLanes * Job::kLaneRows >= job.outputs()) return;
     begin();
   }
 }
 
 // As above, for widths that are no whole pieces: grid [N / 32 kLaneRows, T / 8].
 template <class Job, unsigned kRows>
-__global__ void __launch_bounds__(kDecodeThreads)
+__global__ void __launch_bounds__(kDecodeThreads, 2)
     quantized_elements(Matrix x, Job job, Codebook book) {
   constexpr unsigned kTokens = 8;
   __shared__ SharedCodebook shared;
   fill(shared, book);
   __syncthreads();
-  const unsigned lane_row = threadIdx.x / kRowLanes;
   const TokenRange tokens = tokens_of_block(x, kTokens);
-  const uint64_t n =
-      (static_cast<uint64_t>(blockIdx.x) * kWarps * kWarpRows + lane_row) * Job::kLaneRows;
+  const uint64_t n = first_row<Job>(blockIdx.x);
   float sums[kRows][kTokens];
   RT_UNROLL
   for (unsigned r = 0; r < kRows; ++r) {
@@ -154,7 +156,7 @@ __global__ void __launch_bounds__(kDecodeThreads)
 
 template <class Format, class X, unsigned kRows, unsigned kTokens, class Job>
 void launch_pieces(const Matrix& x, const Job& job, uint64_t outputs, void* stream) {
-  const unsigned blocks = divide_up(outputs, kWarps * kWarpRows * Job::kLaneRows);
+  const unsigned blocks = divide_up(outputs, kBlockLanes * Job::kLaneRows);
   const dim3 grid(blocks < kMostBlocks ? blocks : kMostBlocks, divide_up(x.rows, kTokens));
   launch(quantized_rows<Format, X, Job, kRows, kTokens>, grid, kDecodeThreads, 0, stream, x, job,
          kNf4Codebook);
@@ -179,7 +181,7 @@ void launch_formats(const Matrix& x, Codes kind, const Job& job, uint64_t output
 
 template <unsigned kRows, class Job>
 void launch_elements(const Matrix& x, const Job& job, uint64_t outputs, void* stream) {
-  const dim3 grid(divide_up(outputs, kWarps * kWarpRows * Job::kLaneRows), divide_up(x.rows, 8));
+  const dim3 grid(divide_up(outputs, kBlockLanes * Job::kLaneRows), divide_up(x.rows, 8));
   launch(quantized_elements<Job, kRows>, grid, kDecodeThreads, 0, stream, x, job, kNf4Codebook);
 }
 
@@ -192,8 +194,7 @@ void quantized_linear_vector(const Matrix& x, const QuantizedMatrix& weight, con
   const Product<2> two = {weight, out};
   const Product<1> one = {weight, out};
   if (!in_pieces(weight, x)) return launch_elements<1>(x, one, N, stream);
-  if (x.rows > 4) return launch_formats<2, 8>(x, weight.kind, two, N, stream);
-  if (x.rows > 1) return launch_formats<2, 4>(x, weight.kind, two, N, stream);
+  if (x.rows > 1) return launch_formats<2, 8>(x, weight.kind, two, N, stream);
   if (N >= kManyRows) return launch_formats<2, 1>(x, weight.kind, two, N, stream);
   launch_formats<1, 1>(x, weight.kind, one, N, stream);
 }
@@ -204,8 +205,7 @@ void quantized_gate_up_vector(const Matrix& x, const QuantizedMatrix& gate,
   if (x.rows == 0) return;
   const GateUp job = {gate, up, activation, hidden};
   if (!in_pieces(gate, x)) return launch_elements<2>(x, job, gate.rows, stream);
-  if (x.rows > 4) return launch_formats<2, 8>(x, gate.kind, job, gate.rows, stream);
-  if (x.rows > 1) return launch_formats<2, 4>(x, gate.kind, job, gate.rows, stream);
+  if (x.rows > 1) return launch_formats<2, 8>(x, gate.kind, job, gate.rows, stream);
   launch_formats<2, 1>(x, gate.kind, job, gate.rows, stream);
 }
 

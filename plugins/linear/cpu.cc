@@ -40,24 +40,10 @@ constexpr rt_implementation kAvx2 = sdk::implementation<Linear<linear_avx2>>(
     {.op = "linear", .name = "avx2", .device_kind = "cpu", .isa = "avx2,fma,f16c", .tier = 200});
 constexpr rt_implementation kAvx512 = sdk::implementation<Linear<linear_avx512>>(
     {.op = "linear", .name = "avx512", .device_kind = "cpu", .isa = RT_ISA_AVX512, .tier = 250});
-// Rounds x, and is for prefill: few tokens are bound by memory, where it gains nothing. Under its
-// own name it stands below avx512 and must be preferred, since an Emerald Rapids has half the peak
-// in bf16 products that it has in f32 ones; as fast_bf16 it stands above, where the device says
-// that it has twice (plugins/cpu/processor.h).
-constexpr sdk::ImplementationInfo bf16(const char* name, const char* isa, std::int32_t tier) {
-  return {.op = "linear",
-          .name = name,
-          .device_kind = "cpu",
-          .isa = isa,
-          .step_classes = RT_STEP_PREFILL,
-          .traits = RT_TRAIT_CAPTURE_SAFE,
-          .tier = tier,
-          .weight_dtypes = RT_DTYPE_BIT(RT_BF16)};
-}
 constexpr rt_implementation kAvx512Bf16 =
-    sdk::implementation<LinearBf16>(bf16("avx512_bf16", RT_ISA_AVX512_BF16, 240));
+    sdk::implementation<LinearBf16>(bf16_product("linear", false));
 constexpr rt_implementation kFastBf16 =
-    sdk::implementation<LinearBf16>(bf16("fast_bf16", RT_ISA_FAST_BF16, 260));
+    sdk::implementation<LinearBf16>(bf16_product("linear", true));
 constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512, &kAvx512Bf16,
                                                &kFastBf16};
 

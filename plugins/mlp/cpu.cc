@@ -58,21 +58,9 @@ constexpr rt_implementation kAvx2 = sdk::implementation<Mlp<gate_up_avx2, linear
     {.op = "mlp", .name = "avx2", .device_kind = "cpu", .isa = "avx2,fma,f16c", .tier = 200});
 constexpr rt_implementation kAvx512 = sdk::implementation<Mlp<gate_up_avx512, linear_avx512>>(
     {.op = "mlp", .name = "avx512", .device_kind = "cpu", .isa = RT_ISA_AVX512, .tier = 250});
-// As in linear, twice; rounded are x and hidden.
-constexpr sdk::ImplementationInfo bf16(const char* name, const char* isa, std::int32_t tier) {
-  return {.op = "mlp",
-          .name = name,
-          .device_kind = "cpu",
-          .isa = isa,
-          .step_classes = RT_STEP_PREFILL,
-          .traits = RT_TRAIT_CAPTURE_SAFE,
-          .tier = tier,
-          .weight_dtypes = RT_DTYPE_BIT(RT_BF16)};
-}
-constexpr rt_implementation kAvx512Bf16 =
-    sdk::implementation<MlpBf16>(bf16("avx512_bf16", RT_ISA_AVX512_BF16, 240));
-constexpr rt_implementation kFastBf16 =
-    sdk::implementation<MlpBf16>(bf16("fast_bf16", RT_ISA_FAST_BF16, 260));
+// Rounded are x and hidden.
+constexpr rt_implementation kAvx512Bf16 = sdk::implementation<MlpBf16>(bf16_product("mlp", false));
+constexpr rt_implementation kFastBf16 = sdk::implementation<MlpBf16>(bf16_product("mlp", true));
 constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512, &kAvx512Bf16,
                                                &kFastBf16};
 

@@ -20,6 +20,10 @@ struct Format {
 constexpr Format kFormats[] = {
     {"nf4", RT_W_NF4, 2e-5f}, {"nf4-dq", RT_W_NF4_DQ, 2e-3f}, {"int8", RT_W_INT8, 1e-2f}};
 
+WeightFormats all_of(const Format& format) {
+  return {format.dtype, {}};
+}
+
 EngineOptions demo(const WeightFormats& formats, const char* device, const std::string& values) {
   EngineOptions options = exact_options("phi3.yaml", source_path("graphs/demo"));
   options.weight_formats = formats;
@@ -79,7 +83,7 @@ TEST_P(CudaQuantized, TokensAndLogitsAreThoseOfTransformers) {
                          .at(GetParam().name)
                          .at("cases");
   ASSERT_FALSE(cases.empty());
-  auto session = open_session(demo({.all = GetParam().dtype}, "cuda", "f32"), cuda_registry());
+  auto session = open_session(demo(all_of(GetParam()), "cuda", "f32"), cuda_registry());
   ASSERT_TRUE(session);
   session->keep_logits(true);
   for (const Json& one : cases) {
@@ -109,7 +113,7 @@ TEST_P(CudaQuantized, TokensAndLogitsAreThoseOfTransformers) {
 
 // Values of 16 bits: prompts go through the tensor cores, with nf4's weights rounded to bf16.
 TEST_P(CudaQuantized, TensorCoresStayNearTheCpu) {
-  const WeightFormats formats = {.all = GetParam().dtype};
+  const WeightFormats formats = all_of(GetParam());
   const auto expected = logits_along(demo(formats, "cpu", "f32"), registry());
   ASSERT_EQ(expected.size(), 2u);
   for (const auto& [values, tolerance] : {std::pair{"bf16", 0.03f}, std::pair{"f16", 0.01f}}) {
@@ -140,7 +144,7 @@ class CudaQuantizedGpu : public testing::Test {
 
 TEST_F(CudaQuantizedGpu, AHeadOfItsOwnAsOnTheCpu) {
   WeightFormats formats;
-  formats.rules = {{"linear", RT_W_NF4}, {"lm_head", RT_W_INT8}};
+  formats.rules = {{"lm_head", RT_W_INT8}, {"linear", RT_W_NF4}};
   std::vector<std::vector<float>> logits[2] = {
       logits_along(demo(formats, "cpu", "f32"), registry()),
       logits_along(demo(formats, "cuda", "f32"), cuda_registry())};
