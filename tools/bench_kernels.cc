@@ -5,22 +5,18 @@
 // cores is not counted, what they take of the caches and the memory is.
 //
 //   bench_kernels [rounds = 9] [only names that contain this] [only this instruction set]
-#include <immintrin.h>
-#include <time.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <new>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/mlp.h"
+#include "tools/bench_probes.h"
 
 namespace {
 
@@ -28,100 +24,14 @@ using rt::cpu::Element;
 using rt::cpu::KvElement;
 using rt::cpu::Matrix;
 
-constexpr std::uint64_t kBytes = std::uint64_t{1} << 30;  // of weights: far beyond any cache
-
-// As the runtime's arena: half of all 32-byte loads would cross a line at malloc's 16 bytes.
-template <class T>
-struct Aligned {
-  using value_type = T;
-  T* allocate(std::size_t count) {
-    return static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{64}));
-  }
-  void deallocate(T* p, std::size_t) { ::operator delete (p, std::align_val_t{64}); }
-  bool operator==(const Aligned&) const = default;
-};
-
-double processor_seconds() {
-  timespec now;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-// Runs body(begin, end) over [0, count) in `threads` equal parts; returns the longest time.
-double split(unsigned threads, std::uint64_t count,
-             const std::function<void(std::uint64_t, std::uint64_t)>& body) {
-  std::vector<std::thread> pool;
-  std::vector<double> times(threads);
-  for (unsigned i = 0; i < threads; ++i) {
-    pool.emplace_back([&, i] {
-      const double start = processor_seconds();
-      body(count * i / threads, count * (i + 1) / threads);
-      times[i] = processor_seconds() - start;
-    });
-  }
-  for (std::thread& thread : pool) thread.join();
-  return *std::max_element(times.begin(), times.end());
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-volatile float sink;
-
-// The quickest reading found: eight walks side by side, 4 KiB apart, keep more reads under way than
-// one (two threads of a Xeon of 2023: 29 GB/s against 22).
-__attribute__((target("avx2"))) void read_all(const char* p, std::uint64_t bytes) {
-  constexpr std::uint64_t kWalk = 4096;
-  __m256 sums[2] = {};
-  for (const char* end = p + bytes; p + 8 * kWalk <= end; p += 8 * kWalk) {
-    for (std::uint64_t i = 0; i < kWalk; i += 64) {
-      const char* ahead = p + i + 1024 + (i + 1024 < kWalk ? 0 : 7 * kWalk);
-      for (std::uint64_t j = 0; j < 8 * kWalk; j += kWalk) {
-        _mm_prefetch(ahead + j, _MM_HINT_T0);
-        const auto* from = reinterpret_cast<const float*>(p + i + j);
-        sums[0] = _mm256_or_ps(sums[0], _mm256_loadu_ps(from));
-        sums[1] = _mm256_or_ps(sums[1], _mm256_loadu_ps(from + 8));
-      }
-    }
-  }
-  float lanes[8];
-  _mm256_storeu_ps(lanes, _mm256_or_ps(sums[0], sums[1]));
-  sink = lanes[0];
-}
-
-constexpr std::uint64_t kProbeRounds = 2'000'000;
-constexpr int kProbeSums = 12;  // latency 4, two a cycle
-
-// Multiply-adds of registers, for the peak of one thread. In assembly: g++ 12 may keep an array of
-// sums in memory, which makes a third of the peak.
-#define RT_STEP(instruction, r, j) instruction " %%" r "14, %%" r "15, %%" r j "\n"
-#define RT_STEPS(instruction, r) \
-  RT_STEP(instruction, r, "0")   \
-  RT_STEP(instruction, r, "1")   \
-  RT_STEP(instruction, r, "2")   \
-  RT_STEP(instruction, r, "3")   \
-  RT_STEP(instruction, r, "4")   \
-  RT_STEP(instruction, r, "5")   \
-  RT_STEP(instruction, r, "6")   \
-  RT_STEP(instruction, r, "7")   \
-  RT_STEP(instruction, r, "8")   \
-  RT_STEP(instruction, r, "9") RT_STEP(instruction, r, "10") RT_STEP(instruction, r, "11")
-#define RT_PROBE(name, instruction, r)                                                  \
-  void name() {                                                                         \
-    asm volatile("vpxor %%xmm14, %%xmm14, %%xmm14\nvpxor %%xmm15, %%xmm15, %%xmm15\n" \
-                 "mov %0, %%rcx\n1:\n" RT_STEPS(instruction, r) "dec %%rcx\njnz 1b\n"  \
-                 "vzeroupper" ::"r"(kProbeRounds)                                      \
-                 : "rcx", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",        \
-                   "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm14", "xmm15"); \
-  }
-RT_PROBE(probe_fma_avx2, "vfmadd231ps", "ymm")
-RT_PROBE(probe_fma_avx512, "vfmadd231ps", "zmm")
-RT_PROBE(probe_bf16, "vdpbf16ps", "zmm")
-#undef RT_PROBE
-#undef RT_STEPS
-#undef RT_STEP
+using bench::Aligned;
+using bench::kBytes;
+using bench::kProbeRounds;
+using bench::kProbeSums;
+using bench::median;
+using bench::read_all;
+using bench::sink;
+using bench::split;
 
 // A set of kernels, and the loop of registers that it is measured by.
 struct Kernels {
@@ -134,13 +44,13 @@ struct Kernels {
 };
 
 const Kernels kKernels[] = {
-    {"avx2", rt::cpu::linear_avx2, rt::cpu::gate_up_avx2, probe_fma_avx2, 8,
+    {"avx2", rt::cpu::linear_avx2, rt::cpu::gate_up_avx2, bench::probe_fma_avx2, 8,
      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
-    {"avx512", rt::cpu::linear_avx512, rt::cpu::gate_up_avx512, probe_fma_avx512, 16,
+    {"avx512", rt::cpu::linear_avx512, rt::cpu::gate_up_avx512, bench::probe_fma_avx512, 16,
      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl")},
-    {"avx512_bf16", rt::cpu::linear_avx512_bf16, rt::cpu::gate_up_avx512_bf16, probe_bf16, 32,
-     __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl")},
+    {"avx512_bf16", rt::cpu::linear_avx512_bf16, rt::cpu::gate_up_avx512_bf16, bench::probe_bf16,
+     32, __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl")},
 };
 
 struct Shape {
@@ -306,8 +216,7 @@ struct Bench {
   void attention(const Heads& model, KvElement element, const char* type) {
     attention(model, element, std::string(type) + " avx2", rt::cpu::attend_avx2);
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") &&
-        model.heads / model.kv_heads >= rt::cpu::kSharedHeads) {
+        __builtin_cpu_supports("avx512dq")) {
       attention(model, element, std::string(type) + " avx512", rt::cpu::attend_avx512);
     }
   }
@@ -335,7 +244,7 @@ struct Bench {
       });
       kernel.push_back(static_cast<double>(layers * layer) / time / 1e9);
       share.push_back(kernel.back() / read.back());
-      time = split(1, 1, [](std::uint64_t, std::uint64_t) { probe_fma_avx2(); });
+      time = split(1, 1, [](std::uint64_t, std::uint64_t) { bench::probe_fma_avx2(); });
       const double flops = 2.0 * kProbeRounds * kProbeSums * 8 / time;
       time = split(1, 1, [&](std::uint64_t, std::uint64_t) {
         for (int j = 0; j < 8; ++j) attend(model, element, p, kKeys, false, attend_tile);

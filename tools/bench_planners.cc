@@ -4,6 +4,9 @@
 //
 //   bench_planners GRAPH TURNS PROMPT NEW THREADS PLANNER...
 //
+// THREADS may be `cuda`. A planner may have options: elastic:stripe=256. Plugins lie beside the
+// program, as those of the command.
+//
 // Prints a row per planner: decode speed (median over turns) and the median of its ratio to the
 // first planner's in the same turn, KV and total peak, copies, address changes, step latency.
 #include <algorithm>
@@ -86,6 +89,17 @@ class Runner {
   std::vector<double> steps_ms_;  // of every decode step
 };
 
+// "elastic" or "elastic:stripe=256".
+void set_planner(const std::string& word, EngineOptions& options) {
+  const std::size_t colon = word.find(':');
+  const std::size_t equals = word.find('=');
+  options.planner = word.substr(0, colon);
+  options.planner_options.clear();
+  if (colon == std::string::npos || equals == std::string::npos) return;
+  options.planner_options = {{word.substr(colon + 1, equals - colon - 1),
+                              std::int64_t{std::atoi(word.c_str() + equals + 1)}}};
+}
+
 int run(const std::vector<std::string>& words) {
   const Shape shape{std::atoi(words[1].c_str()), std::strtoull(words[2].c_str(), nullptr, 10),
                     std::strtoull(words[3].c_str(), nullptr, 10)};
@@ -94,17 +108,21 @@ int run(const std::vector<std::string>& words) {
     return 2;
   }
   RegistryOptions places;
-  places.sources.executable = RT_BINARY_DIR "/bin/runtime";
+  places.sources = process_sources({});
   const std::unique_ptr<Registry> registry = Registry::scan(places);
   EngineOptions options;
   options.graph = words[0];
   options.source = WeightSource::kRandom;
-  options.device_options = {{"threads", std::int64_t{std::atoi(words[4].c_str())}}};
+  if (words[4] == "cuda") {
+    options.device = words[4];
+  } else {
+    options.device_options = {{"threads", std::int64_t{std::atoi(words[4].c_str())}}};
+  }
   const std::vector<std::string> planners(words.begin() + 5, words.end());
   std::vector<Runner> runners;
   runners.reserve(planners.size());
   for (const std::string& planner : planners) {
-    options.planner = planner;
+    set_planner(planner, options);
     runners.emplace_back(*registry, options);
   }
   for (int turn = 0; turn < shape.turns; ++turn) {

@@ -84,9 +84,8 @@ using AttendTile = void(const AttentionShape& shape, const KeyTile& tile, const 
                         const uint32_t* begins, const uint32_t* ends, const QueryBlock& block);
 AttendTile attend_avx2;
 
-// For kv heads that kSharedHeads or more query heads share: these pay for laying the keys across a
-// panel. With fewer, decode reads the cache faster as avx2 does (Phi-3's and Gemma 2's by 1.4 to
-// 2).
+// Heads that kSharedHeads or more query heads share pay for laying the keys across a panel; where
+// fewer do, keys are used along their rows.
 AttendTile attend_avx512;
 constexpr uint32_t kSharedHeads = 3;
 

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "kernels/cpu/attention_pack.h"
+#include "kernels/cpu/softmax_rows_avx512.h"
 
 namespace rt::cpu {
 
@@ -121,35 +122,6 @@ static inline void add_values(const float* weights, const float* values, uint32_
   if (e < width) add_columns<L, M, 1>(weights, values + e, first, last, width, sum + e, ahead);
 }
 
-// One row's scores of keys [begin, end) become weights; those beside them in a vector become 0.
-// Returns by how much the sums so far fade.
-template <class L>
-static inline float soften(const AttentionShape& shape, uint32_t begin, uint32_t end, float* scores,
-                           SoftmaxState* state) {
-  const typename L::F scale = L::all(shape.scale);
-  typename L::F largest = L::all(state->largest);
-  for (uint32_t i = begin / L::kCount * L::kCount; i < end; i += L::kCount) {
-    typename L::F s = L::multiply(L::load(scores + i), scale);
-    if (shape.softcap > 0) {
-      const typename L::F cap = L::all(shape.softcap);
-      s = L::multiply(cap, L::tanh(L::divide(s, cap)));
-    }
-    if (i < begin || i + L::kCount > end) s = L::only_seen(s, i, begin, end);
-    L::store(scores + i, s);
-    largest = L::larger(largest, s);
-  }
-  const float now = L::largest_of(largest);
-  typename L::F sum = L::zero();
-  for (uint32_t i = begin / L::kCount * L::kCount; i < end; i += L::kCount) {
-    const typename L::F weight = L::exp(L::subtract(L::load(scores + i), L::all(now)));
-    L::store(scores + i, weight);
-    sum = L::add(sum, weight);
-  }
-  const float fade = _mm256_cvtss_f32(exp8(_mm256_set1_ps(state->largest - now)));
-  *state = {now, state->sum * fade + L::sum_of(sum)};
-  return fade;
-}
-
 // The rows of one kv head in a block, and the keys of the tile that each sees.
 template <class L>
 struct TileRows {
@@ -215,17 +187,6 @@ struct TileRows {
       if (step == 1) score_some<1>(r, panel, first, last);
     }
   }
-  void soften_all() const {
-    for (uint32_t r = 0; r < rows; ++r) {
-      if (begin(r) >= end(r)) continue;
-      const float fade = soften<L>(shape, begin(r), end(r), scores + r * kTileKeys, &states[r]);
-      if (fade == 1.0f) continue;
-      float* sum = sum_v + r * width;
-      for (uint64_t e = 0; e < width; e += L::kCount) {
-        L::store(sum + e, L::multiply(L::load(sum + e), L::all(fade)));
-      }
-    }
-  }
   void add_all(const float* values) const {
     for (uint32_t r = 0, step; r < rows; r += step) {
       step = at_once(rows - r);
@@ -282,7 +243,8 @@ static inline void attend_tile(const AttentionShape& shape, const KeyTile& tile,
                               &ahead};
     pack_keys<L, element>(shape.row, tile.k, g, tile.first, tile.last, block.panel);
     some.score_all(block.panel, tile.first, tile.last);
-    some.soften_all();
+    soften_rows(shape, {begins, ends, rows, group}, rows, width, some.scores, some.states,
+                some.sum_v);
     for (uint32_t i = tile.first; i < tile.last; ++i) {
       pack_along<L, element>(shape.row, tile.v[i], g, width, block.panel + i * width);
     }

@@ -43,28 +43,36 @@ static inline __m512 load16_part(const void* p, __mmask16 lanes) {
   return _mm512_cvtph_ps(halves);
 }
 
-// a in the lower half, b in the upper: lanes j + (j + 8). A blend may use either of the two ports
+// a in the lower half, b in the upper: lanes j with j + 8. A blend may use either of the two ports
 // for 512 bits, a shuffle one: half of each.
-static inline __m512 fold_pair(__m512 a, __m512 b) {
-  return _mm512_add_ps(_mm512_mask_blend_ps(0xff00, a, b), _mm512_shuffle_f32x4(a, b, 0x4e));
+template <class Join>
+static inline __m512 fold_pair(Join join, __m512 a, __m512 b) {
+  return join(_mm512_mask_blend_ps(0xff00, a, b), _mm512_shuffle_f32x4(a, b, 0x4e));
 }
 
-// The sums over the lanes of eight vectors at once, each in the order
-//   j + (j + 8), then j + (j + 4), j + (j + 2), j + (j + 1).
-static inline __m256 sum_lanes8(const __m512* v) {
-  const __m512 ab = fold_pair(v[0], v[1]);
-  const __m512 cd = fold_pair(v[2], v[3]);
-  const __m512 ef = fold_pair(v[4], v[5]);
-  const __m512 gh = fold_pair(v[6], v[7]);
-  const __m512 abcd = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88),  // one in each 128 bits
-                                    _mm512_shuffle_f32x4(ab, cd, 0xdd));
-  const __m512 efgh =
-      _mm512_add_ps(_mm512_shuffle_f32x4(ef, gh, 0x88), _mm512_shuffle_f32x4(ef, gh, 0xdd));
-  const __m512 two = _mm512_add_ps(_mm512_shuffle_ps(abcd, efgh, 0x44),  // a a e e | b b f f | ...
-                                   _mm512_shuffle_ps(abcd, efgh, 0xee));
-  const __m512 one = _mm512_add_ps(two, _mm512_permute_ps(two, 0xb1));
+// Eight vectors at once, each joined over its lanes in the order
+//   j and j + 8, then j and j + 4, j and j + 2, j and j + 1.
+template <class Join>
+static inline __m256 join_lanes8(Join join, const __m512* v) {
+  const __m512 ab = fold_pair(join, v[0], v[1]);
+  const __m512 cd = fold_pair(join, v[2], v[3]);
+  const __m512 ef = fold_pair(join, v[4], v[5]);
+  const __m512 gh = fold_pair(join, v[6], v[7]);
+  const __m512 abcd = join(_mm512_shuffle_f32x4(ab, cd, 0x88),  // one in each 128 bits
+                           _mm512_shuffle_f32x4(ab, cd, 0xdd));
+  const __m512 efgh = join(_mm512_shuffle_f32x4(ef, gh, 0x88), _mm512_shuffle_f32x4(ef, gh, 0xdd));
+  const __m512 two = join(_mm512_shuffle_ps(abcd, efgh, 0x44),  // a a e e | b b f f | ...
+                          _mm512_shuffle_ps(abcd, efgh, 0xee));
+  const __m512 one = join(two, _mm512_permute_ps(two, 0xb1));
   const __m512i pick = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
   return _mm512_castps512_ps256(_mm512_permutexvar_ps(pick, one));
+}
+
+static inline __m256 sum_lanes8(const __m512* v) {
+  return join_lanes8([](__m512 a, __m512 b) { return _mm512_add_ps(a, b); }, v);
+}
+static inline __m256 max_lanes8(const __m512* v) {
+  return join_lanes8([](__m512 a, __m512 b) { return _mm512_max_ps(a, b); }, v);
 }
 
 // e^x as exp8 in vector_avx2.h, which derives the constants and states the error.

@@ -1,5 +1,6 @@
-// Causal grouped-query attention over the KV cache, in three kernels: the new rows are written to
-// the cache, then queries meet keys either split over the cache (few queries) or in tiles (many).
+// Causal grouped-query attention over the KV cache, in kernels of their own: the new rows are
+// written to the cache, then queries meet keys either split over the cache (few queries) or in tiles
+// (many), the latter with tensor cores or without.
 //
 // The bits of a query depend on its position and on nothing beside it: keys are cut at multiples of
 // a fixed number of tokens, whatever stripes, planners, chunks and batches do.
@@ -39,5 +40,9 @@ uint64_t split_bytes(const AttentionShape& shape);
 // All tokens of the step.
 void attention_tiled(const AttentionShape& shape, const KvCache& kv, const StepTokens& step,
                      const Matrix& q, const Matrix& out, void* stream);
+
+// The same on tensor cores; q and out bf16 or f16, head_width 64, 96, 128 or 256.
+void attention_mma(const AttentionShape& shape, const KvCache& kv, const StepTokens& step,
+                   const Matrix& q, const Matrix& out, void* stream);
 
 }  // namespace rt::cuda

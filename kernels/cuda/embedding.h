@@ -3,11 +3,14 @@
 #pragma once
 
 #include "kernels/cuda/element.h"
+#include "kernels/cuda/quantized_matrix.h"
 
 namespace rt::cuda {
 
 // ids i32[T] in device memory, table [V, D], out [T, D].
 void embedding(const int32_t* ids, const Matrix& table, float scale, const Matrix& out,
+               void* stream);
+void embedding(const int32_t* ids, const QuantizedMatrix& table, float scale, const Matrix& out,
                void* stream);
 
 }  // namespace rt::cuda

@@ -12,25 +12,7 @@ namespace {
 __global__ void __launch_bounds__(kTileThreads) linear_tiles(Matrix x, Matrix weight, Matrix out) {
   __shared__ Tile x_tile;
   __shared__ Tile weight_tile;
-  const uint64_t first_row = static_cast<uint64_t>(blockIdx.y) * kTileRows;
-  const uint64_t first_column = static_cast<uint64_t>(blockIdx.x) * kTileRows;
-  float sums[4][4] = {};
-  for (uint64_t k = 0; k < x.columns; k += kTileColumns) {
-    load_tile(x, first_row, k, x_tile);
-    load_tile(weight, first_column, k, weight_tile);
-    __syncthreads();
-    multiply_tiles(x_tile, weight_tile, sums);
-    __syncthreads();
-  }
-  for (unsigned i = 0; i < 4; ++i) {
-    const uint64_t row = first_row + threadIdx.x / 16 * 4 + i;
-    for (unsigned j = 0; j < 4; ++j) {
-      const uint64_t column = first_column + threadIdx.x % 16 * 4 + j;
-      if (row < out.rows && column < out.columns) {
-        store(out.data, out.element, row * out.columns + column, sums[i][j]);
-      }
-    }
-  }
+  multiply_by_tiles(x, weight, out, x_tile, weight_tile);
 }
 
 }  // namespace

@@ -58,29 +58,16 @@ struct Attention {
   AttentionNode node;
 };
 
-struct SharedHeads : BlockAttentionWith<attend_avx512> {
-  using BlockAttentionWith::BlockAttentionWith;
-  static void supports(const sdk::Node& node) {
-    BlockAttention::supports(node);
-    const std::int64_t group = node.attrs().integer("heads") / node.attrs().integer("kv_heads");
-    if (group >= kSharedHeads) return;
-    throw sdk::Refusal(
-        sdk::format("expected at least %u query heads per kv head, found %lld; fewer "
-                    "are faster without a panel of keys",
-                    kSharedHeads, static_cast<long long>(group)));
-  }
-};
-
 constexpr rt_implementation kPortable =
     sdk::implementation<Attention>({.op = "attention", .name = "portable", .device_kind = "cpu"});
 constexpr rt_implementation kAvx2 = sdk::implementation<BlockAttentionWith<attend_avx2>>(
     {.op = "attention", .name = "avx2", .device_kind = "cpu", .isa = "avx2,fma,f16c", .tier = 200});
-constexpr rt_implementation kAvx512 =
-    sdk::implementation<SharedHeads>({.op = "attention",
-                                      .name = "avx512",
-                                      .device_kind = "cpu",
-                                      .isa = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl",
-                                      .tier = 250});
+constexpr rt_implementation kAvx512 = sdk::implementation<BlockAttentionWith<attend_avx512>>(
+    {.op = "attention",
+     .name = "avx512",
+     .device_kind = "cpu",
+     .isa = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl",
+     .tier = 250});
 constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512};
 
 }  // namespace

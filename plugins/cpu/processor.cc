@@ -49,6 +49,12 @@ std::uint64_t saved_states(const Leaf& leaf1) {
   return static_cast<std::uint64_t>(high) << 32 | low;
 }
 
+bool made_by_amd() {
+  const Leaf vendor(0, 0);
+  return vendor.registers[kEbx] == 0x68747541 && vendor.registers[kEdx] == 0x69746e65 &&
+         vendor.registers[kEcx] == 0x444d4163;  // "Auth" "enti" "cAMD"
+}
+
 }  // namespace
 
 std::string instruction_sets() {
@@ -77,6 +83,7 @@ std::string instruction_sets() {
       {"avx512_vbmi", zmm && leaf7.has(kEcx, 1)},
       {"avx512_vnni", zmm && leaf7.has(kEcx, 11)},
       {"avx512_bf16", zmm && leaf7_1.has(kEax, 5)},
+      {"fast_bf16", zmm && leaf7_1.has(kEax, 5) && made_by_amd()},
       {"avx512_fp16", zmm && leaf7.has(kEdx, 23)},
       {"amx_tile", tiles && leaf7.has(kEdx, 24)},
       {"amx_bf16", tiles && leaf7.has(kEdx, 22)},

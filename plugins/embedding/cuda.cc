@@ -1,7 +1,7 @@
 // embedding on CUDA devices. An id outside the table cannot be refused by a kernel: its row is NaN.
 #include "kernels/cuda/embedding.h"
 
-#include "plugins/cuda_operator.h"
+#include "plugins/cuda_quantized.h"
 
 namespace rt::cuda {
 namespace {
@@ -9,9 +9,13 @@ namespace {
 struct Embedding {
   explicit Embedding(const sdk::Node& node)
       : scale(static_cast<float>(node.attrs().real("scale"))) {}
-  static void supports(const sdk::Node& node) { expect_dense_weight(node, 0); }
 
   void execute(const sdk::Call& call) {
+    if (sdk::weight_is_quantized(call.input(0).dtype)) {
+      embedding(call.step().token_ids, quantized_matrix(call.input(0)), scale,
+                matrix(call.output(0)), stream_of(call));
+      return;
+    }
     embedding(call.step().token_ids, matrix(call.input(0)), scale, matrix(call.output(0)),
               stream_of(call));
   }

@@ -40,20 +40,12 @@ constexpr rt_implementation kAvx2 = sdk::implementation<Linear<linear_avx2>>(
     {.op = "linear", .name = "avx2", .device_kind = "cpu", .isa = "avx2,fma,f16c", .tier = 200});
 constexpr rt_implementation kAvx512 = sdk::implementation<Linear<linear_avx512>>(
     {.op = "linear", .name = "avx512", .device_kind = "cpu", .isa = RT_ISA_AVX512, .tier = 250});
-// avx512_bf16 rounds x, and is for prefill: few tokens are bound by memory, where it gains nothing.
-// Its tier is below avx512's, so it must be preferred by name: an Emerald Rapids has half the peak
-// in bf16 products that it has in f32 ones, a Zen 4 twice (kernels/cpu/product_bf16_avx512.h), and
-// no instruction set tells the two apart.
 constexpr rt_implementation kAvx512Bf16 =
-    sdk::implementation<LinearBf16>({.op = "linear",
-                                     .name = "avx512_bf16",
-                                     .device_kind = "cpu",
-                                     .isa = RT_ISA_AVX512_BF16,
-                                     .step_classes = RT_STEP_PREFILL,
-                                     .traits = RT_TRAIT_CAPTURE_SAFE,
-                                     .tier = 240,
-                                     .weight_dtypes = RT_DTYPE_BIT(RT_BF16)});
-constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512, &kAvx512Bf16};
+    sdk::implementation<LinearBf16>(bf16_product("linear", false));
+constexpr rt_implementation kFastBf16 =
+    sdk::implementation<LinearBf16>(bf16_product("linear", true));
+constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512, &kAvx512Bf16,
+                                               &kFastBf16};
 
 }  // namespace
 }  // namespace rt::cpu

@@ -58,17 +58,11 @@ constexpr rt_implementation kAvx2 = sdk::implementation<Mlp<gate_up_avx2, linear
     {.op = "mlp", .name = "avx2", .device_kind = "cpu", .isa = "avx2,fma,f16c", .tier = 200});
 constexpr rt_implementation kAvx512 = sdk::implementation<Mlp<gate_up_avx512, linear_avx512>>(
     {.op = "mlp", .name = "avx512", .device_kind = "cpu", .isa = RT_ISA_AVX512, .tier = 250});
-// As in linear: below avx512, and rounded are x and hidden.
-constexpr rt_implementation kAvx512Bf16 =
-    sdk::implementation<MlpBf16>({.op = "mlp",
-                                  .name = "avx512_bf16",
-                                  .device_kind = "cpu",
-                                  .isa = RT_ISA_AVX512_BF16,
-                                  .step_classes = RT_STEP_PREFILL,
-                                  .traits = RT_TRAIT_CAPTURE_SAFE,
-                                  .tier = 240,
-                                  .weight_dtypes = RT_DTYPE_BIT(RT_BF16)});
-constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512, &kAvx512Bf16};
+// Rounded are x and hidden.
+constexpr rt_implementation kAvx512Bf16 = sdk::implementation<MlpBf16>(bf16_product("mlp", false));
+constexpr rt_implementation kFastBf16 = sdk::implementation<MlpBf16>(bf16_product("mlp", true));
+constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512, &kAvx512Bf16,
+                                               &kFastBf16};
 
 }  // namespace
 }  // namespace rt::cpu

@@ -8,7 +8,7 @@
 
 #define RT_AVX2 "avx2,fma,f16c"
 #define RT_AVX512 "avx512f,avx512bw,avx512dq,avx512vl," RT_AVX2
-#define RT_VNNI RT_AVX512 ",avx512_vnni"
+#define RT_VNNI RT_AVX512 ",avx512_vnni,avx512_vbmi"
 
 namespace rt::cpu {
 namespace {

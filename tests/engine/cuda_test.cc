@@ -6,23 +6,11 @@
 #include "core/base/json.h"
 #include "core/engine/chat.h"
 #include "tests/cuda_emulation/control.h"
+#include "tests/support/cuda_registry.h"
 #include "tests/support/models.h"
 
 namespace rt::test {
 namespace {
-
-Registry& cuda_registry() {
-  static std::unique_ptr<Registry> one = [] {
-    std::vector<std::string> files;
-    for (const auto& entry :
-         std::filesystem::directory_iterator(RT_BINARY_DIR "/tests/cuda_plugins")) {
-      if (entry.path().string().ends_with(".rtp.so")) files.push_back(entry.path());
-    }
-    std::sort(files.begin(), files.end());
-    return bundled_registry(files);
-  }();
-  return *one;
-}
 
 Json golden_of(const std::string& fixture) {
   return read_golden(source_path("tests/fixtures/" + fixture + "/golden.json"));

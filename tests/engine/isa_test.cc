@@ -1,6 +1,10 @@
 // Each level of instruction sets on its own: what is above it is hidden from the selection, so that
 // a processor with AVX-512 also runs what one without it would. Tokens and logits are those of
 // transformers at every level (tests/fixtures/README.md).
+#include <fstream>
+#include <tuple>
+
+#include "core/engine/device_file.h"
 #include "tests/support/models.h"
 
 namespace rt::test {
@@ -8,7 +12,8 @@ namespace {
 
 constexpr const char* kAvx2 = "avx2,fma,f16c";
 constexpr const char* kAvx512 = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl";
-constexpr const char* kVnni = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512_vnni";
+constexpr const char* kVnni =
+    "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512_vnni,avx512_vbmi";
 constexpr const char* kBf16 = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512_bf16";
 
 EngineOptions fixture(const std::string& name, const std::string& graph, const std::string& isa) {
@@ -197,6 +202,38 @@ TEST(IntegerNf4, IsChosenByNameAloneAndNearF32) {
     ASSERT_EQ(found.size(), truth.size());
     ASSERT_FALSE(truth.empty());
     EXPECT_LT(max_difference(found.data(), truth.data(), truth.size()), kInt8BothTolerance);
+  }
+}
+
+// A processor on paper, so that the choice is tested wherever this runs.
+std::unique_ptr<Blueprint> drawn_for(const std::string& isa, bool exact) {
+  const std::string path = testing::TempDir() + "isa_test_device.yaml";
+  std::ofstream(path) << "kind: cpu\nmemory: 8GiB\nisa: [" << isa << "]\n";
+  auto device = DescribedDevice::read(path);
+  if (!device.ok()) return nullptr;
+  EngineOptions options = exact_options("phi3.yaml", source_path("tests/fixtures/phi3_wide"));
+  options.device_options.clear();
+  options.described_device = *device;
+  options.exact = exact;
+  auto blueprint = draw(registry(), options);
+  EXPECT_TRUE(blueprint.ok()) << blueprint.error().message;
+  return blueprint.ok() ? std::move(blueprint).value() : nullptr;
+}
+
+// bf16 products go first where they are the faster ones, and nowhere in exact mode.
+TEST(Isa, FastBf16GoesFirstInPrefill) {
+  const std::string fast = std::string(kBf16) + ",fast_bf16";
+  for (const auto& [isa, exact, expected] :
+       {std::tuple{fast, false, "fast_bf16"}, {fast, true, "avx512"}, {kBf16, false, "avx512"}}) {
+    const auto blueprint = drawn_for(isa, exact);
+    ASSERT_NE(blueprint, nullptr);
+    EXPECT_GT(prefills_with(*blueprint, expected), 0) << isa << exact;
+    for (const NodeChoice& node : blueprint->nodes) {
+      EXPECT_STRNE(node.decode.chosen.c->name, "fast_bf16");
+      if (std::string(expected) != "fast_bf16") {
+        EXPECT_STRNE(node.prefill.chosen.c->name, "fast_bf16");
+      }
+    }
   }
 }
 

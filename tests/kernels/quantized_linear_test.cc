@@ -54,7 +54,8 @@ const Set kSets[] = {
      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
          __builtin_cpu_supports("f16c")},
     {"avx512", &kQuantizedAvx512, 1e-6, kAvx512},
-    {"avx512_vnni", &kQuantizedVnni, 0, kAvx512&& __builtin_cpu_supports("avx512vnni")},
+    {"avx512_vnni", &kQuantizedVnni, 0,
+     kAvx512&& __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")},
 };
 
 class QuantizedLinear : public testing::TestWithParam<std::tuple<Set, rt_dtype, Case>> {

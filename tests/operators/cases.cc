@@ -1,5 +1,6 @@
 #include "tests/operators/cases.h"
 
+#include <array>
 #include <cmath>
 
 #include "core/sdk/sdk.hpp"
@@ -251,7 +252,7 @@ std::vector<Problem> attention() {
   struct Heads {
     std::int64_t H, G;
   };
-  for (const std::int64_t E : {7, 8, 64, 80, 96, 256}) {
+  for (const std::int64_t E : {7, 8, 64, 80, 96, 128, 256}) {
     for (const Heads heads : {Heads{2, 2}, {4, 2}, {8, 1}}) {
       for (const double softcap : {0.0, 2.0}) {
         const AttentionShape shape = {heads.H, heads.G, E, 0, softcap};
@@ -276,12 +277,28 @@ std::vector<Problem> attention() {
   return out;
 }
 
+struct MlpShape {
+  std::int64_t D, F;
+};
+
+Problem mlp_problem(const MlpShape& s, const std::array<rt_dtype, 3>& dtypes, std::int64_t T,
+                    const std::string& activation) {
+  std::string types = dtype_name(dtypes[0]);
+  if (dtypes[1] != dtypes[0] || dtypes[2] != dtypes[0]) {
+    types += std::string(",") + dtype_name(dtypes[1]) + "," + dtype_name(dtypes[2]);
+  }
+  Builder b("mlp", text({{"T", T}, {"D", s.D}, {"F", s.F}}) + types + " " + activation,
+            step_of(T, true));
+  const double scale = 1 / std::sqrt(static_cast<double>(s.D));
+  b.attr("activation", activation).rows(RT_DIM_TOKENS, s.D);
+  b.weight(dtypes[0], {s.F, s.D}, 2 * scale).weight(dtypes[1], {s.F, s.D}, scale);
+  b.weight(dtypes[2], {s.D, s.F}, 1 / std::sqrt(static_cast<double>(s.F)));
+  return b.problem;
+}
+
 std::vector<Problem> mlp() {
-  struct Shape {
-    std::int64_t D, F;
-  };
   std::vector<Problem> out;
-  for (const Shape s : {Shape{1, 1}, {8, 5}, {17, 32}, {64, 96}, {50, 131}, {64, 192}}) {
+  for (const MlpShape s : {MlpShape{1, 1}, {8, 5}, {17, 32}, {64, 96}, {50, 131}, {64, 192}}) {
     std::vector<rt_dtype> dtypes(std::begin(kWeightTypes), std::end(kWeightTypes));
     for (const rt_dtype dtype : kQuantizedTypes) {
       if (has_quantized(dtype, s.D) && has_quantized(dtype, s.F)) dtypes.push_back(dtype);
@@ -289,17 +306,15 @@ std::vector<Problem> mlp() {
     for (const rt_dtype dtype : dtypes) {
       for (const char* activation : {"silu", "gelu_tanh"}) {
         for (const std::int64_t T : {1, 2, 5, 17}) {
-          Builder b("mlp",
-                    text({{"T", T}, {"D", s.D}, {"F", s.F}}) + dtype_name(dtype) + " " + activation,
-                    step_of(T, true));
-          const double scale = 1 / std::sqrt(static_cast<double>(s.D));
-          b.attr("activation", std::string(activation)).rows(RT_DIM_TOKENS, s.D);
-          b.weight(dtype, {s.F, s.D}, 2 * scale).weight(dtype, {s.F, s.D}, scale);
-          b.weight(dtype, {s.D, s.F}, 1 / std::sqrt(static_cast<double>(s.F)));
-          out.push_back(b.problem);
+          out.push_back(mlp_problem(s, {dtype, dtype, dtype}, T, activation));
         }
       }
     }
+  }
+  // A checkpoint may leave some of the three as they were (bitsandbytes' skip list).
+  for (const std::int64_t T : {1, 5, 17}) {
+    out.push_back(mlp_problem({50, 131}, {RT_W_NF4, RT_W_NF4, RT_BF16}, T, "silu"));
+    out.push_back(mlp_problem({64, 192}, {RT_W_INT8, RT_F32, RT_W_NF4_DQ}, T, "silu"));
   }
   return out;
 }

@@ -89,14 +89,15 @@ bool refused_early(const RunOutcome& found, Verdict& verdict) {
 
 Verdict judge(const rt_schema& schema, const rt_implementation& reference,
               const rt_implementation& implementation, const Problem& problem,
-              rt_step_class step_class, bool threads, rt_dtype value_dtype) {
+              rt_step_class step_class, bool threads, rt_dtype value_dtype, TestGpu* gpu) {
   const bool exact = (implementation.traits & RT_TRAIT_EXACT) != 0;
   const bool cpu = std::string_view(implementation.device_kind) == "cpu";
   const double tolerance = tolerance_of(implementation, problem);
   const auto run_with = [&](const rt_implementation& which, const Problem& what,
                             std::uint32_t workers, Split split) {
     return run(schema, which, what,
-               {workers, split, step_class, exact && value_dtype == RT_F32, value_dtype});
+               {workers, split, step_class, exact && value_dtype == RT_F32, value_dtype,
+                which.device_kind == implementation.device_kind ? gpu : nullptr});
   };
   Verdict verdict;
   const auto complain = [&](const std::string& when, const std::string& what) {

@@ -54,10 +54,14 @@ TEST_P(Conformance, AgreesWithReference) {
     GTEST_SKIP() << "no schema and reference of " << implementation.op << " among the plugins";
   }
   const bool cpu = std::string_view(implementation.device_kind) == "cpu";
-  if (!cpu && !GetParam().file->emulated) {
+  const bool gpu_kind = std::string_view(implementation.device_kind) == "cuda";
+  if (!cpu && !gpu_kind) {
     GTEST_SKIP() << "for device kind " << implementation.device_kind
                  << ", whose memory this test does not know";
   }
+  std::string no_gpu;
+  TestGpu* const gpu = gpu_kind ? TestGpu::of(*GetParam().file, &no_gpu) : nullptr;
+  if (gpu_kind && gpu == nullptr) GTEST_SKIP() << "needs a GPU: " << no_gpu;
   if (!machine_has(implementation.isa)) {
     GTEST_SKIP() << "needs " << implementation.isa << ", this machine has " << cpu_device().isa;
   }
@@ -82,7 +86,7 @@ TEST_P(Conformance, AgreesWithReference) {
                      " values " + sdk::dtype_name(value_types[v]));
         const bool threads = served % 16 == 0 || &problem == &problems.back();
         const Verdict verdict = judge(*schema, *reference, implementation, problem, step_class,
-                                      threads, value_types[v]);
+                                      threads, value_types[v], gpu);
         for (const std::string& complaint : verdict.complaints) ADD_FAILURE() << complaint;
         if (HasFailure()) return;  // one case says enough
         if (verdict.served) {

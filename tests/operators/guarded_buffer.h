@@ -48,6 +48,10 @@ class GuardedBuffer {
   unsigned char* data() const { return data_; }
   std::uint64_t size() const { return bytes_; }
 
+  // Everything up to the guard page, for a copy of it in the memory of a device.
+  unsigned char* mapping() const { return base_; }
+  std::uint64_t mapping_bytes() const { return static_cast<std::uint64_t>(end_ - base_); }
+
   // False if something wrote into the page before the first byte or behind the last.
   bool slack_intact() const {
     for (const unsigned char* p = base_; p < data_; ++p) {

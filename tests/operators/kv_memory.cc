@@ -104,4 +104,29 @@ void KvMemory::fill(const Problem& problem) {
   }
 }
 
+// Addresses of nothing stay 0.
+static std::uint64_t moved(std::uint64_t address, const unsigned char* from,
+                           const unsigned char* to) {
+  return address == 0 ? 0
+                      : address - reinterpret_cast<std::uintptr_t>(from) +
+                            reinterpret_cast<std::uintptr_t>(to);
+}
+
+std::vector<std::uint64_t> KvMemory::bases_at(const unsigned char* address) const {
+  std::vector<std::uint64_t> out = bases_;
+  for (std::uint64_t& base : out) base = moved(base, memory_.data(), address);
+  return out;
+}
+
+std::vector<std::vector<std::uint64_t>> KvMemory::tables_at(const unsigned char* address) const {
+  std::vector<std::vector<std::uint64_t>> out(tables_.size());
+  for (std::size_t b = 0; b < entries_.size(); ++b) {
+    if (tables_[entries_.size() + b] == 0) continue;
+    std::vector<std::uint64_t>& table = out[entries_.size() + b];
+    table = entries_[b];
+    for (std::uint64_t& entry : table) entry = moved(entry, memory_.data(), address);
+  }
+  return out;
+}
+
 }  // namespace rt::test

@@ -22,6 +22,11 @@ class KvMemory {
   const std::vector<std::uint64_t>& tables() const { return tables_; }  // u64[2, B]
   const GuardedBuffer& memory() const { return memory_; }
 
+  // The same where memory() has been copied to `address`: u64[2, B], and a table for each of the
+  // 2 B places of tables(), empty where there is none.
+  std::vector<std::uint64_t> bases_at(const unsigned char* address) const;
+  std::vector<std::vector<std::uint64_t>> tables_at(const unsigned char* address) const;
+
  private:
   void place(const Problem& problem);
   void fill(const Problem& problem);

@@ -61,11 +61,21 @@ static std::vector<std::string> plugins_in(const char* folder) {
   return paths;
 }
 
+// A program that was carried to another machine finds its plugins beside itself.
+static std::string plugin_folder() {
+  std::error_code missing;
+  if (std::filesystem::exists(RT_PLUGIN_DIR, missing)) return RT_PLUGIN_DIR;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", missing);
+  return program.parent_path().parent_path() / "lib/runtime/plugins";
+}
+
 const std::vector<PluginFile>& plugin_files() {
   static const std::vector<PluginFile> files = [] {
-    std::vector<std::string> paths = plugins_in(RT_PLUGIN_DIR);
+    const char* emulated = std::getenv("RT_TEST_CUDA_PLUGINS");
+    std::vector<std::string> paths = plugins_in(plugin_folder().c_str());
     const std::size_t real = paths.size();
-    for (std::string& path : plugins_in(RT_CUDA_PLUGIN_DIR)) paths.push_back(std::move(path));
+    for (std::string& path : plugins_in(emulated != nullptr ? emulated : RT_CUDA_PLUGIN_DIR))
+      paths.push_back(std::move(path));
     const std::size_t bundled = paths.size();
     if (const char* strangers = std::getenv("RT_TEST_PLUGIN")) paths.push_back(strangers);
     std::vector<PluginFile> opened;

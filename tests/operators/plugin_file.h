@@ -22,8 +22,10 @@ struct PluginFile {
 };
 PluginFile open_plugin(const std::string& path);
 
-// All *.rtp.so of the build's plugin folder, sorted, then the CUDA plugins that are built for the
-// emulation (tests/cuda_emulation), then $RT_TEST_PLUGIN (a file) if it is set.
+// All *.rtp.so of the build's plugin folder (where that is not: of lib/runtime/plugins beside the
+// program's folder), sorted, then the CUDA plugins that are built for the emulation
+// (tests/cuda_emulation, or the folder $RT_TEST_CUDA_PLUGINS), then $RT_TEST_PLUGIN (a file) if it
+// is set.
 const std::vector<PluginFile>& plugin_files();
 
 // By operator name, from any of the files, or NULL.

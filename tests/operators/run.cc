@@ -10,10 +10,10 @@
 #include "core/sdk/number.hpp"
 #include "core/sdk/sdk.hpp"
 #include "plugins/cpu/thread_pool.h"
-#include "tests/operators/emulated_gpu.h"
 #include "tests/operators/guarded_buffer.h"
 #include "tests/operators/kv_memory.h"
 #include "tests/operators/plugin_file.h"
+#include "tests/operators/test_gpu.h"
 
 namespace rt::test {
 namespace {
@@ -329,27 +329,83 @@ class Runner {
       std::string why;
       machine.pool = cpu::ThreadPool::start(options_.threads, {}, &why);
     }
-    const bool gpu = std::string_view(implementation.device_kind) == "cuda";
-    const rt_exec exec =
-        gpu ? EmulatedGpu::one().exec()
-            : rt_exec{sizeof(rt_exec), options_.threads, &machine, &machine, Exec::parallel_for};
-    const std::vector<const rt_tensor*> ins = pointers(inputs_);
-    const std::vector<const rt_tensor*> outs = pointers(outputs_);
-    const rt_call call = {.struct_size = sizeof(rt_call),
-                          .input_count = static_cast<std::uint32_t>(ins.size()),
-                          .output_count = static_cast<std::uint32_t>(outs.size()),
-                          .reserved = 0,
-                          .host = test_host(),
-                          .exec = &exec,
-                          .step = &step,
-                          .inputs = ins.data(),
-                          .outputs = outs.data(),
-                          .workspace = workspace.data(),
-                          .meta = meta.data(),
-                          .kv = kv_ != nullptr ? &kv_->layout() : nullptr};
-    if (ok(outcome, "execute", implementation.execute(self, &call)) && gpu) {
-      ok(outcome, "synchronize", EmulatedGpu::one().synchronize());
+    if (options_.gpu != nullptr) {
+      return call_on_gpu(implementation, self, step, workspace, meta, outcome);
     }
+    const rt_exec exec = {sizeof(rt_exec), options_.threads, &machine, &machine,
+                          Exec::parallel_for};
+    const Arguments call = call_of(exec, step, inputs_, outputs_, workspace.data(), meta.data());
+    ok(outcome, "execute", implementation.execute(self, &call.c));
+  }
+
+  // A call and the lists that it points to.
+  struct Arguments {
+    std::vector<const rt_tensor*> ins, outs;
+    rt_call c;
+  };
+  Arguments call_of(const rt_exec& exec, const rt_step& step, const std::vector<rt_tensor>& inputs,
+                    const std::vector<rt_tensor>& outputs, void* workspace, void* meta) const {
+    Arguments out{pointers(inputs), pointers(outputs), {}};
+    out.c = {.struct_size = sizeof(rt_call),
+             .input_count = static_cast<std::uint32_t>(out.ins.size()),
+             .output_count = static_cast<std::uint32_t>(out.outs.size()),
+             .reserved = 0,
+             .host = test_host(),
+             .exec = &exec,
+             .step = &step,
+             .inputs = out.ins.data(),
+             .outputs = out.outs.data(),
+             .workspace = workspace,
+             .meta = meta,
+             .kv = kv_ != nullptr ? &kv_->layout() : nullptr};
+    return out;
+  }
+
+  // With copies of everything in the GPU's memory, which come back afterwards: a second round finds
+  // what the first has left, here as there.
+  void call_on_gpu(const rt_implementation& implementation, void* self, const rt_step& step,
+                   const GuardedBuffer& workspace, const GuardedBuffer& meta, RunOutcome& outcome) {
+    DeviceCopies copies(*options_.gpu);
+    std::vector<rt_tensor> inputs = inputs_;
+    std::vector<rt_tensor> outputs = outputs_;
+    for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i].data = copies.add(input_memory_[i]);
+    for (std::size_t o = 0; o < outputs.size(); ++o) {
+      outputs[o].data = copies.add(output_memory_[o]);
+    }
+    const rt_step there = step_on_gpu(step, copies);
+    const Arguments call = call_of(options_.gpu->exec(), there, inputs, outputs,
+                                   copies.add(workspace), copies.add(meta));
+    if (!ok(outcome, "execute", implementation.execute(self, &call.c))) return;
+    const std::string fault = copies.fetch();
+    if (fault.empty()) return;
+    outcome.status = RT_DEVICE_FAULT;
+    outcome.stage = "synchronize";
+    outcome.text = fault;
+  }
+
+  rt_step step_on_gpu(const rt_step& step, DeviceCopies& copies) const {
+    const auto array = [&]<class T>(const T* from, std::uint64_t count) {
+      return copies.add(std::vector<T>(from, from + (from == nullptr ? 0 : count)));
+    };
+    rt_step out = step;
+    out.token_ids = array(step.token_ids, step.tokens);
+    out.positions = array(step.positions, step.tokens);
+    out.token_sequence = array(step.token_sequence, step.tokens);
+    out.token_offsets = array(step.token_offsets, step.sequences + 1);
+    out.lengths = array(step.lengths, step.sequences);
+    out.row_tokens = array(step.row_tokens, step.rows);
+    out.rope_regimes = array(step.rope_regimes, step.sequences);
+    out.sampling = array(step.sampling, problem_.sampling.size());
+    out.history = array(step.history, problem_.history.size());
+    if (kv_ == nullptr) return out;
+    const unsigned char* memory = copies.add(kv_->memory());
+    out.kv_bases = copies.add(kv_->bases_at(memory));
+    std::vector<std::uint64_t> tables;
+    for (const std::vector<std::uint64_t>& table : kv_->tables_at(memory)) {
+      tables.push_back(reinterpret_cast<std::uintptr_t>(copies.add(table)));
+    }
+    out.kv_tables = copies.add(tables);
+    return out;
   }
 
   void collect(int round, RunOutcome& outcome) {

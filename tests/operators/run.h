@@ -7,6 +7,7 @@
 
 #include "core/sdk/operator.h"
 #include "tests/operators/problem.h"
+#include "tests/operators/test_gpu.h"
 
 namespace rt::test {
 
@@ -23,6 +24,7 @@ struct RunOptions {
   rt_step_class step_class = RT_STEP_DECODE;
   bool exact = true;
   rt_dtype value_dtype = RT_F32;  // of values between operators
+  TestGpu* gpu = nullptr;         // where implementations for a GPU run, in its own memory
 };
 
 struct RunOutcome {

@@ -79,7 +79,12 @@ std::string limits_text(const BenchResult& result) {
   const Shares part = shares_of(result);
   if (result.test.generated > 0) {
     return number("%.0f %%", 100 * part.read) +
-           number(" of %.1f GB/s read", limits.read_bytes / 1e9);
+           number(result.model.threads > 0 ? " of %.1f GB/s read" : " of %.1f GB/s copied",
+                  limits.read_bytes / 1e9);
+  }
+  if (limits.f32_flops == 0) {  // a device whose peak is not probed: what it did
+    const double seconds = median(result.seconds);
+    return seconds > 0 ? number("%.1f Tflop/s", result.work.flops / seconds / 1e12) : "-";
   }
   std::string text =
       number("%.0f %%", 100 * part.f32) + number(" of f32 (%.0f Gflop/s)", limits.f32_flops / 1e9);

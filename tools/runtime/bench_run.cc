@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/base/text.h"
+#include "tools/runtime/device_probe.h"
 #include "tools/runtime/interrupt.h"
 
 namespace rt {
@@ -165,6 +166,14 @@ Status BenchSession::observe(const BenchTest& test, BenchResult& result) {
   return {};
 }
 
+// Of the processor that computes. A device's peaks are not asked: that would need its kernels.
+probe::Limits BenchSession::measure_limits() {
+  if (model_.threads > 0) return probe_.measure(model_.threads, true);
+  probe::Limits limits;
+  limits.read_bytes = device_copy_rate(loaded_.session->blueprint(), probe_.bytes());
+  return limits;
+}
+
 Result<BenchResult> BenchSession::measure(const BenchTest& test,
                                           const std::function<void(std::int64_t)>& progress) {
   BenchResult result;
@@ -173,11 +182,11 @@ Result<BenchResult> BenchSession::measure(const BenchTest& test,
   result.work = work_of(test);
   progress(-1);
   if (options_.warmup) RT_RETURN_IF_ERROR(warm_up(test));
-  const bool probed = model_.threads > 0 && probe_.bytes() > 0;
+  const bool probed = probe_.bytes() > 0;
   for (std::int64_t i = 0; i < options_.repetitions && !interrupted(); ++i) {
     progress(i);
     RT_RETURN_IF_ERROR(go_to(test.depth));
-    if (probed) result.limits.push_back(probe_.measure(model_.threads, true));
+    if (probed) result.limits.push_back(measure_limits());
     RT_TRY(const double seconds, run(test));
     result.seconds.push_back(seconds);
   }

@@ -35,7 +35,7 @@ struct BenchResult {
   BenchModel model;
   BenchTest test;
   std::vector<double> seconds;         // of each repetition
-  std::vector<probe::Limits> limits;   // just before each; empty on a device that is no CPU
+  std::vector<probe::Limits> limits;   // just before each; of a GPU what a copy moves, no peaks
   StepWork work;                       // of one repetition, at least
   std::uint64_t peak_bytes = 0;        // of device memory until now, by the ledger
   std::vector<OperatorRow> operators;  // of one more repetition, observed
@@ -75,6 +75,7 @@ class BenchSession {
   Status go_to(std::uint64_t depth);
   Result<double> run(const BenchTest& test);
   Status warm_up(const BenchTest& test);
+  probe::Limits measure_limits();
   Status observe(const BenchTest& test, BenchResult& result);
   StepWork work_of(const BenchTest& test) const;
 

@@ -217,6 +217,15 @@ inline unsigned __ballot_sync(unsigned, int predicate) {
 inline int __popc(unsigned bits) {
   return __builtin_popcount(bits);
 }
+// Bytes of `high:low`, one for each nibble of the selector.
+inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
+  const std::uint64_t pool = static_cast<std::uint64_t>(high) << 32 | low;
+  unsigned bytes = 0;
+  for (unsigned i = 0; i < 4; ++i) {
+    bytes |= static_cast<unsigned>(pool >> (selector >> 4 * i & 7u) * 8 & 0xffu) << 8 * i;
+  }
+  return bytes;
+}
 inline unsigned atomicAdd(unsigned* address, unsigned value) {
   const unsigned before = *address;
   *address += value;

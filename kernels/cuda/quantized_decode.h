@@ -1,0 +1,182 @@
+// The inner loop of decode with quantized weights: eight lanes take a row, a warp 4 kRows rows.
+//
+// Each lane takes 16 bytes of codes at a time, so eight of them read 128 adjacent bytes of a row,
+// and the four rows of a warp read the same values of x, which come out of L1 once. The next piece
+// is on its way while one is multiplied.
+//
+// A byte of nf4 is looked up as a pair of f32: 256 pairs, 16 copies side by side. A lane uses its
+// own copy, so that half a warp's loads of 8 bytes meet all 32 banks and no bank twice; a shuffle
+// or a table of nibbles would take twice as many reads. Shared memory gives 32 weights per cycle
+// of a multiprocessor, 18 bytes of nf4: the limit of this loop, above what an H100 reads (14.5
+// bytes) and four fifths of what an H200 does (20).
+//
+// A piece lies within one block, so its scale multiplies the piece's sum once. The order of the
+// additions depends on K alone: a token gives the same bits whatever stands beside it.
+#pragma once
+
+#include "kernels/cuda/dot_rows.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/quantized_codes.h"
+
+namespace rt::cuda {
+
+constexpr unsigned kDecodeThreads = 256;
+constexpr unsigned kRowLanes = 8;
+constexpr unsigned kWarpRows = kWarp / kRowLanes;
+
+struct alignas(8) Pair {
+  float first;  // of the high nibble
+  float second;
+};
+
+// 32 KiB, in shared memory.
+struct PairTable {
+  Pair pairs[256][16];
+};
+
+// By all threads of the block; the copies are written in turn, so that no two lanes share a bank.
+__device__ inline void fill(PairTable& table, const Codebook& book) {
+  const unsigned byte = threadIdx.x;
+  const Pair pair = {book.values[byte >> 4], book.values[byte & 15]};
+  for (unsigned copy = 0; copy < 16; ++copy) table.pairs[byte][(copy + byte) % 16] = pair;
+}
+static_assert(kDecodeThreads == 256, "one thread for each byte");
+
+template <class Format>
+struct Piece {
+  static constexpr unsigned kElements = 16 * Format::kPerByte;
+  Bytes16 codes;
+  typename Format::RawScale scale;
+};
+
+template <class Format>
+__device__ inline Piece<Format> load_piece(const typename Format::Row& row, unsigned k) {
+  return {*reinterpret_cast<const Bytes16*>(row.codes + k / Format::kPerByte),
+          Format::raw_scale(row, k)};
+}
+
+// Elements [8 j, 8 j + 8) of a piece, without their scale.
+template <class Format>
+__device__ inline void unpack(const Piece<Format>& piece, unsigned j, const PairTable& table,
+                              float* out) {
+  if constexpr (Format::kPerByte == 1) {
+    unpack_int8(piece.codes.words[2 * j], out);
+    unpack_int8(piece.codes.words[2 * j + 1], out + 4);
+  } else {
+    const uint32_t word = piece.codes.words[j];
+    // The byte offset of pairs[byte][lane % 16], 128 bytes a row: a shift, and an and-or.
+    const uint32_t lane = threadIdx.x % 16 * sizeof(Pair);
+    const auto* base = reinterpret_cast<const unsigned char*>(&table);
+    RT_UNROLL
+    for (unsigned byte = 0; byte < 4; ++byte) {
+      const uint32_t shifted = byte == 0 ? word << 7 : word >> (8 * byte - 7);
+      const Pair pair = *reinterpret_cast<const Pair*>(base + ((shifted & 0x7f80u) | lane));
+      out[2 * byte] = pair.first;
+      out[2 * byte + 1] = pair.second;
+    }
+  }
+}
+
+// Sums over the eight lanes of a row, in all of them.
+__device__ inline float row_sum(float x) {
+  for (int step = kRowLanes / 2; step > 0; step /= 2) x += __shfl_xor_sync(kAllLanes, x, step);
+  return x;
+}
+
+// The first piece of a lane: what a kernel has in flight while it fills its table. Lanes beyond
+// the row read its last piece.
+template <class Format>
+__device__ inline Piece<Format> first_piece(const typename Format::Row& row, unsigned columns) {
+  constexpr unsigned kElements = Piece<Format>::kElements;
+  const unsigned k = threadIdx.x % kRowLanes * kElements;
+  return load_piece<Format>(row, k < columns ? k : columns - kElements);
+}
+
+// sums[r][t] = rows[r] . x[tokens.first + t], in all lanes of the row; a token beyond the range
+// gives anything. K is divisible by the piece.
+template <class Format, class X, unsigned kRows, unsigned kTokens>
+__device__ inline void dot_pieces(const typename Format::Row (&rows)[kRows],
+                                  Piece<Format> (&pieces)[kRows], const PairTable& table,
+                                  const Matrix& x, TokenRange tokens,
+                                  float (&sums)[kRows][kTokens]) {
+  constexpr unsigned kElements = Piece<Format>::kElements;
+  constexpr unsigned kStep = kRowLanes * kElements;
+  // nf4's sums of several tokens need the registers, and their arithmetic hides the loads.
+  constexpr bool kAhead = kTokens == 1 || Format::kPerByte == 1;
+  const auto K = static_cast<unsigned>(x.columns);
+  const X* values = static_cast<const X*>(x.data) + tokens.first * x.columns;
+  RT_UNROLL
+  for (unsigned r = 0; r < kRows; ++r) {
+    RT_UNROLL
+    for (unsigned t = 0; t < kTokens; ++t) sums[r][t] = 0;
+  }
+  for (unsigned k = threadIdx.x % kRowLanes * kElements; k < K; k += kStep) {
+    Piece<Format> next[kRows];
+    const unsigned ahead = k + kStep < K ? k + kStep : k;
+    RT_UNROLL
+    for (unsigned r = 0; r < kRows; ++r) next[r] = load_piece<Format>(rows[r], kAhead ? ahead : k);
+    if constexpr (!kAhead) {
+      RT_UNROLL
+      for (unsigned r = 0; r < kRows; ++r) pieces[r] = next[r];
+    }
+    float partial[kRows][kTokens] = {};
+    RT_UNROLL
+    for (unsigned j = 0; j < kElements / 8; ++j) {
+      float w[kRows][8];
+      RT_UNROLL
+      for (unsigned r = 0; r < kRows; ++r) unpack<Format>(pieces[r], j, table, w[r]);
+      RT_UNROLL
+      for (unsigned t = 0; t < kTokens; ++t) {
+        if (t >= tokens.count) break;
+        float value[8];
+        load8(values + t * x.columns + k + 8 * j, value);
+        RT_UNROLL
+        for (unsigned r = 0; r < kRows; ++r) {
+          RT_UNROLL
+          for (int i = 0; i < 8; ++i) partial[r][t] = fmaf(w[r][i], value[i], partial[r][t]);
+        }
+      }
+    }
+    RT_UNROLL
+    for (unsigned r = 0; r < kRows; ++r) {
+      const float scale = Format::scale(rows[r], pieces[r].scale);
+      RT_UNROLL
+      for (unsigned t = 0; t < kTokens; ++t) {
+        sums[r][t] = fmaf(partial[r][t], scale, sums[r][t]);
+      }
+      if constexpr (kAhead) pieces[r] = next[r];
+    }
+  }
+  RT_UNROLL
+  for (unsigned r = 0; r < kRows; ++r) {
+    RT_UNROLL
+    for (unsigned t = 0; t < kTokens; ++t) sums[r][t] = row_sum(sums[r][t]);
+  }
+}
+
+// The same for one row of a weight of any width and an x of any alignment, element by element.
+template <unsigned kTokens>
+__device__ inline void dot_elements(const QuantizedMatrix& weight, uint64_t n,
+                                    const SharedCodebook& book, const Matrix& x, TokenRange tokens,
+                                    float (&sums)[kTokens]) {
+  RT_UNROLL
+  for (unsigned t = 0; t < kTokens; ++t) sums[t] = 0;
+  for (uint64_t k = threadIdx.x % kRowLanes; k < x.columns; k += kRowLanes) {
+    const float w = value_at(weight, book, n, k);
+    RT_UNROLL
+    for (unsigned t = 0; t < kTokens; ++t) {
+      if (t >= tokens.count) break;
+      sums[t] = fmaf(w, load(x.data, x.element, (tokens.first + t) * x.columns + k), sums[t]);
+    }
+  }
+  RT_UNROLL
+  for (unsigned t = 0; t < kTokens; ++t) sums[t] = row_sum(sums[t]);
+}
+
+// True if rows of codes are whole 16-byte pieces within one block each, and rows of x can be read
+// eight elements at a time.
+inline bool in_pieces(const QuantizedMatrix& weight, const Matrix& x) {
+  return weight.columns % (weight.kind == Codes::kInt8 ? 16 : 32) == 0 && rows_aligned(x);
+}
+
+}  // namespace rt::cuda

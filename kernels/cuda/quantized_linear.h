@@ -1,0 +1,29 @@
+// out[r, n] = sum over k of x[r, k] * weight[n, k] with a quantized weight, three ways, as linear.h
+// has them for dense ones. Sums are f32 and their order depends on K alone.
+#pragma once
+
+#include "kernels/cuda/element.h"
+#include "kernels/cuda/mlp.h"
+#include "kernels/cuda/quantized_matrix.h"
+
+namespace rt::cuda {
+
+// For a few rows of x: reads the weight once for every eight of them. Weights are not rounded.
+void quantized_linear_vector(const Matrix& x, const QuantizedMatrix& weight, const Matrix& out,
+                             void* stream);
+
+// hidden = act(gate x) * (up x); gate and up of one type.
+void quantized_gate_up_vector(const Matrix& x, const QuantizedMatrix& gate,
+                              const QuantizedMatrix& up, Activation activation,
+                              const Matrix& hidden, void* stream);
+
+// For many rows, any width, in f32 without tensor cores.
+void quantized_linear_tiled(const Matrix& x, const QuantizedMatrix& weight, const Matrix& out,
+                            void* stream);
+
+// For many rows on tensor cores: x bf16 or f16, K divisible by 16. Weights of nf4 are rounded to
+// x's type; codes of int8 are exact in it, and their scales enter at the end.
+void quantized_linear_mma(const Matrix& x, const QuantizedMatrix& weight, const Matrix& out,
+                          void* stream);
+
+}  // namespace rt::cuda

@@ -1,0 +1,39 @@
+// A quantized weight of a node as CUDA kernels want it.
+#pragma once
+
+#include <cstddef>
+
+#include "core/sdk/weight_format.hpp"
+#include "kernels/cuda/quantized_matrix.h"
+#include "plugins/cuda_operator.h"
+
+namespace rt::cuda {
+
+static_assert(static_cast<rt_dtype>(Codes::kInt8) == RT_W_INT8);
+static_assert(static_cast<rt_dtype>(Codes::kNf4) == RT_W_NF4);
+static_assert(static_cast<rt_dtype>(Codes::kNf4Dq) == RT_W_NF4_DQ);
+static_assert(std::equal(std::begin(kNf4Codebook.values), std::end(kNf4Codebook.values),
+                         std::begin(sdk::kNf4)));
+static_assert(kNestedScales == sdk::kNestedBlock && kInt8Step == sdk::kInt8Step);
+static_assert(sizeof(NestedHeader) == sizeof(sdk::WeightHeader));
+static_assert(offsetof(NestedHeader, phase) == offsetof(sdk::WeightHeader, phase));
+
+// Addresses only: nothing is read, it lies on the device.
+inline QuantizedMatrix quantized_matrix(const rt_tensor& w) {
+  const sdk::WeightFormat format = sdk::weight_format(
+      w.dtype, static_cast<std::uint64_t>(w.shape[0]), static_cast<std::uint64_t>(w.shape[1]));
+  const auto* base = static_cast<const unsigned char*>(w.data);
+  return {static_cast<Codes>(w.dtype),
+          format.rows,
+          format.columns,
+          format.block,
+          format.row_scales,
+          format.row_code_bytes,
+          base + format.codes_offset,
+          base + format.scales_offset,
+          reinterpret_cast<const float*>(base + format.map_offset),
+          reinterpret_cast<const float*>(base + format.nested_offset),
+          reinterpret_cast<const NestedHeader*>(base)};
+}
+
+}  // namespace rt::cuda
