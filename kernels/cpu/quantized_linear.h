@@ -8,7 +8,8 @@
 //   portable     a row is widened to f32 and summed as linear_portable does
 //   avx2         the same with linear_avx2
 //   avx512       f32 sums of code * x; scales enter once per block (nf4) or row (int8)
-//   avx512_vnni  x too becomes int8, one scale per token; sums are exact integers
+//   avx512_vnni  x too becomes int8, one scale per token, and values of nf4 127ths; sums of a row
+//                (int8) or a block (nf4) are exact integers
 #pragma once
 
 #include <stdint.h>

@@ -23,42 +23,6 @@ inline __mmask16 chunk_lanes(const Run& run, uint64_t c) {
   return c * kChunk + kChunk <= run.count ? 0xffff : 0x00ff;
 }
 
-inline __m256 fold(__m512 v) {
-  return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
-}
-
-inline float sum_lanes(__m512 v) {
-  const __m256 eight = fold(v);
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-}
-
-// The same of four at once; see vector_avx2.h.
-inline __m128 sum_lanes(const __m512* v) {
-  const __m256 a = fold(v[0]);
-  const __m256 b = fold(v[1]);
-  const __m256 c = fold(v[2]);
-  const __m256 d = fold(v[3]);
-  const __m256 ab = _mm256_add_ps(_mm256_blend_ps(a, b, 0xf0), _mm256_permute2f128_ps(a, b, 0x21));
-  const __m256 cd = _mm256_add_ps(_mm256_blend_ps(c, d, 0xf0), _mm256_permute2f128_ps(c, d, 0x21));
-  const __m256 pairs =
-      _mm256_add_ps(_mm256_blend_ps(ab, cd, 0xcc), _mm256_shuffle_ps(ab, cd, 0x4e));
-  const __m256 sums = _mm256_add_ps(pairs, _mm256_permute_ps(pairs, 0xb1));
-  return _mm_blend_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1), 0xa);
-}
-
-// Where R sums of one token and run go: the first run stores, later ones add.
-template <int R>
-inline void store_sums(const __m512* v, bool first, float* to) {
-  if constexpr (R == 4) {
-    const __m128 sum = sum_lanes(v);
-    _mm_storeu_ps(to, first ? sum : _mm_add_ps(_mm_loadu_ps(to), sum));
-  } else {
-    for (int r = 0; r < R; ++r) to[r] = first ? sum_lanes(v[r]) : to[r] + sum_lanes(v[r]);
-  }
-}
-
 // --- many tokens: a panel of values
 
 struct Panel {
@@ -89,16 +53,20 @@ void fill_row(const QuantizedMatrix& w, const Run& run, uint64_t row, float* val
   }
 }
 
-// M tokens and four rows of the panel.
+// The values of one step, of which M tokens make use.
+inline __m512 load_value(const float* values) {
+  __m512 value = _mm512_load_ps(values);
+  asm("" : "+v"(value));  // one load for M uses: g++ 12 would load it in each of them
+  return value;
+}
+
+// M tokens and four rows of the panel from `r`.
 template <int M>
-inline void nf4_tile(const float* x, const Run& run, const float* values, const float* scales,
-                     float* out, uint64_t stride) {
-  __m512 totals[M][4];
-  RT_UNROLL
-  for (int m = 0; m < M; ++m) {
-    RT_UNROLL
-    for (int r = 0; r < 4; ++r) totals[m][r] = _mm512_setzero_ps();
-  }
+inline void nf4_tile(const float* x, const Run& run, const Panel& panel, uint64_t r,
+                     __m512 (*totals)[kPanelRows]) {
+  const float* values = panel.values + r * kRun;
+  const float* scales = panel.scales + r * (kRun / kChunk) * 16;
+  __m512 some[M][4] = {};
   for (uint64_t c = 0; c * kChunk < run.width; ++c) {
     __m512 sums[M][4];
     RT_UNROLL
@@ -108,89 +76,108 @@ inline void nf4_tile(const float* x, const Run& run, const float* values, const 
       RT_UNROLL
       for (int m = 0; m < M; ++m) token[m] = _mm512_load_ps(x + m * run.width + k);
       RT_UNROLL
-      for (int r = 0; r < 4; ++r) {
-        __m512 value = _mm512_load_ps(values + r * kRun + k);
-        asm("" : "+v"(value));  // one load for M uses: g++ 12 would load it in each of them
+      for (int n = 0; n < 4; ++n) {
+        const __m512 value = load_value(values + n * kRun + k);
         RT_UNROLL
         for (int m = 0; m < M; ++m) {
-          sums[m][r] = i == 0 ? _mm512_mul_ps(token[m], value)
-                              : _mm512_fmadd_ps(token[m], value, sums[m][r]);
+          sums[m][n] = i == 0 ? _mm512_mul_ps(token[m], value)
+                              : _mm512_fmadd_ps(token[m], value, sums[m][n]);
         }
       }
     }
     RT_UNROLL
-    for (int r = 0; r < 4; ++r) {
-      const __m512 scale = _mm512_load_ps(scales + r * (kRun / kChunk) * 16 + c * 16);
+    for (int n = 0; n < 4; ++n) {
+      const __m512 scale = _mm512_load_ps(scales + n * (kRun / kChunk) * 16 + c * 16);
       RT_UNROLL
-      for (int m = 0; m < M; ++m) totals[m][r] = _mm512_fmadd_ps(sums[m][r], scale, totals[m][r]);
+      for (int m = 0; m < M; ++m) some[m][n] = _mm512_fmadd_ps(sums[m][n], scale, some[m][n]);
     }
   }
   RT_UNROLL
-  for (int m = 0; m < M; ++m) store_sums<4>(totals[m], run.first == 0, out + m * stride);
+  for (int m = 0; m < M; ++m) {
+    RT_UNROLL
+    for (int n = 0; n < 4; ++n) totals[m][r + n] = some[m][n];
+  }
 }
 
 template <int M>
-inline void int8_tile(const float* x, const Run& run, const float* values, float* out,
-                      uint64_t stride) {
-  __m512 totals[M][4];
+inline void int8_tile(const float* x, const Run& run, const Panel& panel,
+                      __m512 (*totals)[kPanelRows]) {
   RT_UNROLL
   for (int m = 0; m < M; ++m) {
     RT_UNROLL
-    for (int r = 0; r < 4; ++r) totals[m][r] = _mm512_setzero_ps();
+    for (uint64_t r = 0; r < kPanelRows; ++r) totals[m][r] = _mm512_setzero_ps();
   }
   for (uint64_t k = 0; k < run.width; k += 16) {
     __m512 token[M];
     RT_UNROLL
     for (int m = 0; m < M; ++m) token[m] = _mm512_load_ps(x + m * run.width + k);
     RT_UNROLL
-    for (int r = 0; r < 4; ++r) {
-      __m512 value = _mm512_load_ps(values + r * kRun + k);
-      asm("" : "+v"(value));
+    for (uint64_t r = 0; r < kPanelRows; ++r) {
+      const __m512 value = load_value(panel.values + r * kRun + k);
       RT_UNROLL
       for (int m = 0; m < M; ++m) totals[m][r] = _mm512_fmadd_ps(token[m], value, totals[m][r]);
     }
   }
-  RT_UNROLL
-  for (int m = 0; m < M; ++m) store_sums<4>(totals[m], run.first == 0, out + m * stride);
 }
 
+// M tokens and the panel. Results of the runs before lie far apart, and are fetched at once.
 template <int M>
-inline void tile(const QuantizedMatrix& w, const float* x, const Run& run, const Panel& panel,
-                 uint64_t r, float* out, uint64_t stride) {
-  const float* values = panel.values + r * kRun;
+void tile(const QuantizedMatrix& w, const float* x, const Run& run, const Panel& panel, float* out,
+          uint64_t stride) {
+  for (int m = 0; m < M; ++m) _mm_prefetch((const char*)(out + m * stride), _MM_HINT_T0);
+  __m512 totals[M][kPanelRows];
   if (is_nf4(w)) {
-    nf4_tile<M>(x, run, values, panel.scales + r * (kRun / kChunk) * 16, out, stride);
+    nf4_tile<M>(x, run, panel, 0, totals);
+    nf4_tile<M>(x, run, panel, 4, totals);
   } else {
-    int8_tile<M>(x, run, values, out, stride);
+    int8_tile<M>(x, run, panel, totals);
+  }
+  RT_UNROLL
+  for (int m = 0; m < M; ++m) {
+    float* to = out + m * stride;
+    const __m256 sum = sum_lanes8(totals[m]);
+    _mm256_storeu_ps(to, run.first == 0 ? sum : _mm256_add_ps(_mm256_loadu_ps(to), sum));
   }
 }
 
+// The codes of a row and run, to the second-level cache.
+inline void fetch_row(const QuantizedMatrix& w, const Run& run, uint64_t row) {
+  const uint64_t bytes = is_nf4(w) ? run.count / 2 : run.count;
+  const unsigned char* codes =
+      w.codes + row * w.row_bytes + (is_nf4(w) ? run.first / 2 : run.first);
+  for (uint64_t at = 0; at < bytes; at += 64) _mm_prefetch(codes + at, _MM_HINT_T1);
+}
+
+// All tokens and one panel; the first tiles fetch a row each of the panel from row `next`.
+void multiply_panel(const QuantizedMatrix& w, const float* x, uint64_t tokens, const Run& run,
+                    const Panel& panel, uint64_t next, float* out, uint64_t stride) {
+  for (uint64_t t = 0; t < tokens; t += 3) {
+    if (t / 3 < kPanelRows) fetch_row(w, run, next + t / 3);
+    const float* from = x + t * run.width;
+    float* to = out + t * stride;
+    if (tokens - t >= 3) tile<3>(w, from, run, panel, to, stride);
+    if (tokens - t == 2) tile<2>(w, from, run, panel, to, stride);
+    if (tokens - t == 1) tile<1>(w, from, run, panel, to, stride);
+  }
+}
+
+// Whole panels of rows [begin, end).
 void many_tokens(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint64_t begin,
                  uint64_t end, float* out, uint64_t stride) {
   Panel panel;
   for (uint64_t first = 0; first < w.columns; first += kRun) {
     const Run run = run_at(w, first);
-    const float* from = x + first * tokens;
     for (uint64_t n = begin; n < end; n += kPanelRows) {
-      const uint64_t rows = (end - n < kPanelRows ? end - n : kPanelRows) / 4 * 4;
-      for (uint64_t r = 0; r < rows; ++r) {
+      for (uint64_t r = 0; r < kPanelRows; ++r) {
         fill_row(w, run, n + r, panel.values + r * kRun, panel.scales + r * (kRun / kChunk) * 16);
       }
-      for (uint64_t t = 0, most = 3; t < tokens; t += most) {
-        most = tokens - t < 3 ? tokens - t : 3;
-        for (uint64_t r = 0; r < rows; r += 4) {
-          float* to = out + t * stride + (n - begin) + r;
-          if (most == 3) tile<3>(w, from + t * run.width, run, panel, r, to, stride);
-          if (most == 2) tile<2>(w, from + t * run.width, run, panel, r, to, stride);
-          if (most == 1) tile<1>(w, from + t * run.width, run, panel, r, to, stride);
-        }
-      }
+      const uint64_t next = n + kPanelRows < end ? n + kPanelRows : n;
+      multiply_panel(w, x + first * tokens, tokens, run, panel, next, out + n - begin, stride);
     }
   }
   if (is_nf4(w)) return;
-  for (uint64_t n = begin; n < begin + (end - begin) / 4 * 4; ++n) {
-    const float scale = scale_of(w, n, 0);
-    for (uint64_t t = 0; t < tokens; ++t) out[t * stride + n - begin] *= scale;
+  for (uint64_t t = 0; t < tokens; ++t) {
+    for (uint64_t n = begin; n < end; ++n) out[t * stride + n - begin] *= scale_of(w, n, 0);
   }
 }
 
@@ -244,9 +231,9 @@ void multiply(const QuantizedMatrix& w, const void* prepared, uint64_t tokens, u
   if (!served(w)) return quantized_linear_portable(w, prepared, tokens, begin, end, out, stride);
   const float* x = (const float*)prepared;
   if (tokens <= kFewTokens) return few_tokens(w, x, tokens, begin, end, out, stride);
-  const uint64_t fours = begin + (end - begin) / 4 * 4;
-  many_tokens(w, x, tokens, begin, fours, out, stride);
-  few_tokens(w, x, tokens, fours, end, out + (fours - begin), stride);
+  const uint64_t whole = begin + (end - begin) / kPanelRows * kPanelRows;
+  many_tokens(w, x, tokens, begin, whole, out, stride);
+  few_tokens(w, x, tokens, whole, end, out + (whole - begin), stride);
 }
 
 }  // namespace

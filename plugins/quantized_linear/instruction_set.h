@@ -1,4 +1,5 @@
-// The kernels that one implementation of linear or mlp is made of.
+// The kernels that one implementation of linear or mlp is made of, and the types of weights that it
+// serves because it rounds their products; 0: it rounds none and serves all.
 #pragma once
 
 #include "kernels/cpu/mlp.h"
@@ -7,27 +8,35 @@
 namespace rt::cpu {
 
 struct Portable {
+  static constexpr std::uint32_t kRounded = 0;
   static constexpr const QuantizedKernels& kQuantized = kQuantizedPortable;
   static constexpr LinearKernel kDense = linear_portable;
   static constexpr JoinKernel kJoin = join_portable;
 };
 struct Avx2 {
+  static constexpr std::uint32_t kRounded = 0;
   static constexpr const QuantizedKernels& kQuantized = kQuantizedAvx2;
   static constexpr LinearKernel kDense = linear_avx2;
   static constexpr JoinKernel kJoin = join_avx2;
 };
 struct Avx512 {
+  static constexpr std::uint32_t kRounded = 0;
   static constexpr const QuantizedKernels& kQuantized = kQuantizedAvx512;
   static constexpr LinearKernel kDense = linear_avx512;
   static constexpr JoinKernel kJoin = join_avx2;
 };
 struct Vnni {
+  static constexpr std::uint32_t kRounded = RT_DTYPE_BIT(RT_W_INT8);
   static constexpr const QuantizedKernels& kQuantized = kQuantizedVnni;
   static constexpr LinearKernel kDense = linear_avx512;
   static constexpr JoinKernel kJoin = join_avx2;
 };
 
-// What all implementations refuse, and what those that serve int8 alone do.
+struct VnniNf4 : Vnni {
+  static constexpr std::uint32_t kRounded = RT_DTYPE_BIT(RT_W_NF4) | RT_DTYPE_BIT(RT_W_NF4_DQ);
+};
+
+// What all implementations refuse, and what those that round do.
 template <class Set>
 void expect_weights(const sdk::Node& node) {
   expect_f32_between(node);
@@ -35,11 +44,10 @@ void expect_weights(const sdk::Node& node) {
   for (std::uint32_t i = 1; i < node.input_count(); ++i) {
     const rt_dtype dtype = node.input(i).dtype;
     quantized = quantized || sdk::weight_is_quantized(dtype);
-    if constexpr (std::is_same_v<Set, Vnni>) {
-      if (dtype == RT_W_INT8) continue;
-      throw sdk::Refusal(
-          sdk::format("expected weights of type int8, found %s", sdk::dtype_name(dtype)));
-    }
+    if (Set::kRounded == 0 || (Set::kRounded & RT_DTYPE_BIT(dtype)) != 0) continue;
+    throw sdk::Refusal(sdk::format("expected weights of type %s, found %s",
+                                   Set::kRounded == Vnni::kRounded ? "int8" : "nf4 or nf4-dq",
+                                   sdk::dtype_name(dtype)));
   }
   if (quantized) return;
   throw sdk::Refusal(sdk::format("expected a quantized weight, found %s; dense ones are for %s_cpu",

@@ -162,6 +162,49 @@ TEST_P(RoundingLevels, LogitsAreNear) {
 INSTANTIATE_TEST_SUITE_P(Isa, RoundingLevels, testing::ValuesIn(kRoundings),
                          [](const auto& level) { return level.param.test; });
 
+// Logits of every row of `prompt`, with nf4 weights and products by whatever `prefer` says.
+std::vector<float> nf4_logits(const std::string& name, const Json& golden,
+                              const std::vector<std::string>& prefer, int* rounded) {
+  EngineOptions options = fixture(name, golden.at("family"), kVnni);
+  options.exact = false;
+  options.all_rows = true;
+  options.weight_formats.all = RT_W_NF4;
+  options.selection.prefer = prefer;
+  auto session = open_session(options);
+  if (!session) return {};
+  *rounded = prefills_with(session->blueprint(), "avx512_vnni_nf4");
+  auto sequence = start(*session);
+  sequence->all_rows = true;
+  sequence->push(golden.at("cases").at(0).at("prompt_ids").get<std::vector<std::int32_t>>());
+  Sequence* const one[] = {sequence.get()};
+  auto rows = session->step(one);
+  EXPECT_TRUE(rows.ok()) << rows.error().message;
+  std::vector<float> out;
+  for (std::size_t r = 0; rows.ok() && r < rows->size(); ++r) {
+    const float* logits = (*rows)[r].logits;
+    out.insert(out.end(), logits, logits + session->graph().vocabulary());
+  }
+  return out;
+}
+
+// nf4 itself moves logits far from transformers', so the truth is nf4 in f32.
+TEST(IntegerNf4, IsChosenByNameAloneAndNearF32) {
+  if (const std::string why = lacking(kVnni); !why.empty()) GTEST_SKIP() << why;
+  for (const std::string name : {"phi3_wide", "gemma2_wide"}) {
+    SCOPED_TRACE(name);
+    const Json golden = read_golden(source_path("tests/fixtures/" + name + "/golden.json"));
+    int by_default = -1;
+    int preferred = -1;
+    const std::vector<float> truth = nf4_logits(name, golden, {}, &by_default);
+    const std::vector<float> found = nf4_logits(name, golden, {"avx512_vnni_nf4"}, &preferred);
+    EXPECT_EQ(by_default, 0);
+    EXPECT_GT(preferred, 0);
+    ASSERT_EQ(found.size(), truth.size());
+    ASSERT_FALSE(truth.empty());
+    EXPECT_LT(max_difference(found.data(), truth.data(), truth.size()), kInt8BothTolerance);
+  }
+}
+
 // A processor on paper, so that the choice is tested wherever this runs.
 std::unique_ptr<Blueprint> drawn_for(const std::string& isa, bool exact) {
   const std::string path = testing::TempDir() + "isa_test_device.yaml";

@@ -5,6 +5,7 @@
 
 #include "core/sdk/number.hpp"
 #include "core/sdk/sdk.hpp"
+#include "core/sdk/weight_format.hpp"
 
 namespace rt::test {
 namespace {
@@ -13,14 +14,15 @@ namespace {
 // 1/sqrt(K) errs by about 2^-9, whatever is left of it where terms cancel; five times that, of the
 // largest element of the result and at least of 1, is a mistake and not rounding. With weights of
 // int8, x may be rounded to int8 too, whose step is 1/127 of a token's largest element: by the same
-// count 4e-3 (1.7 / 127 / sqrt(12)), and in mlp of three products one after the other.
+// count 4e-3 (1.7 / 127 / sqrt(12)), and in mlp of three products one after the other. Weights of
+// nf4 whose values are rounded to 127ths err as much again.
 constexpr double kInexactTolerance = 1e-2;
 constexpr double kInexactInt8Tolerance = 3e-2;
 
 double tolerance_of(const rt_implementation& implementation, const Problem& problem) {
   if ((implementation.traits & RT_TRAIT_EXACT) != 0) return 0;
   for (const Input& input : problem.inputs) {
-    if (input.dtype == RT_W_INT8) return kInexactInt8Tolerance;
+    if (sdk::weight_is_quantized(input.dtype)) return kInexactInt8Tolerance;
   }
   return kInexactTolerance;
 }
