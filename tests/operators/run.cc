@@ -12,7 +12,9 @@
 #include "plugins/cpu/thread_pool.h"
 #include "tests/operators/guarded_buffer.h"
 #include "tests/operators/kv_memory.h"
+#include "tests/operators/node_attrs.h"
 #include "tests/operators/plugin_file.h"
+#include "tests/operators/step_arrays.h"
 #include "tests/operators/test_gpu.h"
 
 namespace rt::test {
@@ -25,42 +27,6 @@ constexpr std::uint64_t kAlignment = 64;
 // cases are shorter, and an implementation may make more parts of a longer one.
 constexpr std::uint64_t kMostPositions = 1 << 17;
 constexpr std::uint64_t kMostCached = 1024;
-
-// The attributes of a node: the problem's, then the schema's defaults.
-class NodeAttrs {
- public:
-  NodeAttrs(const rt_schema& schema, const Problem& problem) : attrs_(schema.attr_count) {
-    for (std::uint32_t i = 0; i < schema.attr_count; ++i) {
-      const rt_attr_spec& spec = *schema.attrs[i];
-      rt_attr& attr = attrs_[i];
-      attr = {sizeof(rt_attr), spec.type,      spec.name, spec.default_i,
-              spec.default_f,  spec.default_s, nullptr,   0};
-      for (const Attr& given : problem.attrs) {
-        if (given.name == spec.name) set(attr, given.value);
-      }
-      pointers_.push_back(&attr);
-    }
-  }
-  const rt_attr* const* data() const { return pointers_.data(); }
-  std::uint32_t size() const { return static_cast<std::uint32_t>(pointers_.size()); }
-
- private:
-  static void set(rt_attr& attr, const AttrValue& value) {
-    if (const auto* i = std::get_if<std::int64_t>(&value)) {
-      attr.i = *i;
-      attr.f = static_cast<double>(*i);
-    }
-    if (const auto* f = std::get_if<double>(&value)) attr.f = *f;
-    if (const auto* b = std::get_if<bool>(&value)) attr.i = *b ? 1 : 0;
-    if (const auto* s = std::get_if<std::string>(&value)) attr.s = s->c_str();
-    if (const auto* list = std::get_if<std::vector<double>>(&value)) {
-      attr.floats = list->data();
-      attr.count = list->size();
-    }
-  }
-  std::vector<rt_attr> attrs_;
-  std::vector<const rt_attr*> pointers_;
-};
 
 template <class T>
 std::vector<const T*> pointers(const std::vector<T>& items) {
@@ -77,48 +43,6 @@ rt_tensor bind_tensor(rt_dtype dtype, const std::vector<std::int64_t>& shape) {
   std::copy(shape.begin(), shape.end(), tensor.shape);
   return tensor;
 }
-
-// The arrays of a step.
-struct StepArrays {
-  std::vector<std::int32_t> token_ids, positions, token_sequence, token_offsets{0}, lengths,
-      row_tokens, regimes;
-  rt_step step{};
-
-  StepArrays(const Problem& problem, const KvMemory* kv) {
-    for (const Sequence& sequence : problem.sequences) {
-      const auto b = static_cast<std::int32_t>(lengths.size());
-      const auto first = static_cast<std::int32_t>(positions.size());
-      for (std::int32_t i = 0; i < sequence.tokens; ++i) {
-        positions.push_back(sequence.past + i);
-        token_sequence.push_back(b);
-      }
-      for (const std::int32_t row : sequence.rows) row_tokens.push_back(first + row);
-      if (sequence.rows.empty()) row_tokens.push_back(first + sequence.tokens - 1);
-      token_offsets.push_back(first + sequence.tokens);
-      lengths.push_back(sequence.past + sequence.tokens);
-      regimes.push_back(sequence.regime);
-    }
-    token_ids = problem.token_ids;
-    token_ids.resize(positions.size());
-    step = {.struct_size = sizeof(rt_step),
-            .tokens = static_cast<std::uint32_t>(positions.size()),
-            .sequences = static_cast<std::uint32_t>(lengths.size()),
-            .rows = static_cast<std::uint32_t>(row_tokens.size()),
-            .kv_classes = kv != nullptr ? 2u : 0u,
-            .reserved = 0,
-            .token_ids = token_ids.data(),
-            .positions = positions.data(),
-            .token_sequence = token_sequence.data(),
-            .token_offsets = token_offsets.data(),
-            .lengths = lengths.data(),
-            .row_tokens = row_tokens.data(),
-            .rope_regimes = regimes.data(),
-            .kv_bases = kv != nullptr ? kv->bases().data() : nullptr,
-            .kv_tables = kv != nullptr ? kv->tables().data() : nullptr,
-            .sampling = problem.sampling.data(),
-            .history = problem.history.data()};
-  }
-};
 
 // What rt_exec.device points to.
 struct Exec {
