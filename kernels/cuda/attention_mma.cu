@@ -3,6 +3,7 @@
 // stay in registers; queries, keys, values and softmax weights are rounded to the values' 16 bits,
 // whatever the cache's type.
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/attention_segment.h"
 #include "kernels/cuda/kv_rows.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/mma.h"
@@ -19,14 +20,7 @@ constexpr unsigned kPad = 8;  // halves; rows of E + 8 and K + 8 meet 32 banks a
 template <unsigned E>
 constexpr unsigned kTileKeys = E > 128 ? 32 : 64;
 
-struct Rows {
-  AttentionShape shape;
-  uint32_t group;         // H / G
-  uint32_t tile_heads;    // query heads of a block, of one group: a power of two, at most 64
-  uint32_t head_tiles;    // ceil(group / tile_heads)
-  uint32_t block_tokens;  // kRows / tile_heads
-  bool kv_is_aligned;
-};
+using Rows = QueryTiles;
 
 template <class T, unsigned E>
 struct Shared {
@@ -36,26 +30,6 @@ struct Shared {
   alignas(16) T keys[kTileKeys<E> * kKeyStride];
   alignas(16) T values[E * kValueStride];  // transposed: pairs of keys are adjacent
 };
-
-// The tokens [first, first + count) of the step, all of sequence b, and the heads from `head` on.
-struct Segment {
-  uint64_t first;
-  uint32_t count;
-  uint32_t b;
-  uint32_t g;
-  uint32_t head;
-  uint32_t heads;
-};
-
-__device__ inline bool row_exists(const Rows& rows, const Segment& segment, unsigned row) {
-  return row / rows.tile_heads < segment.count && row % rows.tile_heads < segment.heads;
-}
-
-// Where row's query begins in [T, H*E].
-__device__ inline uint64_t query_at(const Rows& rows, const Segment& segment, unsigned row) {
-  const uint64_t t = segment.first + row / rows.tile_heads;
-  return (t * rows.shape.heads + segment.head + row % rows.tile_heads) * rows.shape.head_width;
-}
 
 // The keys [begin, end) that a row sees; none if it does not exist.
 struct Range {
@@ -317,30 +291,16 @@ __device__ void attend_segment(const Rows& rows, const KvCache& kv, const StepTo
 template <class T, unsigned E>
 __global__ void __launch_bounds__(kThreads)
     attend_mma(Rows rows, KvCache kv, StepTokens step, Matrix q, Matrix out) {
-  // Blocks of late tokens have most keys, so they come first.
-  const uint64_t begin = static_cast<uint64_t>(gridDim.x - 1 - blockIdx.x) * rows.block_tokens;
-  const uint64_t limit = begin + rows.block_tokens;
-  const uint64_t end = limit < step.tokens ? limit : step.tokens;
-  Segment segment{};
-  segment.g = blockIdx.y / rows.head_tiles;
-  const uint32_t first_in_group = blockIdx.y % rows.head_tiles * rows.tile_heads;
-  segment.head = segment.g * rows.group + first_in_group;
-  const uint32_t left = rows.group - first_in_group;
-  segment.heads = left < rows.tile_heads ? left : rows.tile_heads;
-  for (uint64_t first = begin; first < end; first += segment.count) {
-    segment.first = first;
-    segment.b = static_cast<uint32_t>(step.sequences[first]);
-    const auto sequence_end = static_cast<uint64_t>(step.offsets[segment.b + 1]);
-    segment.count = static_cast<uint32_t>((sequence_end < end ? sequence_end : end) - first);
+  for_each_segment(rows, step, [&](const Segment& segment) {
     attend_segment<T, E>(rows, kv, step, segment, q, out);
-  }
+  });
 }
 
 template <class T, unsigned E>
 void launch_mma(const Rows& rows, const KvCache& kv, const StepTokens& step, const Matrix& q,
                 const Matrix& out, void* stream) {
-  const dim3 grid(divide_up(step.tokens, rows.block_tokens), rows.shape.kv_heads * rows.head_tiles);
-  launch(attend_mma<T, E>, grid, kThreads, sizeof(Shared<T, E>), stream, rows, kv, step, q, out);
+  launch(attend_mma<T, E>, query_grid(rows, step), kThreads, sizeof(Shared<T, E>), stream, rows, kv,
+         step, q, out);
 }
 
 template <class T>
@@ -363,14 +323,7 @@ void launch_width(const Rows& rows, const KvCache& kv, const StepTokens& step, c
 void attention_mma(const AttentionShape& shape, const KvCache& kv, const StepTokens& step,
                    const Matrix& q, const Matrix& out, void* stream) {
   if (step.tokens == 0) return;
-  Rows rows{};
-  rows.shape = shape;
-  rows.group = shape.heads / shape.kv_heads;
-  rows.tile_heads = 1;
-  while (rows.tile_heads < rows.group && rows.tile_heads < kRows) rows.tile_heads *= 2;
-  rows.head_tiles = divide_up(rows.group, rows.tile_heads);
-  rows.block_tokens = kRows / rows.tile_heads;
-  rows.kv_is_aligned = cache_is_aligned(kv);
+  const Rows rows = query_tiles(shape, kv, kRows);
   if (q.element == Element::kBf16) return launch_width<Bf16>(rows, kv, step, q, out, stream);
   launch_width<F16>(rows, kv, step, q, out, stream);
 }

@@ -2,6 +2,7 @@
 // time, and walks their keys in tiles. f32 arithmetic without tensor cores, for every form and type
 // of the cache, windows and soft caps.
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/attention_segment.h"
 #include "kernels/cuda/kv_rows.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/softmax.h"
@@ -15,14 +16,8 @@ constexpr unsigned kTileKeys = 32;  // of a tile; tiles begin at multiples of it
 constexpr unsigned kRowThreads = kThreads / kRows;
 constexpr unsigned kMostColumns = kMostHeadWidth / kRowThreads;  // of a row's sums, per thread
 
-struct Tiled {
-  AttentionShape shape;
-  uint32_t group;         // H / G
-  uint32_t tile_heads;    // query heads of a block, of one group: a power of two, at most 32
-  uint32_t head_tiles;    // ceil(group / tile_heads)
-  uint32_t block_tokens;  // kRows / tile_heads
-  uint32_t stride;        // E + 1, so that rows begin in different banks
-  bool kv_is_aligned;
+struct Tiled : QueryTiles {
+  uint32_t stride;  // E + 1, so that rows begin in different banks
 };
 
 struct Shared {
@@ -34,26 +29,6 @@ struct Shared {
 __device__ inline Shared shared_of(const Tiled& tiled) {
   float* at = static_cast<float*>(dynamic_shared());
   return {at, at + kRows * tiled.stride, at + (kRows + kTileKeys) * tiled.stride};
-}
-
-// The tokens [first, first + count) of the step, all of sequence b, and the heads from `head` on.
-struct Segment {
-  uint64_t first;
-  uint32_t count;
-  uint32_t b;
-  uint32_t g;
-  uint32_t head;
-  uint32_t heads;
-};
-
-__device__ inline bool row_exists(const Tiled& tiled, const Segment& segment, unsigned row) {
-  return row / tiled.tile_heads < segment.count && row % tiled.tile_heads < segment.heads;
-}
-
-// Where row's query begins in [T, H*E].
-__device__ inline uint64_t query_at(const Tiled& tiled, const Segment& segment, unsigned row) {
-  const uint64_t t = segment.first + row / tiled.tile_heads;
-  return (t * tiled.shape.heads + segment.head + row % tiled.tile_heads) * tiled.shape.head_width;
 }
 
 __device__ void load_queries(const Tiled& tiled, const Segment& segment, const Matrix& q,
@@ -182,33 +157,18 @@ __device__ void attend_segment(const Tiled& tiled, const KvCache& kv, const Step
 template <KvElement kElement>
 __global__ void __launch_bounds__(kThreads)
     attend_tiles(Tiled tiled, KvCache kv, StepTokens step, Matrix q, Matrix out) {
-  // Blocks of late tokens have most keys, so they come first.
-  const uint64_t begin = static_cast<uint64_t>(gridDim.x - 1 - blockIdx.x) * tiled.block_tokens;
-  const uint64_t limit = begin + tiled.block_tokens;
-  const uint64_t end = limit < step.tokens ? limit : step.tokens;
-  Segment segment{};
-  segment.g = blockIdx.y / tiled.head_tiles;
-  const uint32_t first_in_group = blockIdx.y % tiled.head_tiles * tiled.tile_heads;
-  segment.head = segment.g * tiled.group + first_in_group;
-  const uint32_t left = tiled.group - first_in_group;
-  segment.heads = left < tiled.tile_heads ? left : tiled.tile_heads;
-  for (uint64_t first = begin; first < end; first += segment.count) {
-    segment.first = first;
-    segment.b = static_cast<uint32_t>(step.sequences[first]);
-    const auto sequence_end = static_cast<uint64_t>(step.offsets[segment.b + 1]);
-    segment.count = static_cast<uint32_t>((sequence_end < end ? sequence_end : end) - first);
+  for_each_segment(tiled, step, [&](const Segment& segment) {
     attend_segment<kElement>(tiled, kv, step, segment, q, out);
-  }
+  });
 }
 
 template <KvElement kElement>
 void launch_tiles(const Tiled& tiled, const KvCache& kv, const StepTokens& step, const Matrix& q,
                   const Matrix& out, void* stream) {
-  const dim3 grid(divide_up(step.tokens, tiled.block_tokens),
-                  tiled.shape.kv_heads * tiled.head_tiles);
   const unsigned shared =
       ((kRows + kTileKeys) * tiled.stride + kRows * (kTileKeys + 1)) * sizeof(float);
-  launch(attend_tiles<kElement>, grid, kThreads, shared, stream, tiled, kv, step, q, out);
+  launch(attend_tiles<kElement>, query_grid(tiled, step), kThreads, shared, stream, tiled, kv, step,
+         q, out);
 }
 
 }  // namespace
@@ -216,15 +176,7 @@ void launch_tiles(const Tiled& tiled, const KvCache& kv, const StepTokens& step,
 void attention_tiled(const AttentionShape& shape, const KvCache& kv, const StepTokens& step,
                      const Matrix& q, const Matrix& out, void* stream) {
   if (step.tokens == 0) return;
-  Tiled tiled{};
-  tiled.shape = shape;
-  tiled.group = shape.heads / shape.kv_heads;
-  tiled.tile_heads = 1;
-  while (tiled.tile_heads < tiled.group && tiled.tile_heads < kRows) tiled.tile_heads *= 2;
-  tiled.head_tiles = divide_up(tiled.group, tiled.tile_heads);
-  tiled.block_tokens = kRows / tiled.tile_heads;
-  tiled.stride = shape.head_width + 1;
-  tiled.kv_is_aligned = cache_is_aligned(kv);
+  const Tiled tiled{query_tiles(shape, kv, kRows), shape.head_width + 1};
   switch (kv.element) {
     case KvElement::kF32:
       return launch_tiles<KvElement::kF32>(tiled, kv, step, q, out, stream);
