@@ -106,6 +106,9 @@ constexpr sdk::ImplementationInfo bf16_product(const char* op, bool fast) {
                                      nullptr,                                                   \
                                      table,                                                     \
                                      nullptr,                                                   \
+                                     nullptr,                                                   \
+                                     0,                                                         \
+                                     0,                                                         \
                                      nullptr};                                                  \
     return &plugin;                                                                             \
   }                                                                                             \

@@ -89,6 +89,9 @@ inline void* stream_of(const sdk::Call& call) {
                                      nullptr,                                                    \
                                      table,                                                      \
                                      nullptr,                                                    \
+                                     nullptr,                                                    \
+                                     0,                                                          \
+                                     0,                                                          \
                                      nullptr};                                                   \
     return &plugin;                                                                              \
   }                                                                                              \

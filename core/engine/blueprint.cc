@@ -103,8 +103,8 @@ class Drafter {
     RT_RETURN_IF_ERROR(set_bounds());
     RT_RETURN_IF_ERROR(check_policy(registry_, out_->options.selection));
     for (std::uint32_t n = 0; n < out_->graph.nodes.size(); ++n) RT_RETURN_IF_ERROR(choose(n, 0));
+    find_fusions(registry_, *out_);
     RT_RETURN_IF_ERROR(check_pins());
-    place_values();
     RT_RETURN_IF_ERROR(place_weights(*out_));
     return finish();
   }
@@ -238,9 +238,8 @@ class Drafter {
   Status check_pins() const {
     const Blueprint& b = *out_;
     std::vector<Pin> idle = b.options.selection.pins;
-    for (const GraphNode& node : b.graph.nodes) {
-      if (idle.empty()) return {};
-      const NodeView view(b.graph, node,
+    for (std::uint32_t n = 0; n < b.node_count() && !idle.empty(); ++n) {
+      const NodeView view(b.graph, b.node(n),
                           {&b.desc, &b.bounds, b.kv_dtype, 0, b.options.exact, true});
       std::erase_if(idle, [&](const Pin& pin) { return pin_matches(pin, *view.get()); });
     }
@@ -259,14 +258,22 @@ class Drafter {
   // What follows from the selection and the planner.
   Result<std::unique_ptr<Blueprint>> finish() {
     // What the planner is told is left for the cache: as if every layer were its own class.
-    place_scratch(out_->graph.kv_layers.size());
+    fuse_and_place(0, out_->graph.kv_layers.size());
     if (!out_->graph.kv_layers.empty()) {
       RT_RETURN_IF_ERROR(plan_kv());
-      RT_RETURN_IF_ERROR(choose_kv_nodes(forms_in_use(*out_->kv)));
-      place_scratch(out_->kv->classes().size());
+      const std::uint32_t forms = forms_in_use(*out_->kv);
+      RT_RETURN_IF_ERROR(choose_kv_nodes(forms));
+      fuse_and_place(forms, out_->kv->classes().size());
     }
     collect_notes();
     return std::move(out_);
+  }
+
+  // kv_forms: as in choose().
+  void fuse_and_place(std::uint32_t kv_forms, std::size_t kv_classes) {
+    choose_fusions(registry_, *out_, kv_forms);
+    place_values();
+    place_scratch(kv_classes);
   }
 
   void collect_notes() {
@@ -292,6 +299,15 @@ class Drafter {
     for (std::uint32_t n = 0; n <= last; ++n) {
       for (const Operand& input : b.graph.nodes[n].inputs) {
         if (!input.is_weight) values[input.index].last_node = n;
+      }
+    }
+    // Fused nodes read where their last part stands.
+    for (const FusedNode& fused : b.fused) {
+      if (!fused.decode.taken && !fused.prefill.taken) continue;
+      for (const Operand& input : fused.match.node.inputs) {
+        if (input.is_weight) continue;
+        std::uint32_t& end = values[input.index].last_node;
+        end = std::max(end, fused.match.parts.back());
       }
     }
     // Read by the host after the step.
@@ -334,13 +350,17 @@ class Drafter {
     Blueprint& b = *out_;
     b.meta_offsets.clear();
     b.meta_bytes = b.workspace_bytes = 0;
-    for (const NodeChoice& choice : b.nodes) {
-      const rt_requirements& decode = choice.decode.requirements;
-      const rt_requirements& prefill = choice.prefill.requirements;
-      b.workspace_bytes =
-          std::max({b.workspace_bytes, decode.workspace_bytes, prefill.workspace_bytes});
+    std::vector<std::uint64_t> meta_bytes(b.node_count(), 0);
+    for (const bool decode : {true, false}) {
+      for (const std::uint32_t n : b.order(decode)) {
+        const rt_requirements& needs = b.selection(n, decode).requirements;
+        b.workspace_bytes = std::max(b.workspace_bytes, needs.workspace_bytes);
+        meta_bytes[n] = std::max(meta_bytes[n], needs.meta_bytes);
+      }
+    }
+    for (const std::uint64_t bytes : meta_bytes) {
       b.meta_offsets.push_back(b.meta_bytes);
-      b.meta_bytes += round_up(std::max(decode.meta_bytes, prefill.meta_bytes), 64);
+      b.meta_bytes += round_up(bytes, 64);
     }
     b.mirror_bytes = StepMirror::charged_bytes({b.bounds.tokens, b.bounds.sequences, b.bounds.rows,
                                                 static_cast<std::uint32_t>(kv_classes),
@@ -371,6 +391,12 @@ Result<std::unique_ptr<Blueprint>> redraw(Registry& registry, const Blueprint& b
 Result<KvPlan> plan_again(Registry& registry, const Blueprint& base, const KvChoice& choice) {
   RT_TRY(PlannerAnswer answer, ask_planner(registry, base, choice, false));
   return *std::move(answer.plan);
+}
+
+const Selection& Blueprint::selection(std::uint32_t n, bool decode) const {
+  if (n < nodes.size()) return decode ? nodes[n].decode : nodes[n].prefill;
+  const FusedNode& node = fused[n - nodes.size()];
+  return (decode ? node.decode : node.prefill).selection;
 }
 
 MemoryBytes Blueprint::fixed_memory() const {

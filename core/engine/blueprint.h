@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/base/result.h"
+#include "core/engine/fusion.h"
 #include "core/engine/options.h"
 #include "core/graph/graph.h"
 #include "core/memory/checkpoint.h"
@@ -49,11 +50,15 @@ struct Blueprint {
   rt_dtype kv_dtype = RT_F32;
   std::uint64_t limit_bytes = UINT64_MAX;
 
-  std::vector<NodeChoice> nodes;             // as graph.nodes
+  std::vector<NodeChoice> nodes;  // as graph.nodes
+  std::vector<FusedNode> fused;   // places of fused operators, taken or not
+  // What runs in a step of each class, in order: numbers of node().
+  std::vector<std::uint32_t> decode_order;
+  std::vector<std::uint32_t> prefill_order;
   std::vector<std::uint64_t> value_offsets;  // in the arena, as graph.values
   std::uint64_t arena_bytes = 0;
   std::uint64_t workspace_bytes = 0;
-  std::vector<std::uint64_t> meta_offsets;  // in the step's metadata, as graph.nodes
+  std::vector<std::uint64_t> meta_offsets;  // in the step's metadata, as node() counts
   std::uint64_t meta_bytes = 0;
   std::uint64_t mirror_bytes = 0;
   std::vector<WeightPlace> weights;  // as graph.weights
@@ -64,6 +69,18 @@ struct Blueprint {
   std::vector<std::string> model_notes;     // about the checkpoint and the graph
   std::vector<std::string> planner_choice;  // why this planner, if options.planner picks one
   std::vector<std::string> notes;           // these, and fall-backs of the selection; for people
+
+  // Node n of those that can run: of the graph, and after them of `fused`.
+  const GraphNode& node(std::uint32_t n) const {
+    return n < graph.nodes.size() ? graph.nodes[n] : fused[n - graph.nodes.size()].match.node;
+  }
+  std::uint32_t node_count() const {
+    return static_cast<std::uint32_t>(graph.nodes.size() + fused.size());
+  }
+  const Selection& selection(std::uint32_t n, bool decode) const;
+  const std::vector<std::uint32_t>& order(bool decode) const {
+    return decode ? decode_order : prefill_order;
+  }
 
   // Everything but the KV cache: it stands from the end of loading to the end of the session, and
   // while loading nothing else is taken, so it is also the peak of loading.

@@ -37,6 +37,7 @@ struct EngineOptions {
   std::shared_ptr<const DescribedDevice> described_device;
   SelectionPolicy selection;
   bool exact = false;     // products never round their inputs
+  bool fuse = true;       // fused operators run in place of what they are made of, where they can
   bool blocking = false;  // waits for each operator and records nothing, to find the one at fault
   WeightFormats weight_formats;
 

@@ -74,12 +74,10 @@ Status Session::allocate() {
 
 Status Session::create_nodes() {
   const Blueprint& b = *blueprint_;
-  nodes_.resize(b.graph.nodes.size());
+  nodes_.resize(b.node_count());
   for (std::uint32_t n = 0; n < nodes_.size(); ++n) {
-    const GraphNode& graph_node = b.graph.nodes[n];
+    const GraphNode& graph_node = b.node(n);
     Node& node = nodes_[n];
-    node.decode = &b.nodes[n].decode.chosen;
-    node.prefill = &b.nodes[n].prefill.chosen;
     node.uses_kv = graph_node.kv_layer != kNone;
     for (const Operand& input : graph_node.inputs) {
       node.inputs.push_back(input.is_weight ? &weights_->tensors()[input.index]
@@ -90,23 +88,29 @@ Status Session::create_nodes() {
       node.outputs.push_back(&values_[output]);
       node.per_row = node.per_row && b.graph.values[output].type.shape[0] == RT_DIM_ROWS;
     }
-    RT_RETURN_IF_ERROR(
-        create_instance(n, node, b.nodes[n].decode, RT_STEP_DECODE, node.decode_self));
-    RT_RETURN_IF_ERROR(
-        create_instance(n, node, b.nodes[n].prefill, RT_STEP_PREFILL, node.prefill_self));
+  }
+  for (const std::uint32_t n : b.decode_order) {
+    RT_TRY(nodes_[n].decode,
+           create_instance(n, b.selection(n, true), RT_STEP_DECODE, nodes_[n].decode_self));
+  }
+  for (const std::uint32_t n : b.prefill_order) {
+    RT_TRY(nodes_[n].prefill,
+           create_instance(n, b.selection(n, false), RT_STEP_PREFILL, nodes_[n].prefill_self));
   }
   return {};
 }
 
-Status Session::create_instance(std::uint32_t index, Node&, const Selection& selection,
-                                rt_step_class step_class, void*& self) {
+Result<const Implementation*> Session::create_instance(std::uint32_t index,
+                                                       const Selection& selection,
+                                                       rt_step_class step_class, void*& self) {
   const Blueprint& b = *blueprint_;
-  const GraphNode& node = b.graph.nodes[index];
+  const GraphNode& node = b.node(index);
   const NodeView view(b.graph, node,
                       {&b.desc, &b.bounds, b.kv_dtype, step_class, b.options.exact, true});
-  return call_plugin({selection.chosen.full_name, "create", node.name}, [&] {
+  RT_RETURN_IF_ERROR(call_plugin({selection.chosen.full_name, "create", node.name}, [&] {
     return selection.chosen.c->create(selection.chosen.host, view.get(), &self);
-  });
+  }));
+  return &selection.chosen;
 }
 
 Status Session::check_room_for_one() const {

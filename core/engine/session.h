@@ -103,7 +103,7 @@ using StepObserver = std::function<void(const StepReport&)>;
 
 // One node of a step as it ran, for a profile.
 struct NodeReport {
-  std::uint32_t node = 0;  // into graph().nodes
+  std::uint32_t node = 0;  // as Blueprint::node() counts
   bool decode = false;     // which implementation ran
   std::chrono::steady_clock::time_point begin;
   std::chrono::steady_clock::time_point end;
@@ -175,8 +175,8 @@ class Session {
   Session() = default;
   Status allocate();
   Status create_nodes();
-  Status create_instance(std::uint32_t index, Node& node, const Selection& selection,
-                         rt_step_class step_class, void*& self);
+  Result<const Implementation*> create_instance(std::uint32_t index, const Selection& selection,
+                                                rt_step_class step_class, void*& self);
   Status check_room_for_one() const;
   Status choose_regimes(std::span<Sequence* const> sequences);
   Status plan_chunks(std::span<Sequence* const> sequences);

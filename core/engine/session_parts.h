@@ -9,7 +9,7 @@ namespace rt {
 
 // A node with its two instances. Inputs and outputs point into the session's tensors.
 struct Session::Node {
-  const Implementation* decode = nullptr;
+  const Implementation* decode = nullptr;  // null: it does not run in such steps
   const Implementation* prefill = nullptr;
   void* decode_self = nullptr;
   void* prefill_self = nullptr;

@@ -138,9 +138,10 @@ void Session::refresh_layouts() {
   for (std::size_t n = 0; n < nodes_.size(); ++n) {
     Node& node = nodes_[n];
     if (!node.uses_kv) continue;
-    const rt_kv_layout layout = kv_->layout(blueprint_->graph.nodes[n].kv_layer);
+    const rt_kv_layout layout =
+        kv_->layout(blueprint_->node(static_cast<std::uint32_t>(n)).kv_layer);
     stale = stale || std::memcmp(&layout, &node.layout, sizeof layout) != 0 ||
-            (node.decode->c->traits & RT_TRAIT_BAKES_ADDRESSES) != 0;
+            (node.decode != nullptr && (node.decode->c->traits & RT_TRAIT_BAKES_ADDRESSES) != 0);
     node.layout = layout;
   }
   layout_epoch_ = kv_->epoch();
@@ -232,7 +233,7 @@ void Session::fill_mirror() {
 
 Status Session::prepare_nodes(bool decode) {
   bool any = false;
-  for (std::size_t n = 0; n < nodes_.size(); ++n) {
+  for (const std::uint32_t n : blueprint_->order(decode)) {
     Node& node = nodes_[n];
     const Implementation& implementation = decode ? *node.decode : *node.prefill;
     if (implementation.c->prepare == nullptr) continue;
@@ -240,7 +241,7 @@ Status Session::prepare_nodes(bool decode) {
     void* self = decode ? node.decode_self : node.prefill_self;
     void* meta = meta_host_.data() + blueprint_->meta_offsets[n];
     RT_RETURN_IF_ERROR(
-        call_plugin({implementation.full_name, "prepare", blueprint_->graph.nodes[n].name}, [&] {
+        call_plugin({implementation.full_name, "prepare", blueprint_->node(n).name}, [&] {
           return implementation.c->prepare(implementation.host, self, &mirror_->host_step(), meta);
         }));
   }
@@ -267,7 +268,7 @@ Status Session::execute(std::uint32_t index, bool decode) {
   call.workspace = workspace_.data();
   call.meta = meta_.data() + blueprint_->meta_offsets[index];
   call.kv = node.uses_kv ? &node.layout : nullptr;
-  const CallSite site{implementation.full_name, "execute", blueprint_->graph.nodes[index].name};
+  const CallSite site{implementation.full_name, "execute", blueprint_->node(index).name};
   rt_status status = RT_OK;
   Status result = call_plugin(site, [&] {
     return status = implementation.c->execute(decode ? node.decode_self : node.prefill_self, &call);
@@ -278,7 +279,7 @@ Status Session::execute(std::uint32_t index, bool decode) {
 
 Status Session::run_nodes(bool decode) {
   const bool no_rows = mirror_->host_step().rows == 0;
-  for (std::uint32_t n = 0; n < nodes_.size(); ++n) {
+  for (const std::uint32_t n : blueprint_->order(decode)) {
     if (no_rows && nodes_[n].per_row) continue;
     RT_RETURN_IF_ERROR(execute(n, decode));
   }
@@ -289,7 +290,7 @@ Status Session::run_nodes(bool decode) {
 Status Session::run_observed(bool decode) {
   const rt_step& step = mirror_->host_step();
   RT_RETURN_IF_ERROR(device_->synchronize());
-  for (std::uint32_t n = 0; n < nodes_.size(); ++n) {
+  for (const std::uint32_t n : blueprint_->order(decode)) {
     if (step.rows == 0 && nodes_[n].per_row) continue;
     NodeReport report{n, decode, std::chrono::steady_clock::now(), {}, &step};
     RT_RETURN_IF_ERROR(execute(n, decode));
@@ -306,7 +307,7 @@ Status Session::wait_for(std::uint32_t n, bool decode) {
   if (status.ok()) return status;
   const Implementation& implementation = decode ? *nodes_[n].decode : *nodes_[n].prefill;
   return internal(status.error().message + "; " + implementation.full_name + " at node " +
-                  blueprint_->graph.nodes[n].name);
+                  blueprint_->node(n).name);
 }
 
 // A decode step of B sequences is recorded once and replayed for every token: lengths, positions
@@ -314,8 +315,8 @@ Status Session::wait_for(std::uint32_t n, bool decode) {
 Status Session::run_recorded() {
   void*& graph = recorded_[chunks_.size()];
   if (graph == nullptr) {
-    for (const Node& node : nodes_) {
-      if ((node.decode->c->traits & RT_TRAIT_CAPTURE_SAFE) == 0) return run_nodes(true);
+    for (const std::uint32_t n : blueprint_->decode_order) {
+      if ((nodes_[n].decode->c->traits & RT_TRAIT_CAPTURE_SAFE) == 0) return run_nodes(true);
     }
     RT_RETURN_IF_ERROR(device_->capture_begin());
     const Status recorded = run_nodes(true);

@@ -50,11 +50,17 @@ void add_attention(const Blueprint& b, const KvLayer& layer, const rt_step& step
 }  // namespace
 
 StepWork node_work(const Blueprint& b, std::uint32_t index, const rt_step& step) {
+  StepWork work;
+  if (index >= b.graph.nodes.size()) {
+    for (const std::uint32_t part : b.fused[index - b.graph.nodes.size()].match.parts) {
+      work += node_work(b, part, step);
+    }
+    return work;
+  }
   const GraphNode& node = b.graph.nodes[index];
   const bool lookup = looks_up(node);
   const bool per_row = b.graph.values[node.outputs[0]].type.shape[0] == RT_DIM_ROWS;
   const double tokens = per_row ? step.rows : step.tokens;
-  StepWork work;
   if (per_row && step.rows == 0) return work;
   for (const Operand& input : node.inputs) {
     if (!input.is_weight) continue;

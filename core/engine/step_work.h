@@ -26,10 +26,11 @@ struct StepWork {
 };
 
 // Of one node in a step; counts, token_offsets and lengths of `step` are read, on the host.
-// A node that has a weight and no value to multiply it with looks rows up: it reads T of them.
+// A node that has a weight and no value to multiply it with looks rows up: it reads T of them; a
+// fused one does what its parts do. `node` is as Blueprint::node() counts.
 StepWork node_work(const Blueprint& blueprint, std::uint32_t node, const rt_step& step);
 
-// Of all nodes.
+// Of all nodes of the graph.
 StepWork step_work(const Blueprint& blueprint, const rt_step& step);
 
 // Of a step in which one sequence computes `tokens` tokens, then has `length` in the cache, and

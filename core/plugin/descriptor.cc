@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/base/text.h"
+#include "core/graph/fusion_pattern.h"
 #include "core/plugin/descriptor_parts.h"
 
 namespace rt {
@@ -21,6 +22,7 @@ class Content {
 
   Status gather() {
     RT_RETURN_IF_ERROR(gather_schemas());
+    RT_RETURN_IF_ERROR(gather_fusions());
     RT_RETURN_IF_ERROR(gather_implementations());
     RT_RETURN_IF_ERROR(gather_planners());
     return gather_devices();
@@ -30,12 +32,14 @@ class Content {
 
  private:
   Status gather_schemas();
+  Status gather_fusions();
   Status gather_implementations();
   Status gather_planners();
   Status gather_devices();
 
   const rt_plugin& plugin_;
   std::vector<OperatorId> schemas_;
+  std::vector<ManifestFusion> fusions_;
   std::vector<ManifestImplementation> implementations_;
   std::vector<std::string> planners_;
   std::vector<std::string> devices_;
@@ -54,6 +58,32 @@ Status Content::gather_schemas() {
   }
   return check_unique(
       schemas, [](const rt_schema& item) { return id_text(item.op, item.version); }, "schemas");
+}
+
+Status Content::gather_fusions() {
+  if (!RT_HAS(&plugin_, fusions)) return {};
+  RT_RETURN_IF_ERROR(check_zero(plugin_.reserved, "rt_plugin.reserved"));
+  RT_TRY(const auto fusions,
+         check_list(plugin_.fusions, plugin_.fusion_count, kDescriptorCountLimit,
+                    RT_BYTES_THROUGH(rt_fusion, pattern), "fusions"));
+  for (const rt_fusion* fusion : fusions) {
+    RT_RETURN_IF_ERROR(check_name(fusion->op, is_operator_name, "fusion.op"));
+    const OperatorId id{fusion->op, fusion->version};
+    if (Status status = check_fusion(*fusion); !status.ok()) {
+      return in("fusion " + id.text(), std::move(status).error());
+    }
+    RT_TRY(const FusionPattern pattern,
+           parse_fusion_pattern(fusion->pattern, "pattern of " + id.text()));
+    ManifestFusion item{id, {}};
+    for (const std::string& op : pattern.operators()) {
+      if (!parse_operator(op, &item.parts.emplace_back())) {
+        return bad_input("pattern of " + id.text() + ": expected operators, found " + quote(op));
+      }
+    }
+    fusions_.push_back(std::move(item));
+  }
+  return check_unique(
+      fusions, [](const rt_fusion& item) { return id_text(item.op, item.version); }, "fusions");
 }
 
 Status Content::gather_implementations() {
@@ -128,6 +158,11 @@ std::string text_of(const OperatorId& item) {
 std::string text_of(const std::string& item) {
   return item;
 }
+std::string text_of(const ManifestFusion& item) {
+  std::string text = item.op.text();
+  for (const OperatorId& part : item.parts) text += " " + part.text();
+  return text;
+}
 std::string text_of(const ManifestImplementation& item) {
   return item.op.text() + " " + item.device_kind + " " + item.name + " " +
          (item.isa.empty() ? "-" : item.isa);
@@ -166,6 +201,7 @@ Status Content::compare(const Manifest& manifest) const {
                                    abi_text(manifest.abi_major, manifest.min_host_minor),
                                    "min_host"));
   RT_RETURN_IF_ERROR(compare_lists(schemas_, manifest.schemas, "schema"));
+  RT_RETURN_IF_ERROR(compare_lists(fusions_, manifest.fusions, "fusion"));
   RT_RETURN_IF_ERROR(compare_lists(implementations_, manifest.implementations, "implementation"));
   RT_RETURN_IF_ERROR(compare_lists(planners_, manifest.planners, "planner"));
   return compare_lists(devices_, manifest.devices, "device");

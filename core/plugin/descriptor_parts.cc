@@ -24,11 +24,6 @@ constexpr std::uint32_t kKnownDtypes =
 constexpr std::uint32_t kWeightDtypes =
     kKnownDtypes | RT_DTYPE_BIT(RT_W_INT8) | RT_DTYPE_BIT(RT_W_NF4) | RT_DTYPE_BIT(RT_W_NF4_DQ);
 
-Status check_zero(std::uint32_t reserved, const char* what) {
-  if (reserved == 0) return {};
-  return bad_input(std::string("expected ") + what + " to be 0, found " + std::to_string(reserved));
-}
-
 // True if `word` is one of "a|b|c".
 bool among(std::string_view word, std::string_view choices) {
   while (true) {
@@ -129,6 +124,11 @@ Status check_name(const char* name, bool (*fits)(std::string_view), const char* 
                    or_null(name));
 }
 
+Status check_zero(std::uint32_t reserved, const char* what) {
+  if (reserved == 0) return {};
+  return bad_input(std::string("expected ") + what + " to be 0, found " + std::to_string(reserved));
+}
+
 Status check_present(bool present, const char* what) {
   if (present) return {};
   return bad_input(std::string(what) + " is NULL");
@@ -152,6 +152,13 @@ Status check_schema(const rt_schema& schema) {
                      std::to_string(absolute) + " and " + std::to_string(relative));
   }
   return {};
+}
+
+Status check_fusion(const rt_fusion& fusion) {
+  RT_RETURN_IF_ERROR(check_present(fusion.summary != nullptr, "summary"));
+  RT_RETURN_IF_ERROR(check_present(fusion.pattern != nullptr, "pattern"));
+  if (fusion.version > 0) return {};
+  return bad_input("expected version >= 1, found 0");
 }
 
 Status check_implementation(const rt_implementation& item) {

@@ -21,6 +21,7 @@ namespace rt {
 Status check_size(std::uint32_t found, std::size_t least, const char* what);
 Status check_name(const char* name, bool (*fits)(std::string_view), const char* what);
 Status check_present(bool present, const char* what);
+Status check_zero(std::uint32_t reserved, const char* what);
 
 // An array of `count` pointers to structs, none NULL, none shorter than `least`.
 template <class Struct>
@@ -54,6 +55,7 @@ Status check_unique(std::span<const Struct* const> list, Key&& key, const char* 
 
 // All of a struct but its place in the plugin (struct_size, NULL) and the name it is found by.
 Status check_schema(const rt_schema& schema);
+Status check_fusion(const rt_fusion& fusion);
 Status check_implementation(const rt_implementation& item);
 Status check_planner(const rt_planner& planner);
 Status check_device(const rt_device& device);

@@ -28,14 +28,6 @@ bool parse_pair(std::string_view text, std::uint32_t* major, std::uint32_t* mino
          parse_number(text.substr(dot + 1), minor);
 }
 
-// "rms_norm@1"
-bool parse_operator(std::string_view text, OperatorId* out) {
-  const std::size_t at = text.find('@');
-  if (at == std::string_view::npos || !is_operator_name(text.substr(0, at))) return false;
-  out->op = text.substr(0, at);
-  return parse_number(text.substr(at + 1), &out->version) && out->version > 0;
-}
-
 std::string_view trim(std::string_view text) {
   while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
   while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
@@ -56,9 +48,19 @@ std::string abi_text(std::uint32_t major, std::uint32_t minor) {
   return std::to_string(major) + "." + std::to_string(minor);
 }
 
-constexpr std::array kKeys = {"plugin", "version",        "abi",     "min_host",
-                              "schema", "implementation", "planner", "device"};
-enum Key { kPlugin, kVersion, kAbi, kMinHost, kSchema, kImplementation, kPlanner, kDevice };
+constexpr std::array kKeys = {"plugin", "version",        "abi",     "min_host", "schema",
+                              "fusion", "implementation", "planner", "device"};
+enum Key {
+  kPlugin,
+  kVersion,
+  kAbi,
+  kMinHost,
+  kSchema,
+  kFusion,
+  kImplementation,
+  kPlanner,
+  kDevice
+};
 
 class Parser {
  public:
@@ -88,6 +90,7 @@ class Parser {
   Status take(std::string_view key, std::string_view value);
   Status take_single(Key key, std::string_view value);
   Status take_implementation(std::string_view value);
+  Status take_fusion(std::string_view value);
   Status check_whole() const;
   template <class T>
   Status append(std::vector<T>& list, T item, std::string_view value);
@@ -160,6 +163,7 @@ Status Parser::take(std::string_view key, std::string_view value) {
     return take_single(which, value);
   }
   if (which == kImplementation) return take_implementation(value);
+  if (which == kFusion) return take_fusion(value);
   if (which == kSchema) {
     OperatorId op;
     if (!parse_operator(value, &op)) {
@@ -212,6 +216,30 @@ Status Parser::take_implementation(std::string_view value) {
   return {};
 }
 
+Status Parser::take_fusion(std::string_view value) {
+  const auto word = words(value);
+  ManifestFusion item;
+  bool fits = word.size() >= 2 && parse_operator(word[0], &item.op);
+  for (std::size_t i = 1; fits && i < word.size(); ++i) {
+    OperatorId part;
+    fits = parse_operator(word[i], &part) &&
+           std::find(item.parts.begin(), item.parts.end(), part) == item.parts.end();
+    item.parts.push_back(std::move(part));
+  }
+  if (!fits) {
+    return at_line(
+        "expected a fused operator and the operators of its pattern, each once "
+        "(\"acme.norm_add@1 rms_norm@1 add@1\"), found " +
+        quote(value));
+  }
+  const auto same = [&](const ManifestFusion& other) { return other.op == item.op; };
+  if (std::any_of(manifest_.fusions.begin(), manifest_.fusions.end(), same)) {
+    return at_line("fusion " + quote(item.op.text()) + " was given before");
+  }
+  manifest_.fusions.push_back(std::move(item));
+  return {};
+}
+
 template <class T>
 Status Parser::append(std::vector<T>& list, T item, std::string_view value) {
   if (std::find(list.begin(), list.end(), item) != list.end()) {
@@ -236,9 +264,9 @@ Status Parser::check_whole() const {
                      " or later, this one has " + abi_text(RT_ABI_MAJOR, RT_ABI_MINOR) +
                      "; update the runtime");
   }
-  if (manifest_.schemas.empty() && manifest_.implementations.empty() &&
+  if (manifest_.schemas.empty() && manifest_.fusions.empty() && manifest_.implementations.empty() &&
       manifest_.planners.empty() && manifest_.devices.empty()) {
-    return whole("expected a schema, implementation, planner or device, found none");
+    return whole("expected a schema, fusion, implementation, planner or device, found none");
   }
   return {};
 }
@@ -254,6 +282,13 @@ bool is_operator_name(std::string_view text) {
   const std::size_t dot = text.find('.');
   if (dot == std::string_view::npos) return is_name(text);
   return is_name(text.substr(0, dot)) && is_name(text.substr(dot + 1));
+}
+
+bool parse_operator(std::string_view text, OperatorId* out) {
+  const std::size_t at = text.find('@');
+  if (at == std::string_view::npos || !is_operator_name(text.substr(0, at))) return false;
+  out->op = text.substr(0, at);
+  return parse_number(text.substr(at + 1), &out->version) && out->version > 0;
 }
 
 bool is_isa_list(std::string_view text) {

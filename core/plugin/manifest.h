@@ -38,6 +38,14 @@ struct ManifestImplementation {
   friend auto operator<=>(const ManifestImplementation&, const ManifestImplementation&) = default;
 };
 
+// A fused operator and the operators of its pattern, each once, as they first stand there.
+struct ManifestFusion {
+  OperatorId op;
+  std::vector<OperatorId> parts;
+
+  friend auto operator<=>(const ManifestFusion&, const ManifestFusion&) = default;
+};
+
 struct Manifest {
   std::string plugin;
   std::string version;
@@ -48,12 +56,15 @@ struct Manifest {
   std::vector<ManifestImplementation> implementations;
   std::vector<std::string> planners;
   std::vector<std::string> devices;
+  std::vector<ManifestFusion> fusions{};
 };
 
 // The grammar of names: [a-z0-9_]+, at most kNameLimitBytes.
 bool is_name(std::string_view text);
 // A bare name, or "namespace.name".
 bool is_operator_name(std::string_view text);
+// "rms_norm@1".
+bool parse_operator(std::string_view text, OperatorId* out);
 // "avx2,fma": words of [a-z0-9_.] with commas between; "" is the baseline.
 bool is_isa_list(std::string_view text);
 // "1.3.0", "2.0-rc1": [A-Za-z0-9.+-]+, at most kNameLimitBytes.

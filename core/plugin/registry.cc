@@ -24,6 +24,18 @@ bool same_place(const PluginEntry& a, const PluginEntry& b) {
          directory_of(a.path) == directory_of(b.path);
 }
 
+// An operator that a manifest gives a meaning to, and how.
+struct Defined {
+  OperatorId id;
+  const char* what;
+};
+std::vector<Defined> defined_by(const Manifest& manifest) {
+  std::vector<Defined> list;
+  for (const OperatorId& id : manifest.schemas) list.push_back({id, "schema"});
+  for (const ManifestFusion& fusion : manifest.fusions) list.push_back({fusion.op, "fusion"});
+  return list;
+}
+
 template <class T>
 void sort_unique(std::vector<T>& list) {
   std::sort(list.begin(), list.end());
@@ -53,8 +65,9 @@ std::unique_ptr<Registry> Registry::scan(const RegistryOptions& options) {
   registry->places_ = discovery.places;
   registry->read_manifests(discovery);
   registry->shadow_names();
-  registry->refuse_bare_schemas();
-  registry->refuse_repeated_schemas();
+  registry->refuse_bare_operators();
+  registry->refuse_repeated_operators();
+  registry->refuse_unknown_parts();
   registry->open_reference();
   return registry;
 }
@@ -103,31 +116,53 @@ void Registry::shadow_names() {
 }
 
 // A bare operator name is the runtime's to give.
-void Registry::refuse_bare_schemas() {
+void Registry::refuse_bare_operators() {
   for (PluginEntry& entry : plugins_) {
     if (!entry.usable() || entry.name() == kReference) continue;
-    for (const OperatorId& schema : entry.manifest->schemas) {
-      if (schema.op.find('.') != std::string::npos) continue;
-      refuse(entry, entry.path + ": schema " + schema.text() + " has no namespace; call it \"" +
-                        entry.name() + "." + schema.op + "\"");
+    for (const Defined& defined : defined_by(*entry.manifest)) {
+      if (defined.id.op.find('.') != std::string::npos) continue;
+      refuse(entry, entry.path + ": " + defined.what + " " + defined.id.text() +
+                        " has no namespace; call it \"" + entry.name() + "." + defined.id.op +
+                        "\"");
       break;
     }
   }
 }
 
-void Registry::refuse_repeated_schemas() {
+void Registry::refuse_repeated_operators() {
   std::map<OperatorId, std::string> owners;
   for (PluginEntry& entry : plugins_) {
     if (!entry.usable()) continue;
-    for (const OperatorId& schema : entry.manifest->schemas) {
-      const auto owner = owners.find(schema);
+    const std::vector<Defined> list = defined_by(*entry.manifest);
+    for (const Defined& defined : list) {
+      const auto owner = owners.find(defined.id);
       if (owner == owners.end()) continue;
-      refuse(entry,
-             entry.path + ": schema " + schema.text() + " is already defined by " + owner->second);
+      refuse(entry, entry.path + ": " + defined.what + " " + defined.id.text() +
+                        " is already defined by " + owner->second);
       break;
     }
     if (!entry.usable()) continue;
-    for (const OperatorId& schema : entry.manifest->schemas) owners[schema] = entry.path;
+    for (const Defined& defined : list) owners[defined.id] = entry.path;
+  }
+}
+
+void Registry::refuse_unknown_parts() {
+  std::set<OperatorId> known;
+  for (const PluginEntry& entry : plugins_) {
+    if (!entry.usable()) continue;
+    known.insert(entry.manifest->schemas.begin(), entry.manifest->schemas.end());
+  }
+  for (PluginEntry& entry : plugins_) {
+    if (!entry.usable()) continue;
+    for (const ManifestFusion& fusion : entry.manifest->fusions) {
+      const auto unknown =
+          std::find_if(fusion.parts.begin(), fusion.parts.end(),
+                       [&](const OperatorId& part) { return !known.contains(part); });
+      if (unknown == fusion.parts.end()) continue;
+      refuse(entry, entry.path + ": fusion " + fusion.op.text() + " is made of " + unknown->text() +
+                        ", which no plugin defines" + did_you_mean(unknown->op, operators()));
+      break;
+    }
   }
 }
 
@@ -252,6 +287,30 @@ Result<SchemaSet> Registry::schemas(const GraphDocument& document) {
   take(document.graph);
   for (const BlockDeclaration& block : document.blocks) take(block.nodes);
   return schemas(ops);
+}
+
+std::vector<Fusion> Registry::fusions(const std::set<std::string>& operators,
+                                      std::string_view device_kind) {
+  std::vector<Fusion> found;
+  for (std::size_t i = 0; i < plugins_.size(); ++i) {
+    if (!plugins_[i].usable()) continue;
+    for (const ManifestFusion& fusion : plugins_[i].manifest->fusions) {
+      const bool there =
+          std::all_of(fusion.parts.begin(), fusion.parts.end(),
+                      [&](const OperatorId& part) { return operators.contains(part.text()); });
+      if (!there || candidates(fusion.op.op, fusion.op.version, device_kind).empty()) continue;
+      const Result<const Library*> library = open_plugin(i);
+      if (!library.ok()) break;
+      const rt_plugin& plugin = (*library)->descriptor();
+      for (std::uint32_t f = 0; f < plugin.fusion_count; ++f) {
+        const rt_fusion* c = plugin.fusions[f];
+        if (c->op == fusion.op.op && c->version == fusion.op.version) {
+          found.push_back({c, (*library)->name(), plugins_[i].bundled()});
+        }
+      }
+    }
+  }
+  return found;
 }
 
 std::vector<std::string> Registry::operators() const {

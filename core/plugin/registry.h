@@ -4,8 +4,8 @@
 // Names that clash:
 //  - two plugins of one name: the earlier place wins, the later one is listed as shadowed; in the
 //    same directory the later file is refused;
-//  - two plugins with one schema: the later one is refused; so is a schema without a namespace
-//    outside `reference`;
+//  - two plugins with one schema or fusion: the later one is refused; so is one without a namespace
+//    outside `reference`, and a fusion of operators that no plugin has a schema for;
 //  - planners and devices: a bare name means the installed plugin's; two strangers with one name
 //    must be told apart as "plugin/name".
 //
@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -54,6 +55,12 @@ struct Schema {
   const rt_schema* c = nullptr;
   const rt_host* host = nullptr;
   std::string plugin;
+};
+
+struct Fusion {
+  const rt_fusion* c = nullptr;
+  std::string plugin;
+  bool bundled = false;
 };
 
 struct Implementation {
@@ -108,6 +115,10 @@ class Registry {
   // Schemas for a graph that names `ops`: all of `reference`, and a stranger's where named.
   Result<SchemaSet> schemas(std::span<const std::string> ops);
   Result<SchemaSet> schemas(const GraphDocument& document);
+  // The fused operators that could stand in a graph of these operators ("rms_norm@1") on this kind
+  // of device: those whose parts are all there and that somebody implements. Opens their plugins,
+  // and passes over one that cannot be opened: its entry has the reason.
+  std::vector<Fusion> fusions(const std::set<std::string>& operators, std::string_view device_kind);
   // Every operator that some usable plugin has a schema for, sorted, without versions.
   std::vector<std::string> operators() const;
 
@@ -134,8 +145,9 @@ class Registry {
   void read_manifests(const Discovery& discovery);
   void refuse(PluginEntry& entry, std::string reason);
   void shadow_names();
-  void refuse_bare_schemas();
-  void refuse_repeated_schemas();
+  void refuse_bare_operators();
+  void refuse_repeated_operators();
+  void refuse_unknown_parts();
   void open_reference();
   Error no_schema(std::string_view op, std::uint32_t version,
                   const std::vector<std::string>& versions) const;

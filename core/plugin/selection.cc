@@ -69,15 +69,9 @@ Error none_fits(const rt_node& node, const std::vector<Decision>& decisions) {
 // Takes the first usable decision.
 Result<Selection> finish(const rt_node& node, std::vector<Decision> decisions) {
   if (decisions.empty() || !decisions.front().usable()) return none_fits(node, decisions);
-  Selection selection;
-  selection.decisions = std::move(decisions);
-  Decision& chosen = selection.decisions.front();
-  chosen.verdict = Verdict::kChosen;
-  chosen.reason = chosen_reason(chosen);
-  selection.chosen = chosen.implementation;
-  selection.requirements = chosen.requirements;
-  for (Decision& other : selection.decisions) {
-    if (other.verdict == Verdict::kUsable) other.reason = second_reason(other, chosen);
+  Selection selection = take_first(std::move(decisions));
+  const Decision& chosen = selection.decision();
+  for (const Decision& other : selection.decisions) {
     if (is_fallback(other, chosen)) {
       selection.notes.push_back(std::string(node.op) + ": " + chosen.full_name + " instead of " +
                                 other.full_name + ": " + other.reason);
@@ -130,6 +124,20 @@ Status check_policy(const Registry& registry, const SelectionPolicy& policy) {
     RT_RETURN_IF_ERROR(check(use, "operators.prefer"));
   }
   return {};
+}
+
+Selection take_first(std::vector<Decision> decisions) {
+  Selection selection;
+  selection.decisions = std::move(decisions);
+  Decision& chosen = selection.decisions.front();
+  chosen.verdict = Verdict::kChosen;
+  chosen.reason = chosen_reason(chosen);
+  selection.chosen = chosen.implementation;
+  selection.requirements = chosen.requirements;
+  for (Decision& other : selection.decisions) {
+    if (other.verdict == Verdict::kUsable) other.reason = second_reason(other, chosen);
+  }
+  return selection;
 }
 
 Result<Selection> select(Registry& registry, const Schema& schema, const rt_node& node,

@@ -89,6 +89,7 @@ struct Decision {
   std::string packed_layout() const;
 };
 
+// What is chosen, and the decisions behind it.
 struct Selection {
   Implementation chosen;
   rt_requirements requirements{};
@@ -114,6 +115,9 @@ std::string layout_text(const std::string& layout);
 
 // OR of the KV forms that usable decisions read.
 std::uint32_t readable_kv_forms(const std::vector<Decision>& decisions);
+
+// The selection that takes the first of `decisions`. Precondition: it is usable.
+Selection take_first(std::vector<Decision> decisions);
 
 // Chooses for one step class. The Error lists every candidate with its reason.
 Result<Selection> select(Registry& registry, const Schema& schema, const rt_node& node,

@@ -94,6 +94,33 @@ typedef struct rt_schema {
   double tolerance_relative;
 } rt_schema;
 
+/* A fused operator: a name for a small piece of graph, its pattern, that an implementation computes
+ * at once. The host finds the pattern in graphs and, in each step class for which an implementation
+ * serves what it found, runs that in place of the pattern's nodes, the parts; otherwise the parts
+ * run. Ports, attributes, shapes, KV state and reference are those of the parts, so a fused
+ * operator has nothing of its own that could be wrong.
+ *
+ * The pattern is the body of a block in the language of graphs (docs/GRAPHS.md):
+ *
+ *   in: [x, w, y]
+ *   out: z
+ *   nodes:
+ *     - {op: linear, in: [x, w], out: o}
+ *     - {op: add, in: [y, o], out: z}
+ *
+ * Inputs and outputs of the fused node stand in the order of `in` and `out`. What is made inside
+ * and is not under `out` may have no reader outside. `attrs` of a part say what its attributes must
+ * be; all attributes of all parts are shown to implementations, named by the part's first output:
+ * "o.eps". An implementation reads weights in place, as the parts do; its execute may count on all
+ * inputs standing beside all outputs, and must write outputs alone. */
+typedef struct rt_fusion {
+  uint32_t struct_size;
+  uint32_t version;
+  const char* op; /* ours: a bare name; a third party's: "acme.name" */
+  const char* summary;
+  const char* pattern;
+} rt_fusion;
+
 /* What one implementation needs at one node. The host zero-fills it and sets struct_size. */
 typedef struct rt_requirements {
   uint32_t struct_size;

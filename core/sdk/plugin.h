@@ -12,6 +12,8 @@
  *   min_host: 0.1                      smallest host ABI that will do
  *   schema: acme.norm@1                one line per schema
  *   implementation: acme.norm@1 cpu avx2 avx2,fma    operator@version, device, name, ISA or -
+ *   fusion: acme.norm_add@1 rms_norm@1 add@1   a fused operator and the operators of its pattern,
+ *                                      each once, as they first stand there
  *   planner: roomy                     one line per planner
  *   device: toy                        one line per device kind
  *
@@ -43,6 +45,9 @@ typedef struct rt_plugin {
   const rt_implementation* const* implementations;
   const rt_planner* const* planners;
   const rt_device* const* devices;
+  uint32_t fusion_count;
+  uint32_t reserved;
+  const rt_fusion* const* fusions;
 } rt_plugin;
 
 /* library_path is the file the plugin was loaded from, absolute. Returns NULL after host->fail. */

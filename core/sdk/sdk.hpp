@@ -214,6 +214,10 @@ constexpr rt_implementation implementation(const ImplementationInfo& info) {
 }
 
 // Shorthands for descriptors; each sets struct_size.
+constexpr rt_fusion fusion(const char* op, std::uint32_t version, const char* summary,
+                           const char* pattern) {
+  return {sizeof(rt_fusion), version, op, summary, pattern};
+}
 constexpr rt_port value_port(const char* name, std::uint32_t rank, const char* shape,
                              std::uint32_t dtypes) {
   return {sizeof(rt_port), RT_PORT_VALUE, name, dtypes, rank, shape};

@@ -19,6 +19,9 @@ struct Matrix {
   uint64_t columns;
 };
 
+// In the place of a residual: nothing is added.
+constexpr Matrix kNoResidual = {nullptr, Element::kF32, 0, 0};
+
 // True if every row of eight elements can be read with 16-byte loads.
 inline bool rows_aligned(const Matrix& m) {
   return m.columns % 8 == 0 && reinterpret_cast<uintptr_t>(m.data) % 16 == 0;

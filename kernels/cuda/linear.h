@@ -9,6 +9,11 @@ namespace rt::cuda {
 // For a few rows of x: reads the weight once for every eight of them.
 void linear_vector(const Matrix& x, const Matrix& weight, const Matrix& out, void* stream);
 
+// The same and residual[r, n] added, in the bits that two kernels would give; the sum alone where
+// the residual's data is NULL.
+void linear_add_vector(const Matrix& x, const Matrix& weight, const Matrix& residual,
+                       const Matrix& out, void* stream);
+
 // For many rows, any types, in f32 without tensor cores.
 void linear_tiled(const Matrix& x, const Matrix& weight, const Matrix& out, void* stream);
 

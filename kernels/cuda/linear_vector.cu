@@ -14,11 +14,12 @@ constexpr unsigned kWarps = kThreads / kWarp;
 constexpr uint64_t kManyRows = 4096;
 
 // grid [N / (8 kRows), T / kTokens], block 256, no shared memory. Moves N K weights for every
-// kTokens rows of x, and T (K + N) values; bound by the bandwidth of global memory. In flight per
-// multiprocessor with 8 blocks: 64 warps * 32 lanes * 16 bytes * kRows, 32 or 64 KiB.
+// kTokens rows of x, and T (K + N) values, N more with a residual; bound by the bandwidth of global
+// memory. In flight per multiprocessor with 8 blocks: 64 warps * 32 lanes * 16 bytes * kRows, 32 or
+// 64 KiB.
 template <class W, unsigned kRows, unsigned kTokens>
 __global__ void __launch_bounds__(kThreads)
-    linear_vector_rows(Matrix x, Matrix weight, Matrix out, bool weight_is_aligned,
+    linear_vector_rows(Matrix x, Matrix weight, Matrix residual, Matrix out, bool weight_is_aligned,
                        bool x_is_aligned) {
   const uint64_t n = (static_cast<uint64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp) * kRows;
   const uint64_t first = static_cast<uint64_t>(blockIdx.y) * kTokens;
@@ -35,33 +36,41 @@ __global__ void __launch_bounds__(kThreads)
   for (unsigned r = 0; r < kRows; ++r) {
     for (unsigned t = 0; t < kTokens; ++t) {
       if (rows[r] == nullptr || t >= tokens.count) continue;
-      store(out.data, out.element, (first + t) * out.columns + n + r, sums[r][t]);
+      store_sum(out, residual, (first + t) * out.columns + n + r, sums[r][t]);
     }
   }
 }
 
 template <class W, unsigned kRows, unsigned kTokens>
-void launch_rows(const Matrix& x, const Matrix& weight, const Matrix& out, void* stream) {
+void launch_rows(const Matrix& x, const Matrix& weight, const Matrix& residual, const Matrix& out,
+                 void* stream) {
   const dim3 grid(divide_up(weight.rows, kWarps * kRows), divide_up(x.rows, kTokens));
-  launch(linear_vector_rows<W, kRows, kTokens>, grid, kThreads, 0, stream, x, weight, out,
+  launch(linear_vector_rows<W, kRows, kTokens>, grid, kThreads, 0, stream, x, weight, residual, out,
          rows_aligned(weight), rows_aligned(x));
 }
 
 template <class W>
-void launch_weights(const Matrix& x, const Matrix& weight, const Matrix& out, void* stream) {
-  if (x.rows > 4) return launch_rows<W, 2, 8>(x, weight, out, stream);
-  if (x.rows > 1) return launch_rows<W, 2, 4>(x, weight, out, stream);
-  if (weight.rows >= kManyRows) return launch_rows<W, 2, 1>(x, weight, out, stream);
-  launch_rows<W, 1, 1>(x, weight, out, stream);
+void launch_weights(const Matrix& x, const Matrix& weight, const Matrix& residual,
+                    const Matrix& out, void* stream) {
+  if (x.rows > 4) return launch_rows<W, 2, 8>(x, weight, residual, out, stream);
+  if (x.rows > 1) return launch_rows<W, 2, 4>(x, weight, residual, out, stream);
+  if (weight.rows >= kManyRows) return launch_rows<W, 2, 1>(x, weight, residual, out, stream);
+  launch_rows<W, 1, 1>(x, weight, residual, out, stream);
 }
 
 }  // namespace
 
 void linear_vector(const Matrix& x, const Matrix& weight, const Matrix& out, void* stream) {
+  linear_add_vector(x, weight, kNoResidual, out, stream);
+}
+
+void linear_add_vector(const Matrix& x, const Matrix& weight, const Matrix& residual,
+                       const Matrix& out, void* stream) {
   if (x.rows == 0) return;
-  if (weight.element == Element::kF32) return launch_weights<float>(x, weight, out, stream);
-  if (weight.element == Element::kBf16) return launch_weights<Bf16>(x, weight, out, stream);
-  launch_weights<F16>(x, weight, out, stream);
+  const auto launch_for = weight.element == Element::kF32    ? launch_weights<float>
+                          : weight.element == Element::kBf16 ? launch_weights<Bf16>
+                                                             : launch_weights<F16>;
+  launch_for(x, weight, residual, out, stream);
 }
 
 }  // namespace rt::cuda

@@ -3,6 +3,7 @@
 #include "kernels/cuda/activation.h"
 #include "kernels/cuda/dot_rows.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/normed_rows.h"
 #include "kernels/cuda/tile.h"
 
 namespace rt::cuda {
@@ -11,22 +12,24 @@ namespace {
 constexpr unsigned kThreads = 256;
 constexpr unsigned kWarps = kThreads / kWarp;
 
-// grid [F / 8, T / kTokens], block 256, no shared memory. Moves 2 F D weights for every kTokens
-// rows of x; bound by the bandwidth of global memory. A warp has a row of gate and the row of up
-// that it meets, so that hidden is written once and nothing between is.
+// grid [F / 8, T / kTokens], block 256, shared memory of kTokens D values where x is normed. Moves
+// 2 F D weights for every kTokens rows of x; bound by the bandwidth of global memory. A warp has a
+// row of gate and the row of up that it meets, so that hidden is written once and nothing between
+// is.
 template <class W, unsigned kTokens>
 __global__ void __launch_bounds__(kThreads)
-    gate_up_rows(Matrix x, Matrix gate, Matrix up, Activation activation, Matrix hidden,
+    gate_up_rows(NormedRows normed, Matrix gate, Matrix up, Activation activation, Matrix hidden,
                  bool weights_are_aligned, bool x_is_aligned) {
   const uint64_t f = static_cast<uint64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
   const uint64_t first = static_cast<uint64_t>(blockIdx.y) * kTokens;
-  const uint64_t left = x.rows - first;
+  const uint64_t left = hidden.rows - first;
   const TokenRange tokens = {first, left < kTokens ? left : kTokens};
+  const ProductRows x = product_rows<kThreads>(normed, x_is_aligned, tokens);
   const bool inside = f < gate.rows;
   const W* const rows[2] = {inside ? static_cast<const W*>(gate.data) + f * gate.columns : nullptr,
                             inside ? static_cast<const W*>(up.data) + f * up.columns : nullptr};
   float sums[2][kTokens];
-  dot_rows<W, 2, kTokens>(rows, weights_are_aligned, x, x_is_aligned, tokens, sums);
+  dot_rows<W, 2, kTokens>(rows, weights_are_aligned, x.x, x.aligned, x.tokens, sums);
   if (!inside || threadIdx.x % kWarp != 0) return;
   for (unsigned t = 0; t < kTokens; ++t) {
     if (t >= tokens.count) break;
@@ -75,30 +78,35 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class W, unsigned kTokens>
-void launch_rows(const Matrix& x, const Matrix& gate, const Matrix& up, Activation activation,
-                 const Matrix& hidden, void* stream) {
-  const dim3 grid(divide_up(gate.rows, kWarps), divide_up(x.rows, kTokens));
-  launch(gate_up_rows<W, kTokens>, grid, kThreads, 0, stream, x, gate, up, activation, hidden,
-         rows_aligned(gate) && rows_aligned(up), rows_aligned(x));
+void launch_rows(const NormedRows& rows, const Matrix& gate, const Matrix& up,
+                 Activation activation, const Matrix& hidden, void* stream) {
+  const dim3 grid(divide_up(gate.rows, kWarps), divide_up(rows.x.rows, kTokens));
+  launch(gate_up_rows<W, kTokens>, grid, kThreads, normed_bytes(rows, kTokens), stream, rows, gate,
+         up, activation, hidden, rows_aligned(gate) && rows_aligned(up), rows_aligned(rows.x));
 }
 
 template <class W>
-void launch_weights(const Matrix& x, const Matrix& gate, const Matrix& up, Activation activation,
-                    const Matrix& hidden, void* stream) {
-  if (x.rows > 4) return launch_rows<W, 8>(x, gate, up, activation, hidden, stream);
-  if (x.rows > 1) return launch_rows<W, 4>(x, gate, up, activation, hidden, stream);
-  launch_rows<W, 1>(x, gate, up, activation, hidden, stream);
+void launch_weights(const NormedRows& rows, const Matrix& gate, const Matrix& up,
+                    Activation activation, const Matrix& hidden, void* stream) {
+  if (rows.x.rows > 4) return launch_rows<W, 8>(rows, gate, up, activation, hidden, stream);
+  if (rows.x.rows > 1) return launch_rows<W, 4>(rows, gate, up, activation, hidden, stream);
+  launch_rows<W, 1>(rows, gate, up, activation, hidden, stream);
 }
 
 }  // namespace
 
 void gate_up_vector(const Matrix& x, const Matrix& gate, const Matrix& up, Activation activation,
                     const Matrix& hidden, void* stream) {
-  if (x.rows == 0) return;
+  normed_gate_up_vector(plain_rows(x), gate, up, activation, hidden, stream);
+}
+
+void normed_gate_up_vector(const NormedRows& rows, const Matrix& gate, const Matrix& up,
+                           Activation activation, const Matrix& hidden, void* stream) {
+  if (rows.x.rows == 0) return;
   const auto launch_for = gate.element == Element::kF32    ? launch_weights<float>
                           : gate.element == Element::kBf16 ? launch_weights<Bf16>
                                                            : launch_weights<F16>;
-  launch_for(x, gate, up, activation, hidden, stream);
+  launch_for(rows, gate, up, activation, hidden, stream);
 }
 
 void gate_up_tiled(const Matrix& x, const Matrix& gate, const Matrix& up, Activation activation,

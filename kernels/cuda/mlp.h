@@ -2,7 +2,7 @@
 // a plain product (linear.h).
 #pragma once
 
-#include "kernels/cuda/element.h"
+#include "kernels/cuda/normed.h"
 
 namespace rt::cuda {
 
@@ -11,6 +11,8 @@ enum class Activation : uint32_t { kSilu = 0, kGeluTanh = 1 };
 // x [T, D], gate and up [F, D] of one type, hidden [T, F].
 void gate_up_vector(const Matrix& x, const Matrix& gate, const Matrix& up, Activation activation,
                     const Matrix& hidden, void* stream);
+void normed_gate_up_vector(const NormedRows& rows, const Matrix& gate, const Matrix& up,
+                           Activation activation, const Matrix& hidden, void* stream);
 void gate_up_tiled(const Matrix& x, const Matrix& gate, const Matrix& up, Activation activation,
                    const Matrix& hidden, void* stream);
 

@@ -57,6 +57,22 @@ __device__ inline void store(void* values, Element type, uint64_t i, float x) {
   round_to(x, static_cast<F16*>(values) + i);
 }
 
+// x as it is between two operators.
+__device__ inline float rounded(float x, Element type) {
+  float out = x;
+  store(&out, type, 0, x);
+  return load(&out, type, 0);
+}
+
+// Element i of `out`: x, or where there is a residual x added to its element i, rounded before as
+// it would be between two operators.
+__device__ inline void store_sum(const Matrix& out, const Matrix& residual, uint64_t i, float x) {
+  if (residual.data != nullptr) {
+    x = load(residual.data, residual.element, i) + rounded(x, out.element);
+  }
+  store(out.data, out.element, i, x);
+}
+
 // 16 bytes at once: the widest load there is, and what a warp needs to fill whole 128-byte lines
 // with four rows' worth of requests in flight.
 struct alignas(16) Bytes16 {

@@ -1,12 +1,11 @@
-// out = x / sqrt(mean(x^2) + eps) * (offset + weight), per row.
+// out[r, d] = x[r, d] / sqrt(mean over d of x[r]^2 + eps) * (offset + weight[d]), plus residual[r,
+// d] where there is one.
 #pragma once
 
-#include "kernels/cuda/element.h"
+#include "kernels/cuda/normed.h"
 
 namespace rt::cuda {
 
-// x and out [rows, D], weight [D].
-void rms_norm(const Matrix& x, const Matrix& weight, float offset, float eps, const Matrix& out,
-              void* stream);
+void rms_norm(const NormedRows& rows, const Matrix& residual, const Matrix& out, void* stream);
 
 }  // namespace rt::cuda

@@ -245,6 +245,9 @@ const rt_plugin kPlugin = {
     .implementations = nullptr,
     .planners = nullptr,
     .devices = kDevices,
+    .fusion_count = 0,
+    .reserved = 0,
+    .fusions = nullptr,
 };
 
 }  // namespace

@@ -243,6 +243,9 @@ constexpr rt_plugin kPlugin = {
     .implementations = nullptr,
     .planners = nullptr,
     .devices = kDevices,
+    .fusion_count = 0,
+    .reserved = 0,
+    .fusions = nullptr,
 };
 
 }  // namespace

@@ -41,6 +41,10 @@ struct Whole {
   rt_implementation fast{};
   rt_planner planner{};
   rt_device device{};
+  rt_fusion fusion{sizeof(rt_fusion), 1, "acme.norm_add", "z = norm(x, w) + x",
+                   "in: [x, w]\nout: z\nnodes:\n  - {op: acme.norm, in: [x, w], out: y}\n"
+                   "  - {op: add, in: [y, x], out: z}\n"};
+  std::vector<const rt_fusion*> fusions{&fusion};
   std::vector<const rt_schema*> schemas{&schema};
   std::vector<const rt_implementation*> implementations{&reference, &fast};
   std::vector<const rt_planner*> planners{&planner};
@@ -55,7 +59,8 @@ struct Whole {
       {{"acme.norm", 1}},
       {{{"acme.norm", 1}, "cpu", "reference", ""}, {{"acme.norm", 1}, "cpu", "fast", "avx2,fma"}},
       {"roomy"},
-      {"toy"}};
+      {"toy"},
+      {{{"acme.norm_add", 1}, {{"acme.norm", 1}, {"add", 1}}}}};
 
   Whole() {
     schema = {.struct_size = sizeof(rt_schema),
@@ -108,7 +113,10 @@ struct Whole {
               .schemas = schemas.data(),
               .implementations = implementations.data(),
               .planners = planners.data(),
-              .devices = devices.data()};
+              .devices = devices.data(),
+              .fusion_count = 1,
+              .reserved = 0,
+              .fusions = fusions.data()};
   }
 
   void fill_device() {
@@ -183,6 +191,35 @@ TEST(Descriptor, Frame) {
       {"implementations is NULL", [](Whole& w) { w.plugin.implementations = nullptr; }},
       {"planners[0] is NULL", [](Whole& w) { w.planners[0] = nullptr; }},
       {"expected devices[0].struct_size of at least", [](Whole& w) { w.device.struct_size = 8; }},
+  });
+}
+
+TEST(Descriptor, Fusions) {
+  expect_refusals({
+      {"expected fusion.op to be a name of [a-z0-9_], found 'acme norm'",
+       [](Whole& w) { w.fusion.op = "acme norm"; }},
+      {"fusion acme.norm_add@0: expected version >= 1, found 0",
+       [](Whole& w) { w.fusion.version = 0; }},
+      {"fusion acme.norm_add@1: summary is NULL", [](Whole& w) { w.fusion.summary = nullptr; }},
+      {"fusion acme.norm_add@1: pattern is NULL", [](Whole& w) { w.fusion.pattern = nullptr; }},
+      {"pattern of acme.norm_add@1:4:29: nothing makes 'y'",
+       [](Whole& w) {
+         w.fusion.pattern = "in: x\nout: z\nnodes:\n  - {op: acme.norm, in: [x, y], out: z}\n";
+       }},
+      {"the manifest says fusion 'acme.norm_add@1 acme.norm@1 add@1', the plugin holds no such",
+       [](Whole& w) {
+         w.fusion.pattern = "in: x\nout: z\nnodes:\n  - {op: add, in: [x, x], out: z}\n";
+       }},
+      {"the manifest says fusion 'acme.norm_add@1 acme.norm@1 add@1', the plugin holds no such",
+       [](Whole& w) { w.plugin.fusion_count = 0; }},
+      {"expected fusions[0].struct_size of at least", [](Whole& w) { w.fusion.struct_size = 8; }},
+      {"expected rt_plugin.reserved to be 0, found 1", [](Whole& w) { w.plugin.reserved = 1; }},
+      {"two fusions are named 'acme.norm_add@1'",
+       [](Whole& w) {
+         w.fusions = {&w.fusion, &w.fusion};
+         w.plugin.fusions = w.fusions.data();
+         w.plugin.fusion_count = 2;
+       }},
   });
 }
 

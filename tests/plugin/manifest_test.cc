@@ -23,6 +23,7 @@ const std::string kHead = "plugin: acme_norm\nversion: 1.3.0\nabi: 0.1\nmin_host
 TEST(Manifest, ReadsEveryKey) {
   const auto parsed = parse_manifest(kHead +
                                          "schema: acme.norm@1\n\n"
+                                         "fusion: acme.norm_add@2 rms_norm@1 add@1\n"
                                          "implementation: acme.norm@1 cpu reference -\n"
                                          "implementation:   acme.norm@1  cpu avx2  avx2,fma  \n"
                                          "planner: roomy\n"
@@ -35,6 +36,9 @@ TEST(Manifest, ReadsEveryKey) {
   EXPECT_EQ(manifest.version, "1.3.0");
   EXPECT_EQ(manifest.abi_minor, 1u);
   EXPECT_EQ(manifest.schemas, (std::vector<OperatorId>{{"acme.norm", 1}}));
+  ASSERT_EQ(manifest.fusions.size(), 1u);
+  EXPECT_EQ(manifest.fusions[0].op, (OperatorId{"acme.norm_add", 2}));
+  EXPECT_EQ(manifest.fusions[0].parts, (std::vector<OperatorId>{{"rms_norm", 1}, {"add", 1}}));
   ASSERT_EQ(manifest.implementations.size(), 2u);
   EXPECT_EQ(manifest.implementations[0].isa, "");
   EXPECT_EQ(manifest.implementations[1].op.text(), "acme.norm@1");
@@ -54,7 +58,16 @@ TEST(Manifest, RefusesWithFileAndLine) {
   const std::string planner = "planner: roomy\n";
   const BadManifest cases[] = {
       {"", "x: manifest: expected a line \"plugin: ...\""},
-      {kHead, "x: manifest: expected a schema, implementation, planner or device, found none"},
+      {kHead + "fusion: acme.norm_add@1\n",
+       "x: manifest line 5: expected a fused operator and the operators of its pattern, each once "
+       "(\"acme.norm_add@1 rms_norm@1 add@1\"), found 'acme.norm_add@1'"},
+      {kHead + "fusion: acme.add2@1 add@1 add@1\n",
+       "x: manifest line 5: expected a fused operator and the operators of its pattern, each once "
+       "(\"acme.norm_add@1 rms_norm@1 add@1\"), found 'acme.add2@1 add@1 add@1'"},
+      {kHead + "fusion: acme.add2@1 add@1\nfusion: acme.add2@1 mlp@1\n",
+       "x: manifest line 6: fusion 'acme.add2@1' was given before"},
+      {kHead,
+       "x: manifest: expected a schema, fusion, implementation, planner or device, found none"},
       {"plugin: acme\nversion: 1\nabi: 0.1\n" + planner,
        "x: manifest: expected a line \"min_host: ...\""},
       {"plugin Acme\n",

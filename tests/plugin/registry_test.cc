@@ -80,6 +80,9 @@ constexpr Broken kBroken[] = {
      "$FILE: it has no section .rt_manifest: it is no plugin of this runtime (a plugin says "
      "RT_MANIFEST once)"},
     {"bare_schema", "$FILE: schema rms_norm@1 has no namespace; call it \"bare_schema.rms_norm\""},
+    {"bare_fusion", "$FILE: fusion norm_add@1 has no namespace; call it \"bare_fusion.norm_add\""},
+    {"unknown_part",
+     "$FILE: fusion unknown_part.twice@1 is made of nrom@1, which no plugin defines"},
 };
 
 INSTANTIATE_TEST_SUITE_P(Cases, BrokenPlugin, testing::ValuesIn(kBroken),

@@ -162,6 +162,7 @@ Result<EngineOptions> engine_options(const Settings& settings, const std::string
   options.selection.prefer = settings.list("operators.prefer");
   options.selection.allow_two_layouts = settings.flag("operators.two_layouts");
   options.exact = settings.flag("operators.exact");
+  options.fuse = settings.flag("operators.fuse");
   options.blocking = settings.flag("operators.blocking");
   options.weight_formats = weight_formats(settings.list("weights_format"));
   options.planner = settings.text("planner.name");

@@ -69,9 +69,8 @@ Json row_json(const OperatorRow& row, double seconds, const probe::Limits& limit
 }  // namespace
 
 void OperatorTable::add(const NodeReport& report) {
-  const NodeChoice& choice = blueprint_->nodes[report.node];
-  const Selection& selection = report.decode ? choice.decode : choice.prefill;
-  const std::string& op = blueprint_->graph.nodes[report.node].op;
+  const Selection& selection = blueprint_->selection(report.node, report.decode);
+  const std::string& op = blueprint_->node(report.node).op;
   OperatorRow& row = rows_[{report.decode, op, selection.chosen.full_name}];
   row.decode = report.decode;
   row.op = op;

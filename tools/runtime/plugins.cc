@@ -2,6 +2,7 @@
 // `runtime plugins why`: for each node, every candidate's fate.
 #include <fnmatch.h>
 
+#include <algorithm>
 #include <map>
 
 #include "core/base/json.h"
@@ -17,6 +18,11 @@ namespace {
 std::vector<std::string> contents(const Manifest& manifest) {
   std::vector<std::string> parts;
   for (const OperatorId& schema : manifest.schemas) parts.push_back("schema " + schema.text());
+  for (const ManifestFusion& fusion : manifest.fusions) {
+    std::string text = "fusion " + fusion.op.text() + " of";
+    for (const OperatorId& part : fusion.parts) text += " " + part.text();
+    parts.push_back(std::move(text));
+  }
   for (const ManifestImplementation& one : manifest.implementations) {
     parts.push_back(one.op.text() + " " + one.device_kind + "/" + one.name +
                     (one.isa.empty() ? "" : " (" + one.isa + ")"));
@@ -93,25 +99,57 @@ Json decisions_json(const Selection& selection) {
   return list;
 }
 
-std::vector<std::size_t> matching_nodes(const Blueprint& b, const std::string& pattern) {
-  std::vector<std::size_t> found;
-  for (std::size_t n = 0; n < b.graph.nodes.size(); ++n) {
-    if (fnmatch(pattern.c_str(), b.graph.nodes[n].name.c_str(), 0) == 0) found.push_back(n);
+std::vector<std::uint32_t> matching_nodes(const Blueprint& b, const std::string& pattern) {
+  std::vector<std::uint32_t> found;
+  for (std::uint32_t n = 0; n < b.node_count(); ++n) {
+    if (fnmatch(pattern.c_str(), b.node(n).name.c_str(), 0) == 0) found.push_back(n);
   }
   return found;
 }
 
+// What a node does in a step class beside being chosen for: where it runs instead, or why a fused
+// one does not. "" for a node that runs as itself.
+std::string fate(const Blueprint& b, std::uint32_t n, bool decode) {
+  const auto choice = [&](const FusedNode& fused) {
+    return decode ? &fused.decode : &fused.prefill;
+  };
+  if (n >= b.graph.nodes.size()) return choice(b.fused[n - b.graph.nodes.size()])->reason;
+  for (const FusedNode& fused : b.fused) {
+    const std::vector<std::uint32_t>& parts = fused.match.parts;
+    if (!choice(fused)->taken || std::find(parts.begin(), parts.end(), n) == parts.end()) continue;
+    return "runs in " + fused.match.node.op + " (" + choice(fused)->selection.chosen.full_name +
+           ")";
+  }
+  return "";
+}
+
+std::string class_text(const Blueprint& b, std::uint32_t n, bool decode) {
+  const std::string said = fate(b, n, decode);
+  return std::string(decode ? "  decode" : "  prefill") + (said.empty() ? "" : ": " + said) + "\n" +
+         decisions_text(b.selection(n, decode));
+}
+
+// "norm_add@1", and for a fused node what it is made of.
+std::string kind_text(const Blueprint& b, std::uint32_t n) {
+  std::string text = b.node(n).op + "@" + std::to_string(b.node(n).op_version);
+  if (n < b.graph.nodes.size()) return text;
+  std::vector<std::string> ops;
+  for (const std::uint32_t part : b.fused[n - b.graph.nodes.size()].match.parts) {
+    ops.push_back(b.graph.nodes[part].op);
+  }
+  return text + " of " + join(ops, ", ");
+}
+
 // Nodes whose story is the same are told once.
-std::string why_text(const Blueprint& b, const std::vector<std::size_t>& nodes) {
+std::string why_text(const Blueprint& b, const std::vector<std::uint32_t>& nodes) {
   std::vector<std::string> order;
   std::map<std::string, std::vector<std::string>> names;
-  for (const std::size_t n : nodes) {
-    std::string story = "  decode\n" + decisions_text(b.nodes[n].decode) + "  prefill\n" +
-                        decisions_text(b.nodes[n].prefill);
-    story = b.graph.nodes[n].op + "@" + std::to_string(b.graph.nodes[n].op_version) + "\n" + story;
+  for (const std::uint32_t n : nodes) {
+    const std::string story =
+        kind_text(b, n) + "\n" + class_text(b, n, true) + class_text(b, n, false);
     auto& list = names[story];
     if (list.empty()) order.push_back(story);
-    list.push_back(b.graph.nodes[n].name);
+    list.push_back(b.node(n).name);
   }
   std::string text;
   for (const std::string& story : order) {
@@ -126,7 +164,7 @@ std::string why_text(const Blueprint& b, const std::vector<std::size_t>& nodes) 
 Result<ExitCode> why(Settings& settings) {
   RT_TRY(const LoadedModel model, draw_model(settings, Need::kPlan));
   const Blueprint& b = *model.blueprint;
-  const std::vector<std::size_t> nodes = matching_nodes(b, settings.text("node"));
+  const std::vector<std::uint32_t> nodes = matching_nodes(b, settings.text("node"));
   if (nodes.empty()) {
     return bad_input("--node: no node of " + b.graph.name + " is called " +
                      quote(settings.text("node")) + "; `runtime graph expand` lists them");
@@ -136,12 +174,14 @@ Result<ExitCode> why(Settings& settings) {
     return 0;
   }
   Json json = Json::array();
-  for (const std::size_t n : nodes) {
+  for (const std::uint32_t n : nodes) {
     Json node = Json::object();
-    node["node"] = b.graph.nodes[n].name;
-    node["op"] = b.graph.nodes[n].op;
-    node["decode"] = decisions_json(b.nodes[n].decode);
-    node["prefill"] = decisions_json(b.nodes[n].prefill);
+    node["node"] = b.node(n).name;
+    node["op"] = b.node(n).op;
+    node["decode"] = decisions_json(b.selection(n, true));
+    node["prefill"] = decisions_json(b.selection(n, false));
+    if (const std::string said = fate(b, n, true); !said.empty()) node["decode_fusion"] = said;
+    if (const std::string said = fate(b, n, false); !said.empty()) node["prefill_fusion"] = said;
     json.push_back(std::move(node));
   }
   RT_RETURN_IF_ERROR(write_json(json));

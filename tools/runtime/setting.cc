@@ -106,6 +106,8 @@ constexpr Setting kSettings[] = {
      "implementations or plugins to prefer, the first one most"},
     {"operators.exact", "--exact", kFlag, "false", 0, 0, kModel, true, "",
      "products never round their inputs"},
+    {"operators.fuse", "", kFlag, "true", 0, 0, kModel, true, "",
+     "fused operators run in place of what they are made of, where they can"},
     {"operators.blocking", "", kFlag, "false", 0, 0, kModel, true, "",
      "waits for each operator, to find the one that a device fails in"},
     {"operators.pin", "", kPairs, "", 0, 0, kModel, true, "", "operator or node: implementation"},

@@ -63,13 +63,12 @@ void TraceFile::unwatch() {
 void TraceFile::add_node(const NodeReport& report) {
   if (session_ == nullptr) return;
   const Blueprint& b = session_->blueprint();
-  const NodeChoice& choice = b.nodes[report.node];
-  Json node = event_json(b.graph.nodes[report.node].name, "X", microseconds(report.begin));
+  const GraphNode& ran = b.node(report.node);
+  Json node = event_json(ran.name, "X", microseconds(report.begin));
   node["dur"] = std::chrono::duration<double, std::micro>(report.end - report.begin).count();
   node["cat"] = "node";
-  node["args"] = {
-      {"op", b.graph.nodes[report.node].op},
-      {"implementation", (report.decode ? choice.decode : choice.prefill).chosen.full_name}};
+  node["args"] = {{"op", ran.op},
+                  {"implementation", b.selection(report.node, report.decode).chosen.full_name}};
   write(node);
 }
 

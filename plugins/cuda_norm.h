@@ -1,0 +1,61 @@
+// A norm in front of a product in one kernel: what the CUDA plugins of such fused operators share.
+#pragma once
+
+#include "kernels/cuda/rms_norm.h"
+
+#include <string>
+
+#include "plugins/cuda_operator.h"
+
+namespace rt::cuda {
+
+// A part of a workspace begins where the device's vectors may.
+constexpr std::uint64_t aligned_bytes(std::uint64_t bytes) {
+  return (bytes + 255) / 256 * 256;
+}
+
+// Bytes of `tokens` rows of `width` values of a node.
+inline std::uint64_t value_bytes(const sdk::Node& node, std::uint64_t tokens, std::int64_t width) {
+  return aligned_bytes(tokens * static_cast<std::uint64_t>(width) *
+                       sdk::dtype_bytes(node.c().value_dtype));
+}
+
+// All weight inputs of [first, end) of one dense type.
+inline void expect_dense_weights(const sdk::Node& node, std::uint32_t first, std::uint32_t end) {
+  for (std::uint32_t i = first; i < end; ++i) {
+    expect_dense_weight(node, i);
+    if (node.input(i).dtype == node.input(first).dtype) continue;
+    throw sdk::Refusal(sdk::format("expected weights of one type, found %s and %s",
+                                   sdk::dtype_name(node.input(first).dtype),
+                                   sdk::dtype_name(node.input(i).dtype)));
+  }
+}
+
+// The rms_norm `part` of a fused node. Its rows are normed inside the product's blocks where they
+// fit there, and else by a kernel of its own before.
+struct NormPart {
+  NormPart(const sdk::Node& node, const std::string& part)
+      : eps(static_cast<float>(node.attrs().real(part + ".eps"))),
+        offset(node.attrs().boolean(part + ".plus_one") ? 1.0f : 0.0f) {}
+
+  // Workspace for rows of x that do not fit.
+  static std::uint64_t scratch_bytes(const sdk::Node& node, const rt_tensor& x) {
+    const Matrix most = {nullptr, static_cast<Element>(node.c().value_dtype), node.bounds().tokens,
+                         static_cast<std::uint64_t>(x.shape[1])};
+    return norms_in_block(most) ? 0 : value_bytes(node, most.rows, x.shape[1]);
+  }
+
+  NormedRows rows(const rt_tensor& x, const rt_tensor& weight, void* scratch, void* stream) const {
+    const NormedRows normed = {matrix(x), matrix(weight), offset, eps};
+    if (norms_in_block(normed.x)) return normed;
+    Matrix out = normed.x;
+    out.data = scratch;
+    rms_norm(normed, kNoResidual, out, stream);
+    return plain_rows(out);
+  }
+
+  float eps;
+  float offset;
+};
+
+}  // namespace rt::cuda

@@ -1,0 +1,32 @@
+// linear_add on CUDA devices: the product's kernel for decode, which adds before it writes.
+#include "kernels/cuda/linear.h"
+
+#include "plugins/cuda_operator.h"
+
+namespace rt::cuda {
+namespace {
+
+struct LinearAdd {
+  explicit LinearAdd(const sdk::Node&) {}
+  static void supports(const sdk::Node& node) {
+    expect_dense_weight(node, 1);
+    expect_unrounded_values(node);
+  }
+  void execute(const sdk::Call& call) {
+    linear_add_vector(matrix(call.input(0)), matrix(call.input(1)), matrix(call.input(2)),
+                      matrix(call.output(0)), stream_of(call));
+  }
+};
+
+constexpr rt_implementation kVector =
+    sdk::implementation<Guarded<LinearAdd>>({.op = "linear_add",
+                                             .name = "vector",
+                                             .device_kind = "cuda",
+                                             .step_classes = RT_STEP_DECODE,
+                                             .tier = 200});
+constexpr const rt_implementation* kTable[] = {&kVector};
+
+}  // namespace
+}  // namespace rt::cuda
+
+RT_CUDA_PLUGIN("linear_add", rt::cuda::kTable, RT_CUDA_IMPLEMENTATION("linear_add", "vector"));

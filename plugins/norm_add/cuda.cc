@@ -1,0 +1,24 @@
+// norm_add on CUDA devices, for any number of rows.
+#include "plugins/cuda_norm.h"
+
+namespace rt::cuda {
+namespace {
+
+struct NormAdd {
+  explicit NormAdd(const sdk::Node& node) : norm(node, "h") {}
+  static void supports(const sdk::Node& node) { expect_dense_weight(node, 1); }
+  void execute(const sdk::Call& call) {
+    rms_norm({matrix(call.input(0)), matrix(call.input(1)), norm.offset, norm.eps},
+             matrix(call.input(2)), matrix(call.output(0)), stream_of(call));
+  }
+  NormPart norm;
+};
+
+constexpr rt_implementation kRows = sdk::implementation<Guarded<NormAdd>>(
+    {.op = "norm_add", .name = "rows", .device_kind = "cuda", .tier = 200});
+constexpr const rt_implementation* kTable[] = {&kRows};
+
+}  // namespace
+}  // namespace rt::cuda
+
+RT_CUDA_PLUGIN("norm_add", rt::cuda::kTable, RT_CUDA_IMPLEMENTATION("norm_add", "rows"));

@@ -1,0 +1,94 @@
+// norm_qkv_attention on CUDA devices, for decode, as three kernels: norm, products, rope and the
+// new rows of the cache; attention split over the cache; its join. A cache of codes gets its rows
+// from a kernel of its own, since a scale is of a whole head.
+#include "kernels/cuda/norm_qkv.h"
+
+#include "plugins/cuda_attention.h"
+#include "plugins/cuda_norm.h"
+
+namespace rt::cuda {
+namespace {
+
+struct NormQkvAttention {
+  explicit NormQkvAttention(const sdk::Node& node)
+      : norm(node, "h"), attention(node, "a."), layout(layout_of(node)) {}
+
+  // Parts of the workspace, one behind the other.
+  struct Layout {
+    std::uint64_t round;  // tokens that attention takes at a time
+    std::uint64_t partials_bytes;
+    std::uint64_t q_bytes;
+    std::uint64_t kv_bytes;  // of k, and of v; 0: they go to the cache alone
+    std::uint64_t scratch_bytes;
+  };
+  static Layout layout_of(const sdk::Node& node) {
+    const AttentionNode attention(node, "a.");
+    const std::uint64_t tokens = node.bounds().tokens;
+    const bool codes = attention.format.head_scales != 0;
+    return {AttentionNode::round_tokens(node), aligned_bytes(attention.workspace_bytes(node)),
+            value_bytes(node, tokens, node.input(2).shape[0]),
+            codes ? value_bytes(node, tokens, node.input(3).shape[0]) : 0,
+            NormPart::scratch_bytes(node, node.input(0))};
+  }
+
+  static void supports(const sdk::Node& node) {
+    expect_dense_weight(node, 1);
+    expect_dense_weights(node, 2, 5);
+    expect_unrounded_values(node);
+    AttentionNode::supports(node, "a.");
+    const std::int64_t width = node.attrs().integer("a.head_width");
+    for (const char* rope : {"qr.head_width", "kr.head_width"}) {
+      if (node.attrs().integer(rope) == width) continue;
+      throw sdk::Refusal(sdk::format(
+          "expected rope over heads of %lld as attention has, found %lld",
+          static_cast<long long>(width), static_cast<long long>(node.attrs().integer(rope))));
+    }
+  }
+  static void require(const sdk::Node& node, rt_requirements& need) {
+    const Layout layout = layout_of(node);
+    need.kv_forms = RT_KV_ALL_FORMS;
+    need.workspace_bytes =
+        layout.partials_bytes + layout.q_bytes + 2 * layout.kv_bytes + layout.scratch_bytes;
+  }
+
+  void execute(const sdk::Call& call) {
+    void* const stream = stream_of(call);
+    char* const partials = call.workspace<char>();
+    char* const q_at = partials + layout.partials_bytes;
+    char* const k_at = q_at + layout.q_bytes;
+    char* const v_at = k_at + layout.kv_bytes;
+    const QkvWeights weights = {matrix(call.input(2)), matrix(call.input(3)),
+                                matrix(call.input(4))};
+    const NormedRows rows = norm.rows(call.input(0), call.input(1), v_at + layout.kv_bytes, stream);
+    const auto values = [&](void* data, const Matrix& weight) {
+      return Matrix{data, rows.x.element, rows.x.rows, weight.rows};
+    };
+    const QkvOut out = {values(q_at, weights.q), values(k_at, weights.k), values(v_at, weights.v),
+                        layout.kv_bytes == 0};
+    const StepTokens tokens = AttentionNode::tokens_of(call.step());
+    const KvCache kv = attention.cache(call);
+    norm_qkv(rows, weights, static_cast<const float*>(call.input(5).data),
+             static_cast<const float*>(call.input(6).data), kv, tokens, out, stream);
+    if (!out.to_cache) append_kv(kv, tokens, out.k, out.v, stream);
+    attention.split(kv, tokens, layout.round, out.q, matrix(call.output(0)),
+                    reinterpret_cast<float*>(partials), stream);
+  }
+
+  NormPart norm;
+  AttentionNode attention;
+  Layout layout;
+};
+
+constexpr rt_implementation kSplit =
+    sdk::implementation<Guarded<NormQkvAttention>>({.op = "norm_qkv_attention",
+                                                    .name = "split",
+                                                    .device_kind = "cuda",
+                                                    .step_classes = RT_STEP_DECODE,
+                                                    .tier = 200});
+constexpr const rt_implementation* kTable[] = {&kSplit};
+
+}  // namespace
+}  // namespace rt::cuda
+
+RT_CUDA_PLUGIN("norm_qkv_attention", rt::cuda::kTable,
+               RT_CUDA_IMPLEMENTATION("norm_qkv_attention", "split"));
