@@ -10,6 +10,7 @@
 #include "core/sdk/sdk.hpp"
 #include "tests/operators/cases.h"
 #include "tests/operators/conformance.h"
+#include "tests/operators/fused.h"
 #include "tests/operators/plugin_file.h"
 
 namespace rt::test {
@@ -50,6 +51,10 @@ TEST_P(Conformance, AgreesWithReference) {
   const rt_implementation& implementation = *GetParam().implementation;
   const rt_schema* schema = find_schema(implementation.op);
   const rt_implementation* reference = find_reference(implementation.op);
+  if (schema == nullptr) {
+    schema = find_fused_schema(implementation.op);
+    reference = find_fused_reference(implementation.op);
+  }
   if (schema == nullptr || reference == nullptr) {
     GTEST_SKIP() << "no schema and reference of " << implementation.op << " among the plugins";
   }
@@ -110,6 +115,17 @@ GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Conformance);
 TEST(PluginFiles, Open) {
   for (const PluginFile& file : plugin_files()) {
     EXPECT_NE(file.plugin, nullptr) << file.why;
+  }
+}
+
+TEST(PluginFiles, EveryFusedOperatorHasCases) {
+  for (const PluginFile& file : plugin_files()) {
+    if (file.plugin == nullptr || std::string_view(file.plugin->name) != "reference") continue;
+    for (std::uint32_t i = 0; i < file.plugin->fusion_count; ++i) {
+      const char* op = file.plugin->fusions[i]->op;
+      EXPECT_NE(find_fused_schema(op), nullptr) << op;
+      EXPECT_FALSE(cases(op).empty()) << op << ": no table in cases.cc";
+    }
   }
 }
 
