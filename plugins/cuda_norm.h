@@ -20,10 +20,9 @@ inline std::uint64_t value_bytes(const sdk::Node& node, std::uint64_t tokens, st
                        sdk::dtype_bytes(node.c().value_dtype));
 }
 
-// All weight inputs of [first, end) of one dense type.
-inline void expect_dense_weights(const sdk::Node& node, std::uint32_t first, std::uint32_t end) {
+// All weight inputs of [first, end) of one type.
+inline void expect_weights_alike(const sdk::Node& node, std::uint32_t first, std::uint32_t end) {
   for (std::uint32_t i = first; i < end; ++i) {
-    expect_dense_weight(node, i);
     if (node.input(i).dtype == node.input(first).dtype) continue;
     throw sdk::Refusal(sdk::format("expected weights of one type, found %s and %s",
                                    sdk::dtype_name(node.input(first).dtype),
@@ -34,26 +33,36 @@ inline void expect_dense_weights(const sdk::Node& node, std::uint32_t first, std
 // The rms_norm `part` of a fused node. Its rows are normed inside the product's blocks where they
 // fit there, and else by a kernel of its own before.
 struct NormPart {
-  NormPart(const sdk::Node& node, const std::string& part)
-      : eps(static_cast<float>(node.attrs().real(part + ".eps"))),
+  // `product`: a weight that the rows are multiplied with.
+  NormPart(const sdk::Node& node, const std::string& part, std::uint32_t product)
+      : most_bytes(most_normed_bytes(node, product)),
+        eps(static_cast<float>(node.attrs().real(part + ".eps"))),
         offset(node.attrs().boolean(part + ".plus_one") ? 1.0f : 0.0f) {}
 
+  static std::uint64_t most_normed_bytes(const sdk::Node& node, std::uint32_t product) {
+    return dense(node.input(product).dtype) ? kMostNormedBytes : kMostNormedBytesBesideTable;
+  }
+
   // Workspace for rows of x that do not fit.
-  static std::uint64_t scratch_bytes(const sdk::Node& node, const rt_tensor& x) {
+  static std::uint64_t scratch_bytes(const sdk::Node& node, const rt_tensor& x,
+                                     std::uint32_t product) {
     const Matrix most = {nullptr, static_cast<Element>(node.c().value_dtype), node.bounds().tokens,
                          static_cast<std::uint64_t>(x.shape[1])};
-    return norms_in_block(most) ? 0 : value_bytes(node, most.rows, x.shape[1]);
+    return norms_in_block(most, most_normed_bytes(node, product))
+               ? 0
+               : value_bytes(node, most.rows, x.shape[1]);
   }
 
   NormedRows rows(const rt_tensor& x, const rt_tensor& weight, void* scratch, void* stream) const {
     const NormedRows normed = {matrix(x), matrix(weight), offset, eps};
-    if (norms_in_block(normed.x)) return normed;
+    if (norms_in_block(normed.x, most_bytes)) return normed;
     Matrix out = normed.x;
     out.data = scratch;
     rms_norm(normed, kNoResidual, out, stream);
     return plain_rows(out);
   }
 
+  std::uint64_t most_bytes;
   float eps;
   float offset;
 };

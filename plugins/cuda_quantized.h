@@ -4,7 +4,8 @@
 #include <cstddef>
 
 #include "core/sdk/weight_format.hpp"
-#include "kernels/cuda/quantized_matrix.h"
+#include "kernels/cuda/linear.h"
+#include "kernels/cuda/quantized_linear.h"
 #include "plugins/cuda_operator.h"
 
 namespace rt::cuda {
@@ -34,6 +35,14 @@ inline QuantizedMatrix quantized_matrix(const rt_tensor& w) {
           reinterpret_cast<const float*>(base + format.map_offset),
           reinterpret_cast<const float*>(base + format.nested_offset),
           reinterpret_cast<const NestedHeader*>(base)};
+}
+
+// Decode's product of x [T, K] with w [N, K] of any type, and a residual where its data is not
+// NULL.
+inline void multiply_add(const Matrix& x, const rt_tensor& w, const Matrix& residual,
+                         const Matrix& out, void* stream) {
+  if (dense(w.dtype)) return linear_add_vector(x, matrix(w), residual, out, stream);
+  quantized_linear_add_vector(x, quantized_matrix(w), residual, out, stream);
 }
 
 }  // namespace rt::cuda

@@ -33,7 +33,9 @@ __global__ void __launch_bounds__(kThreads)
   float sums[kRows][kTokens];
   dot_rows<W, kRows, kTokens>(rows, weight_is_aligned, x, x_is_aligned, tokens, sums);
   if (threadIdx.x % kWarp != 0) return;
+  RT_UNROLL
   for (unsigned r = 0; r < kRows; ++r) {
+    RT_UNROLL
     for (unsigned t = 0; t < kTokens; ++t) {
       if (rows[r] == nullptr || t >= tokens.count) continue;
       store_sum(out, residual, (first + t) * out.columns + n + r, sums[r][t]);

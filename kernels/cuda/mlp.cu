@@ -17,7 +17,7 @@ constexpr unsigned kWarps = kThreads / kWarp;
 // row of gate and the row of up that it meets, so that hidden is written once and nothing between
 // is.
 template <class W, unsigned kTokens>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, blocks_for(kTokens))
     gate_up_rows(NormedRows normed, Matrix gate, Matrix up, Activation activation, Matrix hidden,
                  bool weights_are_aligned, bool x_is_aligned) {
   const uint64_t f = static_cast<uint64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
@@ -31,6 +31,7 @@ __global__ void __launch_bounds__(kThreads)
   float sums[2][kTokens];
   dot_rows<W, 2, kTokens>(rows, weights_are_aligned, x.x, x.aligned, x.tokens, sums);
   if (!inside || threadIdx.x % kWarp != 0) return;
+  RT_UNROLL
   for (unsigned t = 0; t < kTokens; ++t) {
     if (t >= tokens.count) break;
     store(hidden.data, hidden.element, (first + t) * hidden.columns + f,

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/kv_cache.h"
 #include "kernels/cuda/normed.h"
+#include "kernels/cuda/quantized_matrix.h"
 
 namespace rt::cuda {
 
@@ -12,6 +13,12 @@ struct QkvWeights {
   Matrix q;
   Matrix k;
   Matrix v;
+};
+
+struct QuantizedQkvWeights {
+  QuantizedMatrix q;
+  QuantizedMatrix k;
+  QuantizedMatrix v;
 };
 
 // Where the products go: q [T, H*E] always; k and v [T, G*E] where the rows of the cache are codes,
@@ -26,5 +33,10 @@ struct QkvOut {
 // cos and sin f32[T, E/2].
 void norm_qkv(const NormedRows& rows, const QkvWeights& weights, const float* cos, const float* sin,
               const KvCache& kv, const StepTokens& step, const QkvOut& out, void* stream);
+
+// The same with quantized weights of one kind.
+void quantized_norm_qkv(const NormedRows& rows, const QuantizedQkvWeights& weights,
+                        const float* cos, const float* sin, const KvCache& kv,
+                        const StepTokens& step, const QkvOut& out, void* stream);
 
 }  // namespace rt::cuda

@@ -16,10 +16,15 @@ inline NormedRows plain_rows(const Matrix& x) {
   return {x, {nullptr, x.element, 0, 0}, 0, 0};
 }
 
-// True if a block that multiplies up to eight rows of x has them all in the shared memory that a
-// kernel may have unasked: more would leave a multiprocessor with fewer than four blocks.
-inline bool norms_in_block(const Matrix& x) {
-  return (x.rows < 8 ? x.rows : 8) * x.columns * element_bytes(x.element) <= 48 << 10;
+// Shared memory that the rows of a block may take: what a kernel may have unasked, and where there
+// is a table of quantized weights what is left beside it. More would also leave a multiprocessor
+// with fewer than four blocks.
+constexpr uint64_t kMostNormedBytes = 48 << 10;
+constexpr uint64_t kMostNormedBytesBesideTable = 12 << 10;
+
+// True if a block that multiplies up to eight rows of x has them all.
+inline bool norms_in_block(const Matrix& x, uint64_t most_bytes) {
+  return (x.rows < 8 ? x.rows : 8) * x.columns * element_bytes(x.element) <= most_bytes;
 }
 
 }  // namespace rt::cuda

@@ -11,6 +11,12 @@
 
 namespace rt::cuda {
 
+// Blocks of 256 threads that a multiprocessor shall hold at least: left alone, nvcc would have one
+// more where several tokens share a read, and spill.
+constexpr unsigned blocks_for(unsigned tokens) {
+  return tokens == 8 ? 2 : tokens == 4 ? 3 : 4;
+}
+
 // What a warp multiplies: rows [tokens.first, tokens.first + tokens.count) of x.
 struct ProductRows {
   Matrix x;

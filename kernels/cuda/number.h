@@ -59,9 +59,15 @@ __device__ inline void store(void* values, Element type, uint64_t i, float x) {
 
 // x as it is between two operators.
 __device__ inline float rounded(float x, Element type) {
-  float out = x;
-  store(&out, type, 0, x);
-  return load(&out, type, 0);
+  if (type == Element::kF32) return x;
+  if (type == Element::kBf16) {
+    Bf16 bits;
+    round_to(x, &bits);
+    return to_f32(bits);
+  }
+  F16 bits;
+  round_to(x, &bits);
+  return to_f32(bits);
 }
 
 // Element i of `out`: x, or where there is a residual x added to its element i, rounded before as

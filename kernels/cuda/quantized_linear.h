@@ -12,10 +12,18 @@ namespace rt::cuda {
 void quantized_linear_vector(const Matrix& x, const QuantizedMatrix& weight, const Matrix& out,
                              void* stream);
 
+// The same and residual[r, n] added, in the bits that two kernels would give.
+void quantized_linear_add_vector(const Matrix& x, const QuantizedMatrix& weight,
+                                 const Matrix& residual, const Matrix& out, void* stream);
+
 // hidden = act(gate x) * (up x); gate and up of one type.
 void quantized_gate_up_vector(const Matrix& x, const QuantizedMatrix& gate,
                               const QuantizedMatrix& up, Activation activation,
                               const Matrix& hidden, void* stream);
+
+void quantized_normed_gate_up_vector(const NormedRows& rows, const QuantizedMatrix& gate,
+                                     const QuantizedMatrix& up, Activation activation,
+                                     const Matrix& hidden, void* stream);
 
 // For many rows, any width, in f32 without tensor cores.
 void quantized_linear_tiled(const Matrix& x, const QuantizedMatrix& weight, const Matrix& out,

@@ -1,20 +1,15 @@
 // linear_add on CUDA devices: the product's kernel for decode, which adds before it writes.
-#include "kernels/cuda/linear.h"
-
-#include "plugins/cuda_operator.h"
+#include "plugins/cuda_quantized.h"
 
 namespace rt::cuda {
 namespace {
 
 struct LinearAdd {
   explicit LinearAdd(const sdk::Node&) {}
-  static void supports(const sdk::Node& node) {
-    expect_dense_weight(node, 1);
-    expect_unrounded_values(node);
-  }
+  static void supports(const sdk::Node& node) { expect_unrounded_values(node); }
   void execute(const sdk::Call& call) {
-    linear_add_vector(matrix(call.input(0)), matrix(call.input(1)), matrix(call.input(2)),
-                      matrix(call.output(0)), stream_of(call));
+    multiply_add(matrix(call.input(0)), call.input(1), matrix(call.input(2)),
+                 matrix(call.output(0)), stream_of(call));
   }
 };
 

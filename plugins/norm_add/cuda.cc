@@ -5,7 +5,7 @@ namespace rt::cuda {
 namespace {
 
 struct NormAdd {
-  explicit NormAdd(const sdk::Node& node) : norm(node, "h") {}
+  explicit NormAdd(const sdk::Node& node) : norm(node, "h", 1) {}
   static void supports(const sdk::Node& node) { expect_dense_weight(node, 1); }
   void execute(const sdk::Call& call) {
     rms_norm({matrix(call.input(0)), matrix(call.input(1)), norm.offset, norm.eps},

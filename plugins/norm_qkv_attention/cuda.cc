@@ -5,13 +5,14 @@
 
 #include "plugins/cuda_attention.h"
 #include "plugins/cuda_norm.h"
+#include "plugins/cuda_quantized.h"
 
 namespace rt::cuda {
 namespace {
 
 struct NormQkvAttention {
   explicit NormQkvAttention(const sdk::Node& node)
-      : norm(node, "h"), attention(node, "a."), layout(layout_of(node)) {}
+      : norm(node, "h", 2), attention(node, "a."), layout(layout_of(node)) {}
 
   // Parts of the workspace, one behind the other.
   struct Layout {
@@ -28,12 +29,12 @@ struct NormQkvAttention {
     return {AttentionNode::round_tokens(node), aligned_bytes(attention.workspace_bytes(node)),
             value_bytes(node, tokens, node.input(2).shape[0]),
             codes ? value_bytes(node, tokens, node.input(3).shape[0]) : 0,
-            NormPart::scratch_bytes(node, node.input(0))};
+            NormPart::scratch_bytes(node, node.input(0), 2)};
   }
 
   static void supports(const sdk::Node& node) {
     expect_dense_weight(node, 1);
-    expect_dense_weights(node, 2, 5);
+    expect_weights_alike(node, 2, 5);
     expect_unrounded_values(node);
     AttentionNode::supports(node, "a.");
     const std::int64_t width = node.attrs().integer("a.head_width");
@@ -51,24 +52,33 @@ struct NormQkvAttention {
         layout.partials_bytes + layout.q_bytes + 2 * layout.kv_bytes + layout.scratch_bytes;
   }
 
+  template <class Weights, class Matrix>
+  static Weights weights_of(const sdk::Call& call, Matrix (*as)(const rt_tensor&)) {
+    return {as(call.input(2)), as(call.input(3)), as(call.input(4))};
+  }
+
   void execute(const sdk::Call& call) {
     void* const stream = stream_of(call);
     char* const partials = call.workspace<char>();
     char* const q_at = partials + layout.partials_bytes;
     char* const k_at = q_at + layout.q_bytes;
     char* const v_at = k_at + layout.kv_bytes;
-    const QkvWeights weights = {matrix(call.input(2)), matrix(call.input(3)),
-                                matrix(call.input(4))};
     const NormedRows rows = norm.rows(call.input(0), call.input(1), v_at + layout.kv_bytes, stream);
-    const auto values = [&](void* data, const Matrix& weight) {
-      return Matrix{data, rows.x.element, rows.x.rows, weight.rows};
+    const auto values = [&](void* data, std::uint32_t weight) {
+      return Matrix{data, rows.x.element, rows.x.rows,
+                    static_cast<std::uint64_t>(call.input(weight).shape[0])};
     };
-    const QkvOut out = {values(q_at, weights.q), values(k_at, weights.k), values(v_at, weights.v),
-                        layout.kv_bytes == 0};
+    const QkvOut out = {values(q_at, 2), values(k_at, 3), values(v_at, 4), layout.kv_bytes == 0};
     const StepTokens tokens = AttentionNode::tokens_of(call.step());
     const KvCache kv = attention.cache(call);
-    norm_qkv(rows, weights, static_cast<const float*>(call.input(5).data),
-             static_cast<const float*>(call.input(6).data), kv, tokens, out, stream);
+    const float* const cos = call.in<float>(5);
+    const float* const sin = call.in<float>(6);
+    if (dense(call.input(2).dtype)) {
+      norm_qkv(rows, weights_of<QkvWeights>(call, matrix), cos, sin, kv, tokens, out, stream);
+    } else {
+      quantized_norm_qkv(rows, weights_of<QuantizedQkvWeights>(call, quantized_matrix), cos, sin,
+                         kv, tokens, out, stream);
+    }
     if (!out.to_cache) append_kv(kv, tokens, out.k, out.v, stream);
     attention.split(kv, tokens, layout.round, out.q, matrix(call.output(0)),
                     reinterpret_cast<float*>(partials), stream);

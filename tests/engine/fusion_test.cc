@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/json.h"
+#include "core/engine/step_work.h"
 #include "tests/cuda_emulation/control.h"
 #include "tests/support/cuda_registry.h"
 #include "tests/support/models.h"
@@ -79,6 +80,26 @@ TEST_P(Fusion, ChangesNoBit) {
   }
 }
 
+TEST_P(Fusion, ChangesNoBitOfQuantizedWeights) {
+  for (const rt_dtype weights : {RT_W_INT8, RT_W_NF4, RT_W_NF4_DQ}) {
+    for (const char* values : {"f32", "bf16"}) {
+      for (const std::size_t sequences : {1u, 3u}) {
+        SCOPED_TRACE(std::string(values) + ", weights " + std::to_string(weights) + ", " +
+                     std::to_string(sequences) + " sequences");
+        std::vector<std::vector<float>> logits[2];
+        for (const bool fuse : {false, true}) {
+          EngineOptions options = on_cuda(GetParam(), values, fuse);
+          options.weight_formats.all = weights;
+          options.max_sequences = static_cast<std::uint32_t>(sequences);
+          logits[fuse ? 1 : 0] = logits_of(options, sequences);
+        }
+        ASSERT_FALSE(logits[0].empty());
+        EXPECT_TRUE(logits[0] == logits[1]);
+      }
+    }
+  }
+}
+
 // Kernels of a decode step that is replayed.
 std::uint64_t kernels_per_step(const EngineOptions& options) {
   auto session = open_session(options, cuda_registry());
@@ -104,6 +125,9 @@ TEST_P(Fusion, SixKernelsALayer) {
             others + layers * (post_norms ? 8 : 6));
   EXPECT_EQ(kernels_per_step(on_cuda(GetParam(), "f32", false)),
             others + layers * (post_norms ? 17 : 15));
+  EngineOptions quantized = on_cuda(GetParam(), "bf16", true);
+  quantized.weight_formats.all = RT_W_NF4;
+  EXPECT_EQ(kernels_per_step(quantized), others + layers * (post_norms ? 8 : 6));
 }
 
 TEST_P(Fusion, PlanIsTheLedger) {
@@ -173,16 +197,44 @@ TEST_F(FusionPlan, TheConfigsWordAboutAPartCountsMore) {
   EXPECT_TRUE(fused_of(**blueprint, "norm_mlp_add")->decode.taken);
 }
 
-TEST_F(FusionPlan, WeightsThatNobodyFusesRunByParts) {
+TEST_F(FusionPlan, WhatNobodyServesRunsByParts) {
   EngineOptions options = on_cuda("tinyllama", "f32", true);
-  options.weight_formats.all = RT_W_NF4;
+  options.weight_formats.rules = {{"layer.0.linear.k", RT_W_INT8}};
   auto blueprint = draw(cuda_registry(), options);
   ASSERT_TRUE(blueprint.ok()) << blueprint.error().message;
-  const FusedNode* mlp = fused_of(**blueprint, "norm_mlp_add");
-  ASSERT_NE(mlp, nullptr);
-  EXPECT_FALSE(mlp->decode.taken);
-  EXPECT_EQ(mlp->decode.selection.decisions.front().reason,
-            "expected a weight of f32, bf16 or f16, found nf4");
+  const FusedNode* first = fused_of(**blueprint, "norm_qkv_attention");
+  ASSERT_NE(first, nullptr);
+  EXPECT_FALSE(first->decode.taken);
+  EXPECT_EQ(first->decode.reason, "no implementation fits; its parts run");
+  EXPECT_EQ(first->decode.selection.decisions.front().reason,
+            "expected weights of one type, found f16 and int8");
+  EXPECT_TRUE((first + 1)->decode.taken) << "layer 1 is as it was";
+  auto session = open_session(options, cuda_registry());
+  ASSERT_TRUE(session);
+  auto sequence = start(*session);
+  EXPECT_EQ(continue_greedy(*session, *sequence, {1, 2, 3}, 4).size(), 4u);
+}
+
+TEST_F(FusionPlan, AFusedNodeDoesTheWorkOfItsParts) {
+  auto blueprint = draw(cuda_registry(), on_cuda("gemma2", "bf16", true));
+  ASSERT_TRUE(blueprint.ok()) << blueprint.error().message;
+  const Blueprint& b = **blueprint;
+  const std::int32_t offsets[] = {0, 1};
+  const std::int32_t length = 9;
+  rt_step step{};
+  step.struct_size = sizeof step;
+  step.tokens = step.sequences = step.rows = 1;
+  step.token_offsets = offsets;
+  step.lengths = &length;
+  const StepWork all = step_work(b, step);
+  for (const bool decode : {true, false}) {
+    StepWork sum;
+    for (const std::uint32_t n : b.order(decode)) sum += node_work(b, n, step);
+    EXPECT_EQ(sum.weight_bytes, all.weight_bytes);
+    EXPECT_EQ(sum.kv_bytes, all.kv_bytes);
+    EXPECT_EQ(sum.flops, all.flops);
+  }
+  EXPECT_LT(b.decode_order.size(), b.prefill_order.size());
 }
 
 // A third party's fused operator, on the CPU: its tier is below our kernels', so it runs where the
