@@ -14,6 +14,7 @@ template <unsigned kRows>
 struct Product {
   static constexpr unsigned kLaneRows = kRows;
   static constexpr unsigned kMaps = 1;
+  static constexpr bool kNorms = false;
   QuantizedMatrix weight;
   Matrix residual;
   Matrix out;
@@ -41,6 +42,7 @@ struct Product {
 struct GateUp {
   static constexpr unsigned kLaneRows = 1;
   static constexpr unsigned kMaps = 2;
+  static constexpr bool kNorms = true;
   QuantizedMatrix gate, up;
   Activation activation;
   Matrix hidden;

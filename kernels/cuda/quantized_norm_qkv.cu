@@ -9,6 +9,7 @@ namespace {
 struct QuantizedQkv {
   static constexpr unsigned kLaneRows = 1;
   static constexpr unsigned kMaps = 3;
+  static constexpr bool kNorms = true;
   QuantizedMatrix q;  // k and v differ in their addresses
   QuantizedMatrix k;
   QuantizedMatrix v;

@@ -3,6 +3,7 @@
 //
 //   kLaneRows           outputs of a row of lanes, of kRows rows that it multiplies
 //   kMaps, map(i)       of nf4-dq, one for each weight
+//   kNorms              whether its rows of values may have a norm before them
 //   outputs()           in all
 //   part(n, r)          which row of which weight is row r of outputs from n on
 //   store_sums(...)     called by the first lane of a row of lanes
@@ -63,8 +64,8 @@ __device__ inline void fill_maps(const Job& job, float (&maps)[Job::kMaps][256])
 // by shared memory (quantized_decode.h). In flight per warp: two pieces of 16 bytes for each of
 // kRows rows of 32 lanes, 2 KiB where kRows is 2.
 template <class Format, class X, class Job, unsigned kRows, unsigned kTokens>
-__global__ void __launch_bounds__(kDecodeThreads)
-    quantized_rows(NormedRows normed, Job job, Codebook book) {
+__global__ void __launch_bounds__(kDecodeThreads, kTokens == 8 ? 2 : 3)
+    quantized_rows(NormedRows normed, Job job, const __grid_constant__ Codebook book) {
   __shared__ PairTable table;
   __shared__ float maps[Job::kMaps][256];
   const TokenRange tokens = tokens_of_block(normed.x, kTokens);
@@ -86,7 +87,8 @@ __global__ void __launch_bounds__(kDecodeThreads)
     fill_maps<Format>(job, maps);
     __syncthreads();
   }
-  const ProductRows x = product_rows<kDecodeThreads>(normed, true, tokens);
+  ProductRows x = {normed.x, true, tokens};
+  if constexpr (Job::kNorms) x = product_rows<kDecodeThreads>(normed, true, tokens);
   // All lanes of a warp go round as often: their shuffles meet.
   while (true) {
     float sums[kRows][kTokens];
@@ -109,13 +111,14 @@ __global__ void __launch_bounds__(kDecodeThreads)
 // As above, for widths that are no whole pieces: grid [N / 32 kLaneRows, T / 8].
 template <class Job, unsigned kRows>
 __global__ void __launch_bounds__(kDecodeThreads, 2)
-    quantized_elements(NormedRows normed, Job job, Codebook book) {
+    quantized_elements(NormedRows normed, Job job, const __grid_constant__ Codebook book) {
   constexpr unsigned kTokens = 8;
   __shared__ SharedCodebook shared;
   fill(shared, book);
   __syncthreads();
   const TokenRange tokens = tokens_of_block(normed.x, kTokens);
-  const ProductRows x = product_rows<kDecodeThreads>(normed, false, tokens);
+  ProductRows x = {normed.x, false, tokens};
+  if constexpr (Job::kNorms) x = product_rows<kDecodeThreads>(normed, false, tokens);
   const uint64_t n = first_row<Job>(blockIdx.x);
   float sums[kRows][kTokens];
   RT_UNROLL

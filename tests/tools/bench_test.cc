@@ -115,6 +115,24 @@ TEST(Bench, CountsEveryCallOfEveryOperator) {
   EXPECT_NE(graph.out.find(std::to_string(all) + " nodes"), std::string::npos) << all;
 }
 
+// A fused node is a row of its own, and its bytes are its parts'.
+TEST(Bench, NamesFusedOperators) {
+  const auto bytes_with = [](const std::string& fuse) {
+    const Json rows = bench_json({"-p", "0", "-n", "2", "-r", "1", "--ops", "--no-probe",
+                                  "--plugin", RT_BINARY_DIR "/tests/strangers/acme_fused.rtp.so",
+                                  "--prefer", "acme_fused", "--set", "operators.fuse=" + fuse});
+    std::map<std::string, std::uint64_t> bytes;
+    for (const Json& row : rows.at(0).at("ops").at("operators")) {
+      bytes[row.at("op")] += row.at("weight_bytes").get<std::uint64_t>();
+    }
+    return bytes;
+  };
+  auto apart = bytes_with("false");
+  auto fused = bytes_with("true");
+  EXPECT_GT(fused["acme.linear_add"], 0u);
+  EXPECT_EQ(fused["linear"] + fused["acme.linear_add"], apart["linear"]);
+}
+
 TEST(Bench, PrintsTables) {
   const CommandResult md = bench({"-p", "8", "-n", "2", "-r", "1", "--ops", "--probe", "4MiB"});
   ASSERT_EQ(md.exit_code, 0) << md.err;

@@ -55,6 +55,7 @@ TEST(Config, EachLevelReplacesTheOneBelow) {
   EXPECT_EQ(line_of(last, "top_p"), "top_p: 0.22 # " + config + ":3:10");
   EXPECT_NE(line_of(last, "top_k").find("generation_config.json: top_k"), std::string::npos);
   EXPECT_EQ(line_of(last, "min_p"), "min_p: 0.05 # built-in");
+  EXPECT_EQ(line_of(last, "fuse"), "fuse: true # built-in");
 }
 
 TEST(Config, WhatIsPrintedIsAConfigThatMeansTheSame) {

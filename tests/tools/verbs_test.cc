@@ -85,6 +85,29 @@ TEST(Plugins, WhyTellsEveryCandidatesFate) {
       << text.out;
 }
 
+TEST(Plugins, WhyTellsWhereFusedOperatorsRun) {
+  const std::string stranger = RT_BINARY_DIR "/tests/strangers/acme_fused.rtp.so";
+  const auto why = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {"why", "--plugin", stranger, "--exact"};
+    words.insert(words.end(), more.begin(), more.end());
+    const CommandResult result = run_command(arguments("plugins", fixture_model(), words));
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result.out;
+  };
+  const std::string taken = why({"--prefer", "acme_fused"});
+  for (const char* part :
+       {"layer.0.acme.linear_add.m and 2 more like it: acme.linear_add@1 of "
+        "linear, add\n  decode\n    * acme_fused/serial: preferred by the config",
+        "  decode: runs in acme.linear_add (acme_fused/serial)\n"}) {
+    EXPECT_NE(taken.find(part), std::string::npos) << taken;
+  }
+  const std::string off = why({"--prefer", "acme_fused", "--set", "operators.fuse=false"});
+  EXPECT_EQ(off.find("linear_add"), std::string::npos) << off;
+  const CommandResult list = run_command({"plugins", "list", "--plugin", stranger});
+  EXPECT_NE(list.out.find("fusion acme.linear_add@1 of linear@1 add@1"), std::string::npos)
+      << list.out;
+}
+
 // The implementation that decoding's products of a fixture would take.
 std::string linear_with(const std::string& isa) {
   const Json nodes = json_of(arguments(
