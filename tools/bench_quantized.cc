@@ -28,10 +28,13 @@ struct Kernels {
 
 const bool kHasAvx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                         __builtin_cpu_supports("avx512vl");
+const bool kHasAvx512Bf16 = kHasAvx512 && __builtin_cpu_supports("avx512bf16");
 const Kernels kKernels[] = {
     {"avx2", &rt::cpu::kQuantizedAvx2, probe_fma_avx2, 8,
      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
     {"avx512", &rt::cpu::kQuantizedAvx512, probe_fma_avx512, 16, kHasAvx512},
+    {"bf16", &rt::cpu::kQuantizedBf16, probe_bf16, 32, kHasAvx512Bf16},
+    {"bf16_decode", &rt::cpu::kQuantizedBf16Decode, probe_bf16, 32, kHasAvx512Bf16},
     {"avx512_vnni", &rt::cpu::kQuantizedVnni, probe_vnni, 64,
      kHasAvx512&& __builtin_cpu_supports("avx512vnni")},
 };

@@ -17,7 +17,8 @@
 //
 // An Arithmetic says what a step of 64 bytes is:
 //
-//   kRunColumns, kStepColumns      elements in a run and in 64 bytes
+//   kRunColumns                    elements in a run
+//   steps(count)                   of 64 bytes that count elements of a run take
 //   pack(x, count, to)             to = count elements of x f32[K], and zeros to a whole step
 //   add(sum, a, b)                 sum + a . b, lane by lane, both 64 bytes
 //
@@ -50,7 +51,7 @@ struct Ahead {
 // f32 operands and sums.
 struct F32Arithmetic {
   static constexpr uint64_t kRunColumns = kRunBytes / 4;
-  static constexpr uint64_t kStepColumns = 16;
+  static constexpr uint64_t steps(uint64_t count) { return (count + 15) / 16; }
 
   static inline void pack(const float* x, uint64_t count, char* to) {
     uint64_t k = 0;
@@ -144,16 +145,36 @@ static inline void multiply_panel(const char* tokens, uint64_t count, const char
   }
 }
 
-// A block of tokens, and of K the runs [k, k_end): packed once, then every weight row passes by.
-// Few tokens leave room for several runs, so that a weight is read in long pieces.
+// Of K the runs [k, k_end), for tokens that are packed: `from` char[runs][tokens][kRunBytes]. Every
+// weight row passes by once.
+template <class Arithmetic, class Weight>
+static inline void multiply_packed(const char* from, uint64_t tokens, uint64_t k_begin,
+                                   uint64_t k_end, const Weight& weight, uint64_t begin,
+                                   uint64_t end, float* out, uint64_t stride) {
+  constexpr uint64_t kRunColumns = Arithmetic::kRunColumns;
+  alignas(64) char panel[kTileRows * kRunBytes];
+  memset(panel, 0, sizeof panel);
+  for (uint64_t n = begin; n < end; n += kTileRows) {
+    const uint64_t rows = end - n < kTileRows ? end - n : kTileRows;
+    const char* packed = from;
+    for (uint64_t k = k_begin; k < k_end; k += kRunColumns, packed += tokens * kRunBytes) {
+      const uint64_t count = k_end - k < kRunColumns ? k_end - k : kRunColumns;
+      weight.gather(n, rows, k, count, panel);
+      const bool more = k + kRunColumns < k_end;
+      const Ahead ahead = weight.ahead(more ? n : n + kTileRows, more ? k + kRunColumns : k_begin);
+      const Target target = {out + n - begin, stride, (__mmask8)((1u << rows) - 1), k == 0};
+      multiply_panel<Arithmetic>(packed, tokens, panel, Arithmetic::steps(count), ahead, target);
+    }
+  }
+}
+
+// A block of tokens, and of K the runs [k, k_end): packed once, then multiplied.
 template <class Arithmetic, class Weight>
 static inline void multiply_block(const float* x, uint64_t tokens, uint64_t K, uint64_t k_begin,
                                   uint64_t k_end, const Weight& weight, uint64_t begin,
                                   uint64_t end, float* out, uint64_t stride) {
   constexpr uint64_t kRunColumns = Arithmetic::kRunColumns;
   alignas(64) char packed[kBlockRows * kRunBytes];
-  alignas(64) char panel[kTileRows * kRunBytes];
-  memset(panel, 0, sizeof panel);
   char* to = packed;
   for (uint64_t k = k_begin; k < k_end; k += kRunColumns) {
     const uint64_t count = k_end - k < kRunColumns ? k_end - k : kRunColumns;
@@ -161,19 +182,14 @@ static inline void multiply_block(const float* x, uint64_t tokens, uint64_t K, u
       Arithmetic::pack(x + t * K + k, count, to);
     }
   }
-  for (uint64_t n = begin; n < end; n += kTileRows) {
-    const uint64_t rows = end - n < kTileRows ? end - n : kTileRows;
-    const char* from = packed;
-    for (uint64_t k = k_begin; k < k_end; k += kRunColumns, from += tokens * kRunBytes) {
-      const uint64_t count = k_end - k < kRunColumns ? k_end - k : kRunColumns;
-      const uint64_t steps = (count + Arithmetic::kStepColumns - 1) / Arithmetic::kStepColumns;
-      weight.gather(n, rows, k, count, panel);
-      const bool more = k + kRunColumns < k_end;
-      const Ahead ahead = weight.ahead(more ? n : n + kTileRows, more ? k + kRunColumns : k_begin);
-      const Target target = {out + n - begin, stride, (__mmask8)((1u << rows) - 1), k == 0};
-      multiply_panel<Arithmetic>(from, tokens, panel, steps, ahead, target);
-    }
-  }
+  multiply_packed<Arithmetic>(packed, tokens, k_begin, k_end, weight, begin, end, out, stride);
+}
+
+// Columns of K, in whole runs, that so many tokens take at once: few leave room for several runs,
+// so that a weight is read in long pieces.
+template <class Arithmetic>
+static inline uint64_t block_columns(uint64_t tokens) {
+  return (tokens < kBlockRows ? kBlockRows / tokens : 1) * Arithmetic::kRunColumns;
 }
 
 // x f32[tokens, K]; columns [begin, end) of the result; `out` is where column `begin` of row 0
@@ -183,7 +199,7 @@ static inline void multiply_many(const float* x, uint64_t tokens, uint64_t K, co
                                  uint64_t begin, uint64_t end, float* out, uint64_t stride) {
   for (uint64_t t = 0; t < tokens; t += kBlockRows) {
     const uint64_t rows = tokens - t < kBlockRows ? tokens - t : kBlockRows;
-    const uint64_t columns = kBlockRows / rows * Arithmetic::kRunColumns;
+    const uint64_t columns = block_columns<Arithmetic>(rows);
     for (uint64_t k = 0; k < K; k += columns) {
       const uint64_t k_end = K - k < columns ? K : k + columns;
       multiply_block<Arithmetic>(x + t * K, rows, K, k, k_end, weight, begin, end, out + t * stride,

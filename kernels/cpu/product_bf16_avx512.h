@@ -17,7 +17,7 @@ namespace rt::cpu {
 
 struct Bf16Arithmetic {
   static constexpr uint64_t kRunColumns = kRunBytes / 2;
-  static constexpr uint64_t kStepColumns = 32;
+  static constexpr uint64_t steps(uint64_t count) { return (count + 31) / 32; }
 
   static inline void pack(const float* x, uint64_t count, char* to) {
     for (uint64_t k = 0; k < count; k += 32, to += 64) {

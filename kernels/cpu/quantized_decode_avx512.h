@@ -3,10 +3,10 @@
 //
 // Bound by reading the weight, at 16 GB/s a thread hardly less by decoding: of 64 bytes of nf4 (8
 // vectors of codes) 23 operations go to the two ports for 512 bits, 11.5 cycles of 11. Eight rows
-// are walked at once: a vector of x is loaded once for all. They are kPitch rows apart, so that
-// each walk is long: with rows of 3 KiB side by side, int8 reaches 85 % of a plain read instead of
-// 92 %. Scales are fetched ahead as codes are (nf4: 76 % instead of 58 %), and widened to their
-// eight lanes by loads and stores alone.
+// are walked at once: a vector of x is loaded once for all. What is read later is fetched as what
+// it is, one piece of the file from its beginning to its end, since some processors read one walk
+// faster than eight (linear_avx512.cc). Scales are fetched likewise, and widened to their eight
+// lanes by loads and stores alone.
 #pragma once
 
 #include "kernels/cpu/quantized_codes_avx512.h"
@@ -14,10 +14,8 @@
 namespace rt::cpu {
 
 constexpr uint64_t kRun = 512;  // elements of K whose sum over lanes is taken at once
-constexpr uint64_t kWalks = 8;
-constexpr uint64_t kAheadBytes = 1024;        // in each walk
-constexpr uint64_t kAheadScales = 64;         // likewise
-constexpr uint64_t kPitch = 8;                // rows of a walk
+constexpr uint64_t kRows = 8;
+constexpr uint64_t kAheadBytes = 16 << 10;    // of codes, at least: some 0.5 us of reading
 constexpr uint64_t kScaleColumns = 2 * kRun;  // whose 16 scales are widened at once
 
 // The part of a run that the kernels see: element count, and floats of one row of prepared x.
@@ -37,39 +35,38 @@ static inline __mmask16 step_lanes(const Run& run, uint64_t k) {
   return k + 16 <= run.count ? 0xffff : (__mmask16)((1u << (run.count - k)) - 1);
 }
 
-// Eight rows `pitch` apart, of which `lanes` are wanted; the others are the last of these again.
-struct Walks {
-  uint64_t row[kWalks];
-  const unsigned char* codes[kWalks];
-  uint64_t row_bytes;
-  uint64_t left;  // bytes from the rows' first to where the next walks begin, `jump` beyond
-  uint64_t jump;
-  __m256i places;  // i * pitch
+// Eight rows, of which `lanes` are wanted; the others are the last of these again.
+struct WeightRows {
+  uint64_t row[kRows];
+  const unsigned char* codes[kRows];
+  const char* next_codes;  // of rows that come whole eights later
+  const char* next_scales;
   __mmask8 lanes;
 };
 
-static inline Walks walks_at(const QuantizedMatrix& w, uint64_t row, uint64_t pitch, uint64_t step,
-                             uint64_t count) {
-  Walks walks;
-  walks.row_bytes = w.row_bytes;
-  walks.left = (pitch - step) * w.row_bytes;
-  walks.jump = (kWalks - 1) * pitch * w.row_bytes;
-  walks.places =
-      _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32((int)pitch));
-  walks.lanes = (__mmask8)(count < kWalks ? (1u << count) - 1 : 0xff);
-  for (uint64_t i = 0; i < kWalks; ++i) {
-    walks.row[i] = row + step + (i < count ? i : count - 1) * pitch;
-    walks.codes[i] = w.codes + walks.row[i] * w.row_bytes;
-  }
-  return walks;
+static inline uint64_t scale_bytes(const QuantizedMatrix& w) {
+  return w.kind == Codes::kNf4Dq ? 1 : sizeof(float);
 }
 
-// Fetches what all walks meet kAheadBytes later.
-static inline void fetch_ahead(const Walks& walks, uint64_t at) {
-  const uint64_t ahead = at + kAheadBytes + (at + kAheadBytes < walks.left ? 0 : walks.jump);
+static inline WeightRows weight_rows(const QuantizedMatrix& w, uint64_t row, uint64_t count) {
+  WeightRows rows;
+  const uint64_t eights = (kAheadBytes - 1) / (kRows * w.row_bytes) + 1;
+  const uint64_t next = row + eights * kRows;
+  rows.next_codes = (const char*)w.codes + next * w.row_bytes;
+  rows.next_scales = (const char*)w.scales + next * w.row_scales * scale_bytes(w);
+  rows.lanes = (__mmask8)(count < kRows ? (1u << count) - 1 : 0xff);
+  for (uint64_t i = 0; i < kRows; ++i) {
+    rows.row[i] = row + (i < count ? i : count - 1);
+    rows.codes[i] = w.codes + rows.row[i] * w.row_bytes;
+  }
+  return rows;
+}
+
+// Fetches eight lines for the 64 bytes from `at` of each row.
+static inline void fetch_codes(const WeightRows& rows, uint64_t at) {
   RT_UNROLL
-  for (uint64_t i = 0; i < kWalks; ++i) {
-    _mm_prefetch((const char*)walks.codes[i] + ahead, _MM_HINT_T0);
+  for (uint64_t i = 0; i < kRows * 64; i += 64) {
+    _mm_prefetch(rows.next_codes + at * kRows + i, _MM_HINT_T1);
   }
 }
 
@@ -83,32 +80,31 @@ static inline void add_lanes(const __m512* v, bool first, __m256* to) {
 
 // f32[8 rows][16 scales][8 lanes]
 struct WideScales {
-  alignas(64) float lanes[kWalks][kScaleColumns / kScaleBlock][8];
+  alignas(64) float lanes[kRows][kScaleColumns / kScaleBlock][8];
 };
 
-// Scales of the blocks from element `first`; 0 beyond the row. Fetches those kAheadScales later.
-static inline void load_scales(const QuantizedMatrix& w, const Walks& walks, uint64_t first,
+// Scales of the blocks from element `first`; 0 beyond the row. Fetches as many.
+static inline void load_scales(const QuantizedMatrix& w, const WeightRows& rows, uint64_t first,
                                float (*scales)[kScaleColumns / kScaleBlock]) {
   constexpr uint64_t kScales = kScaleColumns / kScaleBlock;
   const uint64_t left = (w.columns - first) / kScaleBlock;
   const uint64_t count = left < kScales ? left : kScales;
-  const uint64_t size = w.kind == Codes::kNf4 ? sizeof(float) : 1;
-  const uint64_t later = first / kScaleBlock + kAheadScales;
-  const uint64_t jump = later * kScaleBlock / 2 < walks.left ? 0 : walks.jump / (kScaleBlock / 2);
-  const uint64_t ahead = (kAheadScales + jump) * size;
-  for (uint64_t r = 0; r < kWalks; ++r) {
-    const uint64_t at = walks.row[r] * w.row_scales + first / kScaleBlock;
-    _mm_prefetch((const char*)w.scales + at * size + ahead, _MM_HINT_T0);
+  const char* next = rows.next_scales + first / kScaleBlock * kRows * scale_bytes(w);
+  for (uint64_t i = 0; i < kRows * kScales * scale_bytes(w); i += 64) {
+    _mm_prefetch(next + i, _MM_HINT_T1);
+  }
+  for (uint64_t r = 0; r < kRows; ++r) {
+    const uint64_t at = rows.row[r] * w.row_scales + first / kScaleBlock;
     _mm512_store_ps(scales[r], nf4_scales(w, at, count));
   }
 }
 
-static inline void widen_scales(const QuantizedMatrix& w, const Walks& walks, uint64_t first,
+static inline void widen_scales(const QuantizedMatrix& w, const WeightRows& rows, uint64_t first,
                                 WideScales& to) {
   constexpr uint64_t kScales = kScaleColumns / kScaleBlock;
-  alignas(64) float scales[kWalks][kScales];
-  load_scales(w, walks, first, scales);
-  for (uint64_t r = 0; r < kWalks; ++r) {
+  alignas(64) float scales[kRows][kScales];
+  load_scales(w, rows, first, scales);
+  for (uint64_t r = 0; r < kRows; ++r) {
     RT_UNROLL
     for (uint64_t i = 0; i < kScales; ++i) {
       _mm256_store_ps(to.lanes[r][i], _mm256_broadcast_ss(&scales[r][i]));
@@ -150,20 +146,20 @@ static inline void add_chunk(const unsigned char* const* codes, uint64_t at, __m
 
 // Rows [r0, r0 + R) of a run: sums to totals[m][r0 + r].
 template <int M, int R>
-static inline void add_chunks(const Walks& walks, int r0, const Run& run, const float* x,
-                              const float* scales, __m512 (*totals)[kWalks]) {
+static inline void add_chunks(const WeightRows& rows, int r0, const Run& run, const float* x,
+                              const float* scales, __m512 (*totals)[kRows]) {
   __m512 some[M][R];
   RT_UNROLL
   for (int m = 0; m < M; ++m) {
     RT_UNROLL
     for (int r = 0; r < R; ++r) some[m][r] = _mm512_setzero_ps();
   }
-  const unsigned char* const* codes = walks.codes + r0;
+  const unsigned char* const* codes = rows.codes + r0;
   scales += r0 * kRowFloats;
   uint64_t k = 0;
   for (; k + kChunk <= run.count; k += kChunk) {
     const uint64_t at = (run.first + k) / 2;
-    if (r0 == 0) fetch_ahead(walks, at);
+    if (r0 == 0) fetch_codes(rows, at);
     add_chunk<M, R>(codes, at, 0xffff, x + k, run.width, scales + k / kScaleBlock * 8, some);
   }
   if (k < run.count) {
@@ -179,25 +175,25 @@ static inline void add_chunks(const Walks& walks, int r0, const Run& run, const 
 
 // Several tokens: four rows at a time, whose two sums for each of three tokens fill the registers.
 template <int M>
-static inline void nf4_run(const Walks& walks, const Run& run, const float* x, const float* scales,
-                           __m256* sums) {
-  constexpr int kRows = M == 1 ? 8 : 4;
-  __m512 totals[M][kWalks];
-  add_chunks<M, kRows>(walks, 0, run, x, scales, totals);
-  if constexpr (kRows == 4) add_chunks<M, kRows>(walks, 4, run, x, scales, totals);
+static inline void nf4_run(const WeightRows& rows, const Run& run, const float* x,
+                           const float* scales, __m256* sums) {
+  constexpr int kAtOnce = M == 1 ? 8 : 4;
+  __m512 totals[M][kRows];
+  add_chunks<M, kAtOnce>(rows, 0, run, x, scales, totals);
+  if constexpr (kAtOnce == 4) add_chunks<M, kAtOnce>(rows, 4, run, x, scales, totals);
   RT_UNROLL
   for (int m = 0; m < M; ++m) add_lanes(totals[m], run.first == 0, &sums[m]);
 }
 
 // x: the prepared tokens' part of all runs; `tokens` of them lie together in each.
 template <int M>
-static inline void nf4_rows(const QuantizedMatrix& w, const Walks& walks, const float* x,
+static inline void nf4_rows(const QuantizedMatrix& w, const WeightRows& rows, const float* x,
                             uint64_t tokens, uint64_t token, __m256* sums) {
   WideScales scales;
   for (uint64_t first = 0; first < w.columns; first += kRun) {
-    if (first % kScaleColumns == 0) widen_scales(w, walks, first, scales);
+    if (first % kScaleColumns == 0) widen_scales(w, rows, first, scales);
     const Run run = run_at(w, first);
-    nf4_run<M>(walks, run, x + first * tokens + token * run.width,
+    nf4_run<M>(rows, run, x + first * tokens + token * run.width,
                scales.lanes[0][first % kScaleColumns / kScaleBlock], sums);
   }
 }
@@ -205,27 +201,27 @@ static inline void nf4_rows(const QuantizedMatrix& w, const Walks& walks, const 
 // --- int8
 
 template <int M>
-static inline void int8_run(const Walks& walks, const Run& run, const float* x, __m256* sums) {
-  __m512 totals[M][kWalks];
+static inline void int8_run(const WeightRows& rows, const Run& run, const float* x, __m256* sums) {
+  __m512 totals[M][kRows];
   RT_UNROLL
   for (int m = 0; m < M; ++m) {
     RT_UNROLL
-    for (uint64_t r = 0; r < kWalks; ++r) totals[m][r] = _mm512_setzero_ps();
+    for (uint64_t r = 0; r < kRows; ++r) totals[m][r] = _mm512_setzero_ps();
   }
   const auto add = [&](uint64_t k, __mmask16 lanes) __attribute__((always_inline)) {
     __m512 token[M];
     RT_UNROLL
     for (int m = 0; m < M; ++m) token[m] = _mm512_load_ps(x + m * run.width + k);
     RT_UNROLL
-    for (uint64_t r = 0; r < kWalks; ++r) {
-      const __m512 value = int8_step(walks.codes[r] + run.first + k, lanes);
+    for (uint64_t r = 0; r < kRows; ++r) {
+      const __m512 value = int8_step(rows.codes[r] + run.first + k, lanes);
       RT_UNROLL
       for (int m = 0; m < M; ++m) totals[m][r] = _mm512_fmadd_ps(token[m], value, totals[m][r]);
     }
   };
   uint64_t k = 0;
   for (; k + 64 <= run.count; k += 64) {
-    fetch_ahead(walks, run.first + k);
+    fetch_codes(rows, run.first + k);
     RT_UNROLL
     for (uint64_t i = 0; i < 64; i += 16) add(k + i, 0xffff);
   }
@@ -235,15 +231,13 @@ static inline void int8_run(const Walks& walks, const Run& run, const float* x, 
 }
 
 template <int M>
-static inline void int8_rows(const QuantizedMatrix& w, const Walks& walks, const float* x,
+static inline void int8_rows(const QuantizedMatrix& w, const WeightRows& rows, const float* x,
                              uint64_t tokens, uint64_t token, __m256* sums) {
   for (uint64_t first = 0; first < w.columns; first += kRun) {
     const Run run = run_at(w, first);
-    int8_run<M>(walks, run, x + first * tokens + token * run.width, sums);
+    int8_run<M>(rows, run, x + first * tokens + token * run.width, sums);
   }
-  const __m256 largest =
-      _mm256_mmask_i32gather_ps(_mm256_setzero_ps(), walks.lanes, walks.places,
-                                w.scales + walks.row[0] * sizeof(float), sizeof(float));
+  const __m256 largest = _mm256_maskz_loadu_ps(rows.lanes, w.scales + rows.row[0] * sizeof(float));
   const __m256 scale = _mm256_mul_ps(largest, _mm256_set1_ps(kInt8Scale));
   for (int m = 0; m < M; ++m) sums[m] = _mm256_mul_ps(sums[m], scale);
 }
@@ -251,55 +245,50 @@ static inline void int8_rows(const QuantizedMatrix& w, const Walks& walks, const
 // --- both
 
 template <int M>
-static inline void multiply_walks(const QuantizedMatrix& w, const Walks& walks, const float* x,
-                                  uint64_t tokens, uint64_t token, float* out, uint64_t stride) {
+static inline void multiply_rows(const QuantizedMatrix& w, const WeightRows& rows, const float* x,
+                                 uint64_t tokens, uint64_t token, float* out, uint64_t stride) {
   __m256 sums[M] = {};
   if (is_nf4(w)) {
-    nf4_rows<M>(w, walks, x, tokens, token, sums);
+    nf4_rows<M>(w, rows, x, tokens, token, sums);
   } else {
-    int8_rows<M>(w, walks, x, tokens, token, sums);
+    int8_rows<M>(w, rows, x, tokens, token, sums);
   }
   for (int m = 0; m < M; ++m) {
-    _mm256_mask_i32scatter_ps(out + (token + m) * stride, walks.lanes, walks.places, sums[m], 4);
+    _mm256_mask_storeu_ps(out + (token + m) * stride, rows.lanes, sums[m]);
   }
 }
 
-static inline void multiply_walks(const QuantizedMatrix& w, const Walks& walks, const float* x,
-                                  uint64_t tokens, float* out, uint64_t stride) {
+static inline void multiply_rows(const QuantizedMatrix& w, const WeightRows& rows, const float* x,
+                                 uint64_t tokens, float* out, uint64_t stride) {
   for (uint64_t t = 0; t < tokens;) {
     const uint64_t left = tokens - t;
     if (left == 1) {
-      multiply_walks<1>(w, walks, x, tokens, t, out, stride);
+      multiply_rows<1>(w, rows, x, tokens, t, out, stride);
       t += 1;
     } else if (left == 2 || left == 4) {
-      multiply_walks<2>(w, walks, x, tokens, t, out, stride);
+      multiply_rows<2>(w, rows, x, tokens, t, out, stride);
       t += 2;
     } else {
-      multiply_walks<3>(w, walks, x, tokens, t, out, stride);
+      multiply_rows<3>(w, rows, x, tokens, t, out, stride);
       t += 3;
     }
   }
 }
 
-// Rows [begin, end), eight at a time: body(walks, how far their first is from `begin`).
+// Rows [begin, end), eight at a time: body(rows, how far their first is from `begin`).
 template <class Body>
-static inline void for_walks(const QuantizedMatrix& w, uint64_t begin, uint64_t end,
-                             const Body& body) {
-  uint64_t n = begin;
-  for (; n + kWalks * kPitch <= end; n += kWalks * kPitch) {
-    for (uint64_t i = 0; i < kPitch; ++i) body(walks_at(w, n, kPitch, i, kWalks), n - begin + i);
-  }
-  for (; n < end; n += kWalks) {
-    const uint64_t count = end - n < kWalks ? end - n : kWalks;
-    body(walks_at(w, n, 1, 0, count), n - begin);
+static inline void for_rows(const QuantizedMatrix& w, uint64_t begin, uint64_t end,
+                            const Body& body) {
+  for (uint64_t n = begin; n < end; n += kRows) {
+    body(weight_rows(w, n, end - n < kRows ? end - n : kRows), n - begin);
   }
 }
 
 // All tokens and rows [begin, end).
 static inline void few_tokens(const QuantizedMatrix& w, const float* x, uint64_t tokens,
                               uint64_t begin, uint64_t end, float* out, uint64_t stride) {
-  for_walks(w, begin, end, [&](const Walks& walks, uint64_t at) {
-    multiply_walks(w, walks, x, tokens, out + at, stride);
+  for_rows(w, begin, end, [&](const WeightRows& rows, uint64_t at) {
+    multiply_rows(w, rows, x, tokens, out + at, stride);
   });
 }
 

@@ -1,5 +1,5 @@
 // Products of few tokens with weights of nf4 in integers, AVX-512 VNNI: values as
-// quantized_linear_vnni.cc says, rows walked as quantized_decode_avx512.h does.
+// quantized_linear_vnni.cc says, rows read as quantized_decode_avx512.h does.
 //
 // 64 bytes of a row are 128 elements, two blocks: 7 operations decode and multiply them, where f32
 // takes 23. A block's sum must be whole before its scale enters, as with many tokens: that of eight
@@ -31,18 +31,18 @@ static inline __m512i sum_halves8(const __m512i* v) {
 
 // f32[16 blocks][8 rows]
 struct TurnedScales {
-  alignas(64) float of[kScaleColumns / kScaleBlock][kWalks];
+  alignas(64) float of[kScaleColumns / kScaleBlock][kRows];
 };
 
 // Scales of the blocks from element `first`; 0 beyond the row.
-static inline void turn_scales(const QuantizedMatrix& w, const Walks& walks, uint64_t first,
+static inline void turn_scales(const QuantizedMatrix& w, const WeightRows& rows, uint64_t first,
                                TurnedScales& to) {
   constexpr uint64_t kScales = kScaleColumns / kScaleBlock;
-  alignas(64) float scales[kWalks][kScales];
-  load_scales(w, walks, first, scales);
+  alignas(64) float scales[kRows][kScales];
+  load_scales(w, rows, first, scales);
   for (uint64_t i = 0; i < kScales; ++i) {
     RT_UNROLL
-    for (uint64_t r = 0; r < kWalks; ++r) to.of[i][r] = scales[r][i];
+    for (uint64_t r = 0; r < kRows; ++r) to.of[i][r] = scales[r][i];
   }
 }
 
@@ -61,22 +61,22 @@ static inline void add_blocks(__m512i sums, const int32_t* corrections, const fl
   const __m256i two =
       _mm256_add_epi32(_mm512_extracti32x8_epi32(sums, 1), _mm256_set1_epi32(corrections[1]));
   *total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(one), _mm256_load_ps(scales), *total);
-  *total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(two), _mm256_load_ps(scales + kWalks), *total);
+  *total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(two), _mm256_load_ps(scales + kRows), *total);
 }
 
 // The chunk from element k, for tokens [t, t + M).
 template <int M>
-static inline void integer_chunk(const QuantizedMatrix& w, const Walks& walks,
+static inline void integer_chunk(const QuantizedMatrix& w, const WeightRows& rows,
                                  const IntegerTokens& x, uint64_t t, uint64_t k,
                                  const float* scales, __m256* totals) {
   const __mmask64 bytes = w.columns - k < kChunk ? 0xffffffffu : ~__mmask64{0};
   NibbleCodes token[M];
   RT_UNROLL
   for (int m = 0; m < M; ++m) token[m] = chunk_of(x.run(k / kRun * kRun, t + m) + k % kRun);
-  __m512i sums[M][kWalks];
+  __m512i sums[M][kRows];
   RT_UNROLL
-  for (uint64_t r = 0; r < kWalks; ++r) {
-    const NibbleCodes codes = nf4_lookup(_mm512_maskz_loadu_epi8(bytes, walks.codes[r] + k / 2));
+  for (uint64_t r = 0; r < kRows; ++r) {
+    const NibbleCodes codes = nf4_lookup(_mm512_maskz_loadu_epi8(bytes, rows.codes[r] + k / 2));
     RT_UNROLL
     for (int m = 0; m < M; ++m) {
       const __m512i even = _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes.even, token[m].even);
@@ -91,34 +91,35 @@ static inline void integer_chunk(const QuantizedMatrix& w, const Walks& walks,
 }
 
 template <int M>
-static inline void integer_walks(const QuantizedMatrix& w, const Walks& walks,
-                                 const IntegerTokens& x, uint64_t t, float* out, uint64_t stride) {
+static inline void integer_rows(const QuantizedMatrix& w, const WeightRows& rows,
+                                const IntegerTokens& x, uint64_t t, float* out, uint64_t stride) {
   TurnedScales scales;
   __m256 totals[M] = {};
   for (uint64_t k = 0; k < w.columns; k += kChunk) {
-    if (k % kScaleColumns == 0) turn_scales(w, walks, k, scales);
-    fetch_ahead(walks, k / 2);
-    integer_chunk<M>(w, walks, x, t, k, scales.of[k % kScaleColumns / kScaleBlock], totals);
+    if (k % kScaleColumns == 0) turn_scales(w, rows, k, scales);
+    fetch_codes(rows, k / 2);
+    integer_chunk<M>(w, rows, x, t, k, scales.of[k % kScaleColumns / kScaleBlock], totals);
   }
   for (int m = 0; m < M; ++m) {
     const float scale = x.scales[t + m] * kInt8Scale;
-    _mm256_mask_i32scatter_ps(out + (t + m) * stride, walks.lanes, walks.places,
-                              _mm256_mul_ps(totals[m], _mm256_set1_ps(scale)), 4);
+    _mm256_mask_storeu_ps(out + (t + m) * stride, rows.lanes,
+                          _mm256_mul_ps(totals[m], _mm256_set1_ps(scale)));
   }
 }
 
-static inline void integer_walks(const QuantizedMatrix& w, const Walks& walks,
-                                 const IntegerTokens& x, float* out, uint64_t stride) {
+static inline void integer_rows(const QuantizedMatrix& w, const WeightRows& rows,
+                                const IntegerTokens& x, float* out, uint64_t stride) {
   uint64_t t = 0;
-  for (; t + 2 <= x.tokens; t += 2) integer_walks<2>(w, walks, x, t, out, stride);
-  if (t < x.tokens) integer_walks<1>(w, walks, x, t, out, stride);
+  for (; t + 2 <= x.tokens; t += 2) integer_rows<2>(w, rows, x, t, out, stride);
+  if (t < x.tokens) integer_rows<1>(w, rows, x, t, out, stride);
 }
 
 // All tokens and rows [begin, end).
 static inline void few_in_integers(const QuantizedMatrix& w, const IntegerTokens& x, uint64_t begin,
                                    uint64_t end, float* out, uint64_t stride) {
-  for_walks(w, begin, end,
-            [&](const Walks& walks, uint64_t at) { integer_walks(w, walks, x, out + at, stride); });
+  for_rows(w, begin, end, [&](const WeightRows& rows, uint64_t at) {
+    integer_rows(w, rows, x, out + at, stride);
+  });
 }
 
 }  // namespace rt::cpu

@@ -8,6 +8,8 @@
 //   portable     a row is widened to f32 and summed as linear_portable does
 //   avx2         the same with linear_avx2
 //   avx512       f32 sums of code * x; scales enter once per block (nf4) or row (int8)
+//   bf16         x and the weights of nf4 are rounded to bf16; one set for prefill, and one for
+//                decode, where the codes' values are rounded and scales are not
 //   avx512_vnni  x too becomes int8, one scale per token, and values of nf4 127ths; sums of a row
 //                (int8) or a block (nf4) are exact integers
 #pragma once
@@ -35,6 +37,8 @@ struct QuantizedKernels {
 extern const QuantizedKernels kQuantizedPortable;
 extern const QuantizedKernels kQuantizedAvx2;
 extern const QuantizedKernels kQuantizedAvx512;
+extern const QuantizedKernels kQuantizedBf16;
+extern const QuantizedKernels kQuantizedBf16Decode;
 extern const QuantizedKernels kQuantizedVnni;
 
 void quantized_linear_portable(const QuantizedMatrix& weight, const void* x, uint64_t tokens,

@@ -10,6 +10,7 @@
 #include "core/sdk/sdk.hpp"
 #include "plugins/cpu/limits.h"
 #include "plugins/cpu/memory.h"
+#include "plugins/cpu/numa.h"
 #include "plugins/cpu/processor.h"
 #include "plugins/cpu/thread_pool.h"
 
@@ -33,6 +34,7 @@ constexpr const rt_attr_spec* kOptions[] = {&kThreads, &kIsa};
 
 struct Device {
   const rt_host* host;
+  std::unique_ptr<cpu::InterleavedPages> pages;
   std::unique_ptr<cpu::ThreadPool> pool;
 };
 
@@ -125,10 +127,21 @@ rt_status open(const rt_host* host, std::uint32_t index, std::uint32_t option_co
     check_index(index);
     const std::uint32_t threads = thread_option(option_count, options);
     cpu::request_amx();
+    const std::vector<cpu::Node> nodes = cpu::nodes_of(cpu::usable_cores(), "");
+    auto pages = std::make_unique<cpu::InterleavedPages>(nodes);
+    if (pages->error() != 0) {
+      host->log(
+          host, RT_LOG_WARN,
+          sdk::format("this machine has %zu nodes of memory, and pages cannot be dealt out to "
+                      "them (set_mempolicy: %s): speed is that of one; numactl "
+                      "--interleave=all before the command does the same",
+                      nodes.size(), std::strerror(pages->error()))
+              .c_str());
+    }
     std::string why;
-    auto pool = cpu::ThreadPool::start(threads, cpu::usable_cores(), &why);
+    auto pool = cpu::ThreadPool::start(threads, nodes, &why);
     if (pool == nullptr) throw sdk::Refusal(why, RT_NO_MEMORY);
-    *device = new Device{host, std::move(pool)};
+    *device = new Device{host, std::move(pages), std::move(pool)};
   });
 }
 

@@ -48,12 +48,13 @@ bool spin(std::uint32_t spin_ns, Done done) {
   return done();
 }
 
-void pin_to(std::thread& thread, int core) {
-  const std::size_t bytes = CPU_ALLOC_SIZE(core + 1);
-  cpu_set_t* set = CPU_ALLOC(core + 1);
+// `cores`: CPU numbers, rising.
+void hold_to(std::thread& thread, const std::vector<int>& cores) {
+  const std::size_t bytes = CPU_ALLOC_SIZE(cores.back() + 1);
+  cpu_set_t* set = CPU_ALLOC(cores.back() + 1);
   if (set == nullptr) return;
   CPU_ZERO_S(bytes, set);
-  CPU_SET_S(core, bytes, set);
+  for (const int core : cores) CPU_SET_S(core, bytes, set);
   pthread_setaffinity_np(thread.native_handle(), bytes, set);  // refused: it runs unpinned
   CPU_FREE(set);
 }
@@ -85,16 +86,19 @@ ThreadPool::ThreadPool(std::uint32_t threads, std::size_t cores)
   workers_->reserve(threads - 1);
 }
 
-std::unique_ptr<ThreadPool> ThreadPool::start(std::uint32_t threads, const std::vector<int>& cores,
+std::unique_ptr<ThreadPool> ThreadPool::start(std::uint32_t threads, const std::vector<Node>& nodes,
                                               std::string* why) {
-  std::unique_ptr<ThreadPool> pool(new ThreadPool(threads, cores.size()));
+  std::size_t cores = 0;
+  for (const Node& node : nodes) cores += node.cores.size();
+  std::unique_ptr<ThreadPool> pool(new ThreadPool(threads, cores));
+  const std::vector<std::vector<int>> places = places_of(threads, nodes);
   const BlockSignals block;
   try {
     for (std::uint32_t worker = 1; worker < threads; ++worker) {
       std::thread& thread =
           pool->workers_->emplace_back([p = pool.get(), worker] { p->work(worker); });
       pthread_setname_np(thread.native_handle(), ("rt-cpu-" + std::to_string(worker)).c_str());
-      if (threads == cores.size()) pin_to(thread, cores[worker]);
+      if (!places[worker].empty()) hold_to(thread, places[worker]);
     }
   } catch (const std::system_error& failure) {
     *why = "thread " + std::to_string(pool->threads()) + " of " + std::to_string(threads) +

@@ -8,9 +8,8 @@
 // Waiting is a short spin, then a futex: a decode step has gaps of a few microseconds between
 // loops, where a futex's wake-up (about 5 us, more in a VM) would cost as much as the loops do.
 //
-// Workers are pinned only if the pool takes every core it may use. A part of them is left to the
-// scheduler: two processes that were given 4 of 16 cores each would pin to the same four. The
-// caller's thread is never pinned.
+// Workers are pinned to cores only if the pool takes every core it may use, and to nodes of memory
+// where there are several (places_of in numa.h). The caller's thread is never pinned.
 //
 // After fork() the child has no workers: loops there run on the caller alone (unless another thread
 // was inside a loop at that moment), and destruction joins nothing.
@@ -24,14 +23,15 @@
 #include <vector>
 
 #include "core/sdk/device.h"
+#include "plugins/cpu/numa.h"
 
 namespace rt::cpu {
 
 class ThreadPool {
  public:
-  // `threads` >= 1 counts the caller. `cores` holds one CPU number per core that the pool may use;
-  // empty: nothing is pinned. On failure: nullptr and why.
-  static std::unique_ptr<ThreadPool> start(std::uint32_t threads, const std::vector<int>& cores,
+  // `threads` >= 1 counts the caller. `nodes` hold the cores that the pool may use; empty: nothing
+  // is pinned. On failure: nullptr and why.
+  static std::unique_ptr<ThreadPool> start(std::uint32_t threads, const std::vector<Node>& nodes,
                                            std::string* why);
   ~ThreadPool();
 

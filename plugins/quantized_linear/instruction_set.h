@@ -1,5 +1,6 @@
-// The kernels that one implementation of linear or mlp is made of, and the types of weights that it
-// serves because it rounds their products; 0: it rounds none and serves all.
+// The kernels that one implementation of linear or mlp is made of, the steps that it serves, and
+// the types of weights that it serves because it rounds their products; 0: it rounds none and
+// serves all.
 #pragma once
 
 #include "kernels/cpu/mlp.h"
@@ -8,32 +9,55 @@
 namespace rt::cpu {
 
 struct Portable {
+  static constexpr std::uint32_t kSteps = RT_STEP_PREFILL | RT_STEP_DECODE;
   static constexpr std::uint32_t kRounded = 0;
   static constexpr const QuantizedKernels& kQuantized = kQuantizedPortable;
   static constexpr LinearKernel kDense = linear_portable;
   static constexpr JoinKernel kJoin = join_portable;
 };
 struct Avx2 {
+  static constexpr std::uint32_t kSteps = RT_STEP_PREFILL | RT_STEP_DECODE;
   static constexpr std::uint32_t kRounded = 0;
   static constexpr const QuantizedKernels& kQuantized = kQuantizedAvx2;
   static constexpr LinearKernel kDense = linear_avx2;
   static constexpr JoinKernel kJoin = join_avx2;
 };
 struct Avx512 {
+  static constexpr std::uint32_t kSteps = RT_STEP_PREFILL | RT_STEP_DECODE;
   static constexpr std::uint32_t kRounded = 0;
   static constexpr const QuantizedKernels& kQuantized = kQuantizedAvx512;
   static constexpr LinearKernel kDense = linear_avx512;
   static constexpr JoinKernel kJoin = join_avx2;
 };
+// Rounds x, which a prompt's many tokens repay and decoding, bound by reading the weight, would
+// not.
 struct Vnni {
+  static constexpr std::uint32_t kSteps = RT_STEP_PREFILL;
   static constexpr std::uint32_t kRounded = RT_DTYPE_BIT(RT_W_INT8);
   static constexpr const QuantizedKernels& kQuantized = kQuantizedVnni;
   static constexpr LinearKernel kDense = linear_avx512;
   static constexpr JoinKernel kJoin = join_avx2;
 };
 
+constexpr std::uint32_t kNf4Types = RT_DTYPE_BIT(RT_W_NF4) | RT_DTYPE_BIT(RT_W_NF4_DQ);
+
+// Rounds the values of nf4 to 127ths too.
 struct VnniNf4 : Vnni {
-  static constexpr std::uint32_t kRounded = RT_DTYPE_BIT(RT_W_NF4) | RT_DTYPE_BIT(RT_W_NF4_DQ);
+  static constexpr std::uint32_t kSteps = RT_STEP_PREFILL | RT_STEP_DECODE;
+  static constexpr std::uint32_t kRounded = kNf4Types;
+};
+
+// Rounds x and the values of nf4 to bf16. Decoding too: in f32 it is bound by unpacking codes.
+struct Bf16 {
+  static constexpr std::uint32_t kSteps = RT_STEP_PREFILL;
+  static constexpr std::uint32_t kRounded = kNf4Types;
+  static constexpr const QuantizedKernels& kQuantized = kQuantizedBf16;
+  static constexpr LinearKernel kDense = linear_avx512;
+  static constexpr JoinKernel kJoin = join_avx2;
+};
+struct Bf16Decode : Bf16 {
+  static constexpr std::uint32_t kSteps = RT_STEP_DECODE;
+  static constexpr const QuantizedKernels& kQuantized = kQuantizedBf16Decode;
 };
 
 // What all implementations refuse, and what those that round do.

@@ -47,13 +47,17 @@ struct Set {
 
 const bool kAvx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                      __builtin_cpu_supports("avx512vl");
-// avx512_vnni: x errs by 1/254 of the token's largest element, here of at most 1.
+const bool kAvx512Bf16 = kAvx512 && __builtin_cpu_supports("avx512bf16");
+// bf16: x and w err by 2^-9 of themselves. avx512_vnni: x errs by 1/254 of the token's largest
+// element, here of at most 1.
 const Set kSets[] = {
     {"portable", &kQuantizedPortable, 1e-6, true},
     {"avx2", &kQuantizedAvx2, 1e-6,
      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
          __builtin_cpu_supports("f16c")},
     {"avx512", &kQuantizedAvx512, 1e-6, kAvx512},
+    {"bf16", &kQuantizedBf16, 0x1p-8 + 1e-5, kAvx512Bf16},
+    {"bf16_decode", &kQuantizedBf16Decode, 0x1p-8 + 1e-5, kAvx512Bf16},
     {"avx512_vnni", &kQuantizedVnni, 0,
      kAvx512&& __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")},
 };

@@ -104,7 +104,7 @@ TEST(ThreadPool, StartsAndStops) {
 TEST(ThreadPool, PinsWhereItTakesEveryCore) {
   std::string why;
   const int here = sched_getcpu();
-  auto pool = ThreadPool::start(2, {here, here}, &why);  // one worker, on this core
+  auto pool = ThreadPool::start(2, {{0, {here, here}}}, &why);  // one worker, on this core
   ASSERT_NE(pool, nullptr);
   std::set<int> worker_cores;
   std::atomic<bool> ran{false};

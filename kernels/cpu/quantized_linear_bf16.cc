@@ -1,0 +1,237 @@
+// Products of nf4 and nf4-dq weights in bf16 (vdpbf16ps), x rounded to bf16. Two sets, for two
+// costs:
+//
+//   prefill: code * scale is rounded to bf16, as bitsandbytes does where it computes in bf16, into
+//   the panel of product_avx512.h: bound by vdpbf16ps, unpacking 8 rows for all tokens is 4 % of
+//   it.
+//
+//   decode: bound by reading and by unpacking. The codes' own values are looked up in bf16, and the
+//   sum of a block of 64 is multiplied by its scale in f32, so no weight is rounded twice. 64 bytes
+//   of codes take 3 shifts, 4 lookups and 4 products, where f32 takes 23 operations.
+//
+// Both see a chunk of 128 elements (64 bytes) as 32 words of 4 nibbles: step i is nibble i of each
+// word, element 4 j + (i ^ 1) of word j, and x is prepared in that order, 4 steps a chunk. Of a
+// pair of words, summed by vdpbf16ps into one lane, both lie in one block; lanes 0-7 are the first
+// block of a chunk, 8-15 the second.
+#include "kernels/cpu/product_bf16_avx512.h"
+#include "kernels/cpu/quantized_decode_avx512.h"
+#include "kernels/cpu/quantized_linear.h"
+
+namespace rt::cpu {
+namespace {
+
+constexpr uint64_t kStepBytes = 64;
+constexpr uint64_t kRunElements = Bf16Arithmetic::kRunColumns;
+static_assert(kRunElements == kScaleColumns && kRunElements % kChunk == 0);
+
+// Bf16Arithmetic in the order above.
+struct NibbleArithmetic : Bf16Arithmetic {
+  static constexpr uint64_t steps(uint64_t count) { return (count + kChunk - 1) / kChunk * 4; }
+};
+
+// --- x
+
+// Word j of the result: element 4 j + (i ^ 1) of the 128 in v.
+inline __m512i step_of(const __m512i* v, int i) {
+  alignas(64) static constexpr uint16_t kFourths[32] = {0,  4,  8,  12, 16, 20, 24, 28, 32, 36, 40,
+                                                        44, 48, 52, 56, 60, 0,  4,  8,  12, 16, 20,
+                                                        24, 28, 32, 36, 40, 44, 48, 52, 56, 60};
+  const __m512i places =
+      _mm512_add_epi16(_mm512_load_si512(kFourths), _mm512_set1_epi16((short)(i ^ 1)));
+  const __m512i low = _mm512_permutex2var_epi16(v[0], places, v[1]);
+  const __m512i high = _mm512_permutex2var_epi16(v[2], places, v[3]);
+  return _mm512_mask_mov_epi16(low, 0xffff0000u, high);
+}
+
+// One token's part of a run, zeros up to a whole chunk.
+void pack(const float* x, uint64_t count, char* to) {
+  for (uint64_t k = 0; k < count; k += kChunk, to += 4 * kStepBytes) {
+    __m512i v[4] = {};
+    for (uint64_t i = 0; i < 4 && k + 32 * i < count; ++i) {
+      const uint64_t left = count - k - 32 * i;
+      Bf16Arithmetic::pack(x + k + 32 * i, left < 32 ? left : 32, (char*)&v[i]);
+    }
+    RT_UNROLL
+    for (int i = 0; i < 4; ++i) _mm512_store_si512(to + i * kStepBytes, step_of(v, i));
+  }
+}
+
+inline bool served(const QuantizedMatrix& w) {
+  return is_nf4(w) && w.block == kScaleBlock;
+}
+
+uint64_t prepared_bytes(const QuantizedMatrix& w, uint64_t tokens) {
+  return served(w) ? (w.columns + kRunElements - 1) / kRunElements * tokens * kRunBytes : 0;
+}
+
+// bf16[runs][tokens][1024]
+void prepare(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint64_t begin,
+             uint64_t end, void* prepared) {
+  char* to = (char*)prepared;
+  for (uint64_t first = 0; first < w.columns; first += kRunElements, to += tokens * kRunBytes) {
+    const uint64_t count = w.columns - first < kRunElements ? w.columns - first : kRunElements;
+    for (uint64_t t = begin; t < end; ++t) {
+      pack(x + t * w.columns + first, count, to + t * kRunBytes);
+    }
+  }
+}
+
+// --- prefill
+
+// Rows of codes as bf16, code * scale.
+struct Decoded {
+  const QuantizedMatrix& w;
+
+  // Step i of a chunk: words 2 l and 2 l + 1 are nibbles i and i + 4 of lane l.
+  static __m512i step(const unsigned char* codes, __mmask16 lanes, __m512 scale, int i) {
+    const __m512 even = _mm512_mul_ps(nf4_step(codes, lanes, i), scale);
+    const __m512 odd = _mm512_mul_ps(nf4_step(codes, lanes, i + 4), scale);
+    alignas(64) static constexpr uint16_t kPairs[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                        21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                        11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return _mm512_permutexvar_epi16(_mm512_load_si512(kPairs),
+                                    (__m512i)_mm512_cvtne2ps_pbh(odd, even));
+  }
+  void gather(uint64_t n, uint64_t rows, uint64_t first, uint64_t count, char* panel) const {
+    for (uint64_t r = 0; r < rows; ++r, panel += kRunBytes) {
+      const unsigned char* codes = w.codes + (n + r) * w.row_bytes + first / 2;
+      const __m512 scales =
+          nf4_scales(w, (n + r) * w.row_scales + first / kScaleBlock, count / kScaleBlock);
+      for (uint64_t c = 0; c * kChunk < count; ++c) {
+        const __mmask16 lanes = c * kChunk + kChunk <= count ? 0xffff : 0x00ff;
+        const __m512 scale = chunk_scales(scales, c);
+        RT_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          _mm512_store_si512(panel + (4 * c + i) * kStepBytes,
+                             step(codes + c * (kChunk / 2), lanes, scale, i));
+        }
+      }
+    }
+  }
+  Ahead ahead(uint64_t n, uint64_t k) const {
+    return {(const char*)w.codes + n * w.row_bytes + k / 2, w.row_bytes, kChunk / 2 / 4};
+  }
+};
+
+void multiply_prefill(const QuantizedMatrix& w, const void* x, uint64_t tokens, uint64_t begin,
+                      uint64_t end, float* out, uint64_t stride) {
+  if (!served(w)) return quantized_linear_portable(w, x, tokens, begin, end, out, stride);
+  const uint64_t columns = block_columns<NibbleArithmetic>(tokens);
+  for (uint64_t k = 0; k < w.columns; k += columns) {
+    const uint64_t k_end = w.columns - k < columns ? w.columns : k + columns;
+    const char* from = (const char*)x + k / kRunElements * tokens * kRunBytes;
+    multiply_packed<NibbleArithmetic>(from, tokens, k, k_end, Decoded{w}, begin, end, out, stride);
+  }
+}
+
+// --- decode
+
+// A word's low 5 bits choose: the value of its low nibble, whatever the bit beside it is.
+inline __m512i values_bf16() {
+  const __m512 values = _mm512_load_ps(kNf4Values);
+  return (__m512i)_mm512_cvtne2ps_pbh(values, values);
+}
+
+// The chunk at byte `at` of R rows, for M tokens; `scales` of its first block in row 0.
+template <int M, int R>
+inline void add_chunk_bf16(const unsigned char* const* codes, uint64_t at, __mmask16 lanes,
+                           const char* x, const float* scales, __m512i table, __m512 (*totals)[R]) {
+  RT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    const __m512i words = _mm512_maskz_loadu_epi32(lanes, codes[r] + at);
+    __m512 sums[M];
+    RT_UNROLL
+    for (int m = 0; m < M; ++m) sums[m] = _mm512_setzero_ps();
+    RT_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const __m512i value =
+          _mm512_permutexvar_epi16(i == 0 ? words : _mm512_srli_epi16(words, i * 4), table);
+      RT_UNROLL
+      for (int m = 0; m < M; ++m) {
+        const __m512 token = _mm512_load_ps(x + m * kRunBytes + i * kStepBytes);
+        sums[m] = Bf16Arithmetic::add(sums[m], token, (__m512)value);
+      }
+    }
+    const __m512 scale = _mm512_load_ps(scales + r * kRowFloats);
+    RT_UNROLL
+    for (int m = 0; m < M; ++m) totals[m][r] = _mm512_fmadd_ps(sums[m], scale, totals[m][r]);
+  }
+}
+
+// Rows [r0, r0 + R) of a run.
+template <int M, int R>
+inline void add_run_bf16(const WeightRows& rows, int r0, uint64_t first, uint64_t count,
+                         const char* x, const WideScales& scales, __m512 (*totals)[kRows]) {
+  const __m512i table = values_bf16();
+  __m512 some[M][R];
+  RT_UNROLL
+  for (int m = 0; m < M; ++m) {
+    RT_UNROLL
+    for (int r = 0; r < R; ++r) some[m][r] = _mm512_setzero_ps();
+  }
+  for (uint64_t k = 0; k < count; k += kChunk, x += 4 * kStepBytes) {
+    const uint64_t at = (first + k) / 2;
+    const __mmask16 lanes = k + kChunk <= count ? 0xffff : 0x00ff;
+    if (r0 == 0) fetch_codes(rows, at);
+    add_chunk_bf16<M, R>(rows.codes + r0, at, lanes, x, scales.lanes[r0][k / kScaleBlock], table,
+                         some);
+  }
+  RT_UNROLL
+  for (int m = 0; m < M; ++m) {
+    RT_UNROLL
+    for (int r = 0; r < R; ++r) totals[m][r0 + r] = some[m][r];
+  }
+}
+
+// x: bf16[runs][tokens][1024], of which M from the first of them.
+template <int M>
+inline void decode_rows(const QuantizedMatrix& w, const WeightRows& rows, const char* x,
+                        uint64_t tokens, float* out, uint64_t stride) {
+  constexpr int kAtOnce = M == 1 ? 8 : 4;
+  WideScales scales;
+  __m256 sums[M] = {};
+  for (uint64_t first = 0; first < w.columns; first += kRunElements, x += tokens * kRunBytes) {
+    const uint64_t count = w.columns - first < kRunElements ? w.columns - first : kRunElements;
+    widen_scales(w, rows, first, scales);
+    __m512 totals[M][kRows];
+    for (int r = 0; r < (int)kRows; r += kAtOnce) {
+      add_run_bf16<M, kAtOnce>(rows, r, first, count, x, scales, totals);
+    }
+    RT_UNROLL
+    for (int m = 0; m < M; ++m) add_lanes(totals[m], first == 0, &sums[m]);
+  }
+  for (int m = 0; m < M; ++m) _mm256_mask_storeu_ps(out + m * stride, rows.lanes, sums[m]);
+}
+
+void multiply_decode(const QuantizedMatrix& w, const void* x, uint64_t tokens, uint64_t begin,
+                     uint64_t end, float* out, uint64_t stride) {
+  if (!served(w)) return quantized_linear_portable(w, x, tokens, begin, end, out, stride);
+  for_rows(w, begin, end, [&](const WeightRows& rows, uint64_t n) {
+    for (uint64_t t = 0; t < tokens;) {
+      const char* from = (const char*)x + t * kRunBytes;
+      float* to = out + t * stride + n;
+      const uint64_t left = tokens - t;
+      if (left == 1) {
+        decode_rows<1>(w, rows, from, tokens, to, stride);
+        t += 1;
+      } else if (left < 4) {
+        decode_rows<2>(w, rows, from, tokens, to, stride);
+        t += 2;
+      } else {
+        decode_rows<4>(w, rows, from, tokens, to, stride);
+        t += 4;
+      }
+    }
+  });
+}
+
+// 256 tokens are 512 KiB of a run, half of a second-level cache of today.
+constexpr uint64_t kMostTokens = 256;
+
+}  // namespace
+
+const QuantizedKernels kQuantizedBf16 = {prepared_bytes, prepare, multiply_prefill, kMostTokens};
+const QuantizedKernels kQuantizedBf16Decode = {prepared_bytes, prepare, multiply_decode,
+                                               kMostTokens};
+
+}  // namespace rt::cpu
