@@ -6,6 +6,7 @@
 // stands beside it.
 #pragma once
 
+#include "kernels/cuda/launch.h"
 #include "kernels/cuda/number.h"
 #include "kernels/cuda/reduce.h"
 
@@ -17,21 +18,37 @@ struct TokenRange {
   uint64_t count;
 };
 
+// A lane's eight elements of each row from k on; a row that is NULL, and what lies behind K, reads
+// as 0.
+template <class W, unsigned kRows>
+__device__ inline void load_rows(const W* const (&rows)[kRows], bool rows_are_aligned, uint64_t k,
+                                 uint64_t K, float (&w)[kRows][8]) {
+  RT_UNROLL
+  for (unsigned r = 0; r < kRows; ++r) {
+    RT_UNROLL
+    for (int i = 0; i < 8; ++i) w[r][i] = 0;
+    if (rows[r] != nullptr && k < K) load8(rows[r], k, K, rows_are_aligned, w[r]);
+  }
+}
+
+// The first of them: what a warp has on its way while its block does something else.
+template <class W, unsigned kRows>
+__device__ inline void first_weights(const W* const (&rows)[kRows], bool rows_are_aligned,
+                                     uint64_t K, float (&w)[kRows][8]) {
+  load_rows<W, kRows>(rows, rows_are_aligned, threadIdx.x % 32 * 8, K, w);
+}
+
 // sums[r][t] = rows[r] . x[tokens.first + t], in all lanes; a row that is NULL gives 0, a token
-// beyond the range anything.
+// beyond the range anything. w: the first weights.
 template <class W, unsigned kRows, unsigned kTokens>
 __device__ inline void dot_rows(const W* const (&rows)[kRows], bool rows_are_aligned,
-                                const Matrix& x, bool x_is_aligned, TokenRange tokens,
-                                float (&sums)[kRows][kTokens]) {
+                                float (&w)[kRows][8], const Matrix& x, bool x_is_aligned,
+                                TokenRange tokens, float (&sums)[kRows][kTokens]) {
   const uint64_t K = x.columns;
   for (unsigned r = 0; r < kRows; ++r) {
     for (unsigned t = 0; t < kTokens; ++t) sums[r][t] = 0;
   }
   for (uint64_t k = threadIdx.x % 32 * 8; k < K; k += 256) {
-    float w[kRows][8] = {};
-    for (unsigned r = 0; r < kRows; ++r) {
-      if (rows[r] != nullptr) load8(rows[r], k, K, rows_are_aligned, w[r]);
-    }
     for (unsigned t = 0; t < kTokens; ++t) {
       if (t >= tokens.count) break;
       const uint64_t begin = (tokens.first + t) * K;
@@ -41,6 +58,7 @@ __device__ inline void dot_rows(const W* const (&rows)[kRows], bool rows_are_ali
         for (int i = 0; i < 8; ++i) sums[r][t] = fmaf(w[r][i], value[i], sums[r][t]);
       }
     }
+    load_rows<W, kRows>(rows, rows_are_aligned, k + 256, K, w);
   }
   for (unsigned r = 0; r < kRows; ++r) {
     for (unsigned t = 0; t < kTokens; ++t) sums[r][t] = warp_sum(sums[r][t]);

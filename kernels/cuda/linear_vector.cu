@@ -30,8 +30,10 @@ __global__ void __launch_bounds__(kThreads)
     rows[r] = n + r < weight.rows ? static_cast<const W*>(weight.data) + (n + r) * weight.columns
                                   : nullptr;
   }
+  float first_w[kRows][8];
+  first_weights<W, kRows>(rows, weight_is_aligned, x.columns, first_w);
   float sums[kRows][kTokens];
-  dot_rows<W, kRows, kTokens>(rows, weight_is_aligned, x, x_is_aligned, tokens, sums);
+  dot_rows<W, kRows, kTokens>(rows, weight_is_aligned, first_w, x, x_is_aligned, tokens, sums);
   if (threadIdx.x % kWarp != 0) return;
   RT_UNROLL
   for (unsigned r = 0; r < kRows; ++r) {

@@ -24,12 +24,14 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kTokens))
   const uint64_t first = static_cast<uint64_t>(blockIdx.y) * kTokens;
   const uint64_t left = hidden.rows - first;
   const TokenRange tokens = {first, left < kTokens ? left : kTokens};
-  const ProductRows x = product_rows<kThreads>(normed, x_is_aligned, tokens);
   const bool inside = f < gate.rows;
   const W* const rows[2] = {inside ? static_cast<const W*>(gate.data) + f * gate.columns : nullptr,
                             inside ? static_cast<const W*>(up.data) + f * up.columns : nullptr};
+  float first_w[2][8];  // on their way while the block norms
+  first_weights<W, 2>(rows, weights_are_aligned, gate.columns, first_w);
+  const ProductRows x = product_rows<kThreads>(normed, x_is_aligned, tokens);
   float sums[2][kTokens];
-  dot_rows<W, 2, kTokens>(rows, weights_are_aligned, x.x, x.aligned, x.tokens, sums);
+  dot_rows<W, 2, kTokens>(rows, weights_are_aligned, first_w, x.x, x.aligned, x.tokens, sums);
   if (!inside || threadIdx.x % kWarp != 0) return;
   RT_UNROLL
   for (unsigned t = 0; t < kTokens; ++t) {

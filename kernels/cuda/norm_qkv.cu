@@ -20,15 +20,19 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kTokens))
   const uint64_t first = static_cast<uint64_t>(blockIdx.y) * kTokens;
   const uint64_t left = job.step.tokens - first;
   const TokenRange tokens = {first, left < kTokens ? left : kTokens};
-  const ProductRows x = product_rows<kThreads>(normed, x_is_aligned, tokens);
-  if (i >= job.pairs()) return;
-  const RowPair pair = job.pair(i);
+  const bool inside = i < job.pairs();
+  const RowPair pair = job.pair(inside ? i : 0);
   // Chosen, not pointed to: an array would lie in local memory.
   const W* const weight = pair.kind == 0 ? wq : pair.kind == 1 ? wk : wv;
-  const W* const begin = weight + pair.row * x.x.columns;
-  const W* const rows[2] = {begin, begin + job.kv.head_width / 2 * x.x.columns};
+  const uint64_t D = normed.x.columns;
+  const W* const begin = weight + pair.row * D;
+  const W* const rows[2] = {begin, begin + job.kv.head_width / 2 * D};
+  float first_w[2][8];  // on their way while the block norms
+  first_weights<W, 2>(rows, weights_are_aligned, D, first_w);
+  const ProductRows x = product_rows<kThreads>(normed, x_is_aligned, tokens);
+  if (!inside) return;
   float sums[2][kTokens];
-  dot_rows<W, 2, kTokens>(rows, weights_are_aligned, x.x, x.aligned, x.tokens, sums);
+  dot_rows<W, 2, kTokens>(rows, weights_are_aligned, first_w, x.x, x.aligned, x.tokens, sums);
   const unsigned lane = threadIdx.x % kWarp;
   float low = 0;
   float high = 0;

@@ -61,21 +61,24 @@ class Fusion : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(Fusion, ChangesNoBit) {
-  for (const char* values : {"f32", "bf16", "f16"}) {
-    for (const rt_dtype kv : {RT_F32, RT_BF16, RT_KV_Q8_0}) {
-      for (const std::size_t sequences : {1u, 3u}) {
-        SCOPED_TRACE(std::string(values) + ", cache " + std::to_string(kv) + ", " +
-                     std::to_string(sequences) + " sequences");
-        std::vector<std::vector<float>> logits[2];
-        for (const bool fuse : {false, true}) {
-          EngineOptions options = on_cuda(GetParam(), values, fuse);
-          options.kv_dtype = kv;
-          options.max_sequences = static_cast<std::uint32_t>(sequences);
-          logits[fuse ? 1 : 0] = logits_of(options, sequences);
-        }
-        ASSERT_FALSE(logits[0].empty());
-        EXPECT_TRUE(logits[0] == logits[1]);
+  struct Types {
+    const char* values;
+    rt_dtype cache;
+  };
+  for (const Types types : {Types{"f32", RT_F32}, Types{"f32", RT_KV_Q8_0}, Types{"bf16", RT_BF16},
+                            Types{"f16", RT_BF16}}) {
+    for (const std::size_t sequences : {1u, 3u}) {
+      SCOPED_TRACE(std::string(types.values) + ", cache " + std::to_string(types.cache) + ", " +
+                   std::to_string(sequences) + " sequences");
+      std::vector<std::vector<float>> logits[2];
+      for (const bool fuse : {false, true}) {
+        EngineOptions options = on_cuda(GetParam(), types.values, fuse);
+        options.kv_dtype = types.cache;
+        options.max_sequences = static_cast<std::uint32_t>(sequences);
+        logits[fuse ? 1 : 0] = logits_of(options, sequences);
       }
+      ASSERT_FALSE(logits[0].empty());
+      EXPECT_TRUE(logits[0] == logits[1]);
     }
   }
 }
@@ -268,6 +271,17 @@ TEST_F(FusionPlan, AStrangersRunsWhereItIsPreferred) {
   }
   EXPECT_NE(std::find(ran.begin(), ran.end(), "layer.0.acme.linear_add.m"), ran.end());
   EXPECT_EQ(std::find(ran.begin(), ran.end(), "layer.0.add.m"), ran.end());
+}
+
+TEST_F(FusionPlan, ACrookedPatternIsANoteAndNothingElse) {
+  auto plugins = bundled_registry({RT_BINARY_DIR "/tests/strangers/acme_crooked.rtp.so"});
+  auto blueprint =
+      draw(*plugins, exact_options("tinyllama.yaml", source_path("tests/fixtures/tinyllama")));
+  ASSERT_TRUE(blueprint.ok()) << blueprint.error().message;
+  EXPECT_TRUE((*blueprint)->fused.empty());
+  EXPECT_EQ((*blueprint)->notes.front(),
+            "plugin acme_crooked: pattern of acme.linear_add@1:5:5: linear has 2 inputs and 1 "
+            "outputs, found 3 inputs and 1 outputs");
 }
 
 TEST_F(FusionPlan, ACpuPlansNone) {

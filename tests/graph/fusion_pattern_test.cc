@@ -24,6 +24,21 @@ struct BadPattern {
   const char* message;  // a part of it
 };
 
+// A chain of `count` sums: of x with itself, or each with an input of its own.
+std::string chain(int count, bool own_inputs) {
+  std::string in = "in: [x";
+  std::string nodes = "nodes:\n";
+  for (int i = 0; i < count; ++i) {
+    const std::string n = std::to_string(i);
+    if (own_inputs) in += ", i" + n;
+    nodes += "  - {op: add, in: [" + (i == 0 ? std::string("x") : "a" + std::to_string(i - 1)) +
+             ", " + (own_inputs ? "i" + n : "x") + "], out: a" + n + "}\n";
+  }
+  return in + "]\nout: a" + std::to_string(count - 1) + "\n" + nodes;
+}
+const std::string kManyNodes = chain(33, false);
+const std::string kManyInputs = chain(16, true);
+
 class Patterns : public ::testing::TestWithParam<BadPattern> {};
 
 TEST_P(Patterns, AreRefusedWithPlaceAndReason) {
@@ -79,6 +94,11 @@ INSTANTIATE_TEST_SUITE_P(
                    "in: [x, z]\nout: [y, w]\nnodes:\n  - {op: add, in: [x, x], out: y}\n"
                    "  - {op: add, in: [z, z], out: w}\n",
                    ":5:5: this node shares no value with the others"},
+        BadPattern{"makes_nothing", "in: x\nout: y\nnodes:\n  - {op: add, in: [x, x], out: []}\n",
+                   ":4:5: this node makes nothing"},
+        BadPattern{"many_nodes", kManyNodes.c_str(), "expected at most 32 nodes"},
+        BadPattern{"many_inputs", kManyInputs.c_str(),
+                   "expected at most 16 inputs and outputs, found 17 inputs and 1 outputs"},
         BadPattern{"repeat", "in: x\nout: y\nnodes:\n  - {repeat: layer, in: {x: x}, out: y}\n",
                    "a pattern has no repeats"},
         BadPattern{"state",

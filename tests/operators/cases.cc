@@ -3,94 +3,10 @@
 #include <array>
 #include <cmath>
 
-#include "core/sdk/sdk.hpp"
+#include "tests/operators/case_builder.h"
 
 namespace rt::test {
 namespace {
-
-constexpr rt_dtype kWeightTypes[] = {RT_F32, RT_BF16, RT_F16};
-
-constexpr rt_dtype kMatrixTypes[] = {RT_F32, RT_BF16, RT_F16, RT_W_INT8, RT_W_NF4, RT_W_NF4_DQ};
-
-// nf4-dq needs rows of whole blocks of 64.
-constexpr rt_dtype kQuantizedTypes[] = {RT_W_INT8, RT_W_NF4, RT_W_NF4_DQ};
-bool has_quantized(rt_dtype dtype, std::int64_t columns) {
-  return dtype != RT_W_NF4_DQ || columns % 64 == 0;
-}
-
-constexpr rt_dtype kCacheTypes[] = {RT_F32, RT_BF16, RT_F16, RT_KV_INT8, RT_KV_Q8_0, RT_KV_Q4_0};
-
-using sdk::dtype_name;
-const char* form_name(rt_kv_form form) {
-  return form == RT_KV_AFFINE ? "affine" : form == RT_KV_RING ? "ring" : "table";
-}
-
-// Numbers of unit scale, uniform in [-sqrt(3), sqrt(3)), by a counter (splitmix64).
-class Numbers {
- public:
-  explicit Numbers(std::uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15u) {}
-  std::uint64_t bits() {
-    std::uint64_t z = state_ += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-  }
-  float next(double scale = 1) {
-    const double uniform = static_cast<double>(bits() >> 11) * 0x1p-53;
-    return static_cast<float>((2 * uniform - 1) * std::sqrt(3.0) * scale);
-  }
-  std::vector<float> many(std::int64_t count, double scale = 1) {
-    std::vector<float> values;
-    for (std::int64_t i = 0; i < count; ++i) values.push_back(next(scale));
-    return values;
-  }
-
- private:
-  std::uint64_t state_;
-};
-
-// A problem under construction: `step` first, then inputs in the order of the ports.
-struct Builder {
-  Problem problem;
-  Numbers numbers;
-
-  Builder(std::string op, std::string what, std::vector<Sequence> sequences)
-      : numbers(std::hash<std::string>{}(op + what)) {
-    problem.name = op + " " + what;
-    problem.op = std::move(op);
-    problem.sequences = std::move(sequences);
-  }
-  Builder& attr(const char* name, AttrValue value) {
-    problem.attrs.push_back({name, std::move(value)});
-    return *this;
-  }
-  Builder& rows(std::int64_t symbol, std::int64_t width, double scale = 1) {
-    const std::int64_t count = symbol == RT_DIM_TOKENS ? problem.tokens() : problem.rows();
-    problem.inputs.push_back({RT_F32, {symbol, width}, numbers.many(count * width, scale)});
-    return *this;
-  }
-  Builder& weight(rt_dtype dtype, std::vector<std::int64_t> shape, double scale = 1) {
-    std::int64_t count = 1;
-    for (const std::int64_t size : shape) count *= size;
-    problem.inputs.push_back({dtype, std::move(shape), numbers.many(count, scale)});
-    return *this;
-  }
-};
-
-std::string text(std::initializer_list<std::pair<const char*, std::int64_t>> sizes) {
-  std::string out;
-  for (const auto& [name, size] : sizes) out += std::string(name) + std::to_string(size) + " ";
-  return out;
-}
-
-// T tokens as one sequence, or as three of different lengths.
-std::vector<Sequence> step_of(std::int64_t tokens, bool ragged) {
-  const auto T = static_cast<std::int32_t>(tokens);
-  if (!ragged || T < 3) return {{.past = 2, .tokens = T}};
-  return {{.past = 0, .tokens = 1},
-          {.past = 40, .tokens = T / 2, .rows = {}, .regime = 1},
-          {.past = 7, .tokens = T - 1 - T / 2}};
-}
 
 constexpr std::int64_t kRowCounts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17};
 
@@ -209,31 +125,6 @@ std::vector<Problem> rope() {
   return out;
 }
 
-struct AttentionShape {
-  std::int64_t H, G, E, window;
-  double softcap;
-};
-
-Problem attention(AttentionShape s, KvSpec kv, std::vector<Sequence> sequences) {
-  std::string what = text({{"H", s.H}, {"G", s.G}, {"E", s.E}, {"W", s.window}});
-  what += text({{"S", static_cast<std::int64_t>(kv.stripe_tokens)}, {"B", std::ssize(sequences)}});
-  what += std::string(s.softcap > 0 ? "softcap " : "") + form_name(kv.form) + " ";
-  what += std::string(dtype_name(kv.dtype)) + " T" + std::to_string(sequences[0].tokens);
-  Builder b("attention", what, std::move(sequences));
-  kv.row_elements = static_cast<std::uint64_t>(s.G * s.E);
-  kv.window = s.window;
-  b.problem.kv = kv;
-  for (Sequence& sequence : b.problem.sequences) {
-    sequence.past_k = b.numbers.many(sequence.past * s.G * s.E);
-    sequence.past_v = b.numbers.many(sequence.past * s.G * s.E);
-  }
-  b.attr("heads", s.H).attr("kv_heads", s.G).attr("head_width", s.E);
-  b.attr("scale", 1.5 / std::sqrt(static_cast<double>(s.E))).attr("softcap", s.softcap);
-  b.attr("window", s.window);
-  b.rows(RT_DIM_TOKENS, s.H * s.E).rows(RT_DIM_TOKENS, s.G * s.E).rows(RT_DIM_TOKENS, s.G * s.E);
-  return b.problem;
-}
-
 std::vector<Problem> attention() {
   std::vector<Problem> out;
   const std::vector<Sequence> ragged = {{.past = 0, .tokens = 1},
@@ -245,8 +136,8 @@ std::vector<Problem> attention() {
       for (const rt_dtype dtype : kCacheTypes) {
         for (const std::int64_t window : {0, 5, 16}) {
           if (form == RT_KV_RING && window == 0) continue;  // a ring is for windows
-          out.push_back(attention({4, 2, 8, window, 0},
-                                  {.form = form, .dtype = dtype, .stripe_tokens = S}, ragged));
+          out.push_back(attention_problem(
+              {4, 2, 8, window, 0}, {.form = form, .dtype = dtype, .stripe_tokens = S}, ragged));
         }
       }
     }
@@ -261,21 +152,21 @@ std::vector<Problem> attention() {
         for (const rt_dtype dtype : {kCacheTypes[(E + heads.H) / 2 % 3],
                                      kCacheTypes[3 + (E + heads.G) % 3], rt_dtype{RT_KV_Q4_0}}) {
           const KvSpec kv = {.form = RT_KV_AFFINE, .dtype = dtype, .stripe_tokens = 64};
-          out.push_back(attention(shape, kv, {{.past = 70, .tokens = 1}}));
+          out.push_back(attention_problem(shape, kv, {{.past = 70, .tokens = 1}}));
           out.push_back(
-              attention(shape, kv, {{.past = 0, .tokens = 17}, {.past = 3, .tokens = 2}}));
+              attention_problem(shape, kv, {{.past = 0, .tokens = 17}, {.past = 3, .tokens = 2}}));
         }
       }
     }
   }
   // A prompt longer than its window, across the borders of a wrapped ring.
   for (const std::uint64_t S : {1, 16}) {
-    out.push_back(attention({2, 1, 8, 7, 0}, {.form = RT_KV_RING, .stripe_tokens = S},
-                            {{.past = 50, .tokens = 40}, {.past = 0, .tokens = 40}}));
+    out.push_back(attention_problem({2, 1, 8, 7, 0}, {.form = RT_KV_RING, .stripe_tokens = S},
+                                    {{.past = 50, .tokens = 40}, {.past = 0, .tokens = 40}}));
   }
   // Long enough for kernels that cut the keys into tiles.
-  out.push_back(attention({2, 1, 64, 0, 0}, {.dtype = RT_BF16, .stripe_tokens = 64},
-                          {{.past = 700, .tokens = 1}, {.past = 511, .tokens = 2}}));
+  out.push_back(attention_problem({2, 1, 64, 0, 0}, {.dtype = RT_BF16, .stripe_tokens = 64},
+                                  {{.past = 700, .tokens = 1}, {.past = 511, .tokens = 2}}));
   return out;
 }
 
@@ -356,117 +247,6 @@ std::vector<Problem> select_rows() {
               {{.past = 0, .tokens = 5, .rows = {4, 0, 0, 2}}, {.past = 9, .tokens = 3}});
     b.rows(RT_DIM_TOKENS, D);
     out.push_back(b.problem);
-  }
-  return out;
-}
-
-// Fused operators: the shapes that their parts meet, and widths at which a norm does not fit into a
-// block (1600 values of f32 for 8 tokens).
-struct NormShape {
-  std::int64_t D;
-  bool plus_one;
-};
-constexpr NormShape kNormShapes[] = {{8, false}, {36, true}, {64, false}, {1600, true}};
-constexpr std::int64_t kFusedRows[] = {1, 2, 4, 5, 8, 17};
-
-std::vector<Problem> linear_add() {
-  std::vector<Problem> out;
-  struct Shape {
-    std::int64_t K, N;
-  };
-  for (const Shape s : {Shape{1, 1}, {33, 17}, {64, 65}, {96, 40}, {1600, 24}}) {
-    for (const rt_dtype dtype : kMatrixTypes) {
-      if (!has_quantized(dtype, s.K)) continue;
-      for (const std::int64_t T : kFusedRows) {
-        Builder b("linear_add", text({{"T", T}, {"K", s.K}, {"N", s.N}}) + dtype_name(dtype),
-                  step_of(T, true));
-        b.rows(RT_DIM_TOKENS, s.K);
-        b.weight(dtype, {s.N, s.K}, 1 / std::sqrt(static_cast<double>(s.K)));
-        b.rows(RT_DIM_TOKENS, s.N);
-        out.push_back(b.problem);
-      }
-    }
-  }
-  return out;
-}
-
-std::vector<Problem> norm_add() {
-  std::vector<Problem> out;
-  for (const NormShape s : kNormShapes) {
-    for (const rt_dtype dtype : kWeightTypes) {
-      for (const std::int64_t T : {1, 3, 17}) {
-        Builder b("norm_add", text({{"T", T}, {"D", s.D}}) + dtype_name(dtype), step_of(T, true));
-        b.attr("h.eps", 1e-5).attr("h.plus_one", s.plus_one);
-        b.rows(RT_DIM_TOKENS, s.D).weight(dtype, {s.D}).rows(RT_DIM_TOKENS, s.D);
-        out.push_back(b.problem);
-      }
-    }
-  }
-  return out;
-}
-
-std::vector<Problem> norm_mlp(const char* op) {
-  std::vector<Problem> out;
-  for (const NormShape s : kNormShapes) {
-    for (const rt_dtype dtype : kMatrixTypes) {
-      const std::int64_t F = s.D == 64 ? 192 : 40;
-      if (!has_quantized(dtype, s.D) || !has_quantized(dtype, F)) continue;
-      for (const std::int64_t T : kFusedRows) {
-        Builder b(op, text({{"T", T}, {"D", s.D}, {"F", F}}) + dtype_name(dtype), step_of(T, true));
-        const double scale = 1 / std::sqrt(static_cast<double>(s.D));
-        b.attr("h.eps", 1e-5).attr("h.plus_one", s.plus_one);
-        b.attr("f.activation", std::string(s.plus_one ? "gelu_tanh" : "silu"));
-        b.rows(RT_DIM_TOKENS, s.D).weight(T % 2 == 0 ? RT_F32 : RT_BF16, {s.D});
-        b.weight(dtype, {F, s.D}, 2 * scale).weight(dtype, {F, s.D}, scale);
-        b.weight(dtype, {s.D, F}, 1 / std::sqrt(static_cast<double>(F)));
-        out.push_back(b.problem);
-      }
-    }
-  }
-  return out;
-}
-
-Problem norm_qkv_attention(AttentionShape s, NormShape norm, rt_dtype weights, KvSpec kv,
-                           std::vector<Sequence> sequences) {
-  Problem of_attention = attention(s, kv, std::move(sequences));
-  Builder b("norm_qkv_attention", of_attention.name + text({{" D", norm.D}}) + dtype_name(weights),
-            std::move(of_attention.sequences));
-  b.problem.kv = of_attention.kv;
-  for (Attr& attr : of_attention.attrs) b.problem.attrs.push_back({"a." + attr.name, attr.value});
-  b.attr("h.eps", 1e-6).attr("h.plus_one", norm.plus_one);
-  b.attr("qr.head_width", s.E).attr("kr.head_width", s.E);
-  const double scale = 1 / std::sqrt(static_cast<double>(norm.D));
-  b.rows(RT_DIM_TOKENS, norm.D).weight(weights == RT_F32 ? RT_F32 : RT_BF16, {norm.D});
-  b.weight(weights, {s.H * s.E, norm.D}, scale);
-  b.weight(weights, {s.G * s.E, norm.D}, scale).weight(weights, {s.G * s.E, norm.D}, scale);
-  b.rows(RT_DIM_TOKENS, s.E / 2, 0.5).rows(RT_DIM_TOKENS, s.E / 2, 0.5);
-  return b.problem;
-}
-
-std::vector<Problem> norm_qkv_attention() {
-  std::vector<Problem> out;
-  const std::vector<Sequence> one = {{.past = 70, .tokens = 1}};
-  const std::vector<Sequence> ragged = {
-      {.past = 0, .tokens = 1}, {.past = 5, .tokens = 3}, {.past = 31, .tokens = 4}};
-  for (const rt_dtype weights : kMatrixTypes) {
-    for (const NormShape norm : kNormShapes) {
-      if (!has_quantized(weights, norm.D)) continue;
-      out.push_back(norm_qkv_attention({4, 2, 8, 0, 0}, norm, weights, {.stripe_tokens = 16}, one));
-      out.push_back(
-          norm_qkv_attention({2, 1, 10, 5, 2}, norm, weights, {.stripe_tokens = 16}, ragged));
-    }
-  }
-  for (const rt_kv_form form : {RT_KV_AFFINE, RT_KV_RING, RT_KV_TABLE}) {
-    for (const rt_dtype dtype : kCacheTypes) {
-      const KvSpec kv = {.form = form, .dtype = dtype, .stripe_tokens = 16};
-      out.push_back(norm_qkv_attention({4, 2, 8, 16, 0}, {64, false}, RT_BF16, kv, ragged));
-      out.push_back(norm_qkv_attention({2, 2, 80, 16, 0}, {36, true}, RT_F32, kv, one));
-    }
-  }
-  for (const std::int64_t E : {64, 256}) {
-    out.push_back(norm_qkv_attention({4, 1, E, 0, 0}, {64, true}, RT_F16, {}, ragged));
-    out.push_back(
-        norm_qkv_attention({4, 1, E, 0, 0}, {64, true}, RT_BF16, {}, {{.past = 3, .tokens = 17}}));
   }
   return out;
 }
@@ -554,11 +334,7 @@ std::vector<Problem> cases(std::string_view op) {
   if (op == "softcap") return softcap();
   if (op == "select_rows") return select_rows();
   if (op == "sample") return sample();
-  if (op == "linear_add") return linear_add();
-  if (op == "norm_add") return norm_add();
-  if (op == "norm_mlp" || op == "norm_mlp_add") return norm_mlp(std::string(op).c_str());
-  if (op == "norm_qkv_attention") return norm_qkv_attention();
-  return {};
+  return fused_cases(op);
 }
 
 }  // namespace rt::test

@@ -14,5 +14,6 @@ const std::vector<std::string_view>& operators();
 
 // Problems of one operator; the same every time. Empty for an operator without a table.
 std::vector<Problem> cases(std::string_view op);
+std::vector<Problem> fused_cases(std::string_view op);  // of ours that are fused; part of cases()
 
 }  // namespace rt::test

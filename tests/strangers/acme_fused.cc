@@ -1,5 +1,6 @@
 // A third party's fused operator over operators of ours: a product and the residual behind it, on a
-// CPU. Serves both step classes and dense weights.
+// CPU. Serves both step classes and dense weights. Built a second time as acme_crooked, whose
+// pattern uses linear otherwise than its schema says.
 #include <iterator>
 
 #include "core/sdk/number.hpp"
@@ -9,11 +10,19 @@ namespace sdk = rt::sdk;
 
 namespace {
 
+#ifdef ACME_CROOKED
+#define ACME_NAME "acme_crooked"
+#define ACME_LINEAR_INPUTS "[x, weight, weight]"
+#else
+#define ACME_NAME "acme_fused"
+#define ACME_LINEAR_INPUTS "[x, weight]"
+#endif
+
 constexpr rt_fusion kLinearAdd = sdk::fusion("acme.linear_add", 1, "y = residual + x weight^T", R"(
 in: [x, weight, residual]
 out: y
 nodes:
-  - {op: linear, in: [x, weight], out: o}
+  - {op: linear, in: )" ACME_LINEAR_INPUTS R"(, out: o}
   - {op: add, in: [residual, o], out: y}
 )");
 
@@ -52,7 +61,7 @@ constexpr rt_plugin kPlugin = {
     .abi_major = RT_ABI_MAJOR,
     .abi_minor = RT_ABI_MINOR,
     .min_host_minor = 1,
-    .name = "acme_fused",
+    .name = ACME_NAME,
     .version = "1.0.0",
     .schema_count = 0,
     .implementation_count = std::size(kImplementations),
@@ -69,13 +78,13 @@ constexpr rt_plugin kPlugin = {
 
 }  // namespace
 
-RT_MANIFEST(
-    "plugin: acme_fused\n"
-    "version: 1.0.0\n"
-    "abi: 0.1\n"
-    "min_host: 0.1\n"
-    "fusion: acme.linear_add@1 linear@1 add@1\n"
-    "implementation: acme.linear_add@1 cpu serial -\n");
+RT_MANIFEST("plugin: " ACME_NAME
+            "\n"
+            "version: 1.0.0\n"
+            "abi: 0.1\n"
+            "min_host: 0.1\n"
+            "fusion: acme.linear_add@1 linear@1 add@1\n"
+            "implementation: acme.linear_add@1 cpu serial -\n");
 
 extern "C" RT_EXPORT const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {
   return &kPlugin;
