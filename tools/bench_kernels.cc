@@ -248,6 +248,9 @@ struct Bench {
         __builtin_cpu_supports("avx512dq")) {
       attention(model, element, std::string(type) + " avx512", rt::cpu::attend_avx512);
     }
+    if (__builtin_cpu_supports("avx512bf16") && element == KvElement::kBf16) {
+      attention(model, element, std::string(type) + " avx512_bf16", rt::cpu::attend_bf16);
+    }
   }
 
   void attention(const Heads& model, KvElement element, const std::string& what,
