@@ -6,6 +6,7 @@
 
 #include "core/sdk/sdk.hpp"
 #include "core/sdk/weight_format.hpp"
+#include "kernels/cpu/linear.h"
 #include "kernels/cpu/number.h"
 
 // The words of `isa` for files under AVX512 and AVX512_BF16 of rt_add_plugin.
@@ -64,6 +65,15 @@ void loop(const sdk::Call& call, std::uint64_t count, std::uint64_t grain, std::
   } else {
     call.parallel_for(count, grain, body);
   }
+}
+
+// Tokens x f32[tokens, columns] as linear_packed_bf16 reads them, packed on the pool at `to`.
+inline const void* packed(const sdk::Call& call, const float* x, std::uint64_t tokens,
+                          std::uint64_t columns, void* to) {
+  loop(call, tokens, 4, columns, [&](std::uint64_t begin, std::uint64_t end, std::uint32_t) {
+    pack_bf16(x, tokens, columns, begin, end, to);
+  });
+  return to;
 }
 
 // Workers of a device that may be described as having no pool.

@@ -43,14 +43,43 @@ struct Kernels {
   bool runs;
 };
 
+// Each thread packs all tokens for itself, where a plugin's threads share that: with many threads
+// prefill is a little slower here. At most 512 tokens, and K <= 16384.
+template <class Multiply>
+void in_parts(const float* x, std::uint64_t tokens, std::uint64_t columns,
+              const Multiply& multiply) {
+  using rt::cpu::kMostPacked;
+  static thread_local std::vector<char, Aligned<char>> packed;
+  packed.resize(rt::cpu::packed_bf16_bytes(kMostPacked, columns));
+  for (std::uint64_t t = 0, part; t < tokens; t += part) {
+    part = std::min(tokens - t, kMostPacked);
+    rt::cpu::pack_bf16(x + t * columns, part, columns, 0, part, packed.data());
+    multiply(packed.data(), t, part);
+  }
+}
+void linear_bf16(const float* x, std::uint64_t tokens, const Matrix& weight, std::uint64_t begin,
+                 std::uint64_t end, float* out, std::uint64_t stride) {
+  in_parts(x, tokens, weight.columns, [&](const void* packed, std::uint64_t t, std::uint64_t part) {
+    rt::cpu::linear_packed_bf16(packed, part, weight, begin, end, out + t * stride, stride);
+  });
+}
+void gate_up_bf16(const float* x, std::uint64_t tokens, const Matrix& gate, const Matrix& up,
+                  rt::cpu::Activation activation, std::uint64_t begin, std::uint64_t end,
+                  float* hidden, std::uint64_t stride) {
+  in_parts(x, tokens, gate.columns, [&](const void* packed, std::uint64_t t, std::uint64_t part) {
+    rt::cpu::gate_up_packed_bf16(packed, part, gate, up, activation, begin, end,
+                                 hidden + t * stride, stride);
+  });
+}
+
 const Kernels kKernels[] = {
     {"avx2", rt::cpu::linear_avx2, rt::cpu::gate_up_avx2, bench::probe_fma_avx2, 8,
      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
     {"avx512", rt::cpu::linear_avx512, rt::cpu::gate_up_avx512, bench::probe_fma_avx512, 16,
      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl")},
-    {"avx512_bf16", rt::cpu::linear_avx512_bf16, rt::cpu::gate_up_avx512_bf16, bench::probe_bf16,
-     32, __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl")},
+    {"avx512_bf16", linear_bf16, gate_up_bf16, bench::probe_bf16, 32,
+     __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl")},
 };
 
 struct Shape {
@@ -218,6 +247,9 @@ struct Bench {
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq")) {
       attention(model, element, std::string(type) + " avx512", rt::cpu::attend_avx512);
+    }
+    if (__builtin_cpu_supports("avx512bf16") && element == KvElement::kBf16) {
+      attention(model, element, std::string(type) + " avx512_bf16", rt::cpu::attend_bf16);
     }
   }
 

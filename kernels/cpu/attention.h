@@ -89,6 +89,10 @@ AttendTile attend_avx2;
 AttendTile attend_avx512;
 constexpr uint32_t kSharedHeads = 3;
 
+// A cache of bf16 and heads of at most kMostBf16Width; rounds queries and softmax weights to bf16.
+AttendTile attend_bf16;
+constexpr uint32_t kMostBf16Width = 256;
+
 // Merges a later chunk into an earlier one: (a, sum_a) of the earlier, for one row.
 void merge_avx2(uint64_t width, const SoftmaxState& later, const float* later_sum_v,
                 SoftmaxState* state, float* sum_v);

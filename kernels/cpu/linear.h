@@ -43,8 +43,16 @@ void linear_avx2(const float* x, uint64_t tokens, const Matrix& weight, uint64_t
 void linear_avx512(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin,
                    uint64_t end, float* out, uint64_t stride);
 
-// bf16 weights only.
-void linear_avx512_bf16(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin,
+// `avx512_bf16`, for weights of bf16, takes two steps: tokens are rounded and packed, once for all
+// threads, then rows of the weight pass by. At most kMostPacked tokens at a time: 512 KiB of a run,
+// half of a second-level cache of today.
+constexpr uint64_t kMostPacked = 256;
+
+uint64_t packed_bf16_bytes(uint64_t tokens, uint64_t columns);
+// Rows [begin, end) of x f32[tokens, K] to `packed`, at a multiple of 64 bytes.
+void pack_bf16(const float* x, uint64_t tokens, uint64_t columns, uint64_t begin, uint64_t end,
+               void* packed);
+void linear_packed_bf16(const void* packed, uint64_t tokens, const Matrix& weight, uint64_t begin,
                         uint64_t end, float* out, uint64_t stride);
 
 // The portable sum of one run, count <= kRun.

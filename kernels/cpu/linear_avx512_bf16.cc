@@ -28,10 +28,28 @@ struct Copied {
 
 }  // namespace
 
-void linear_avx512_bf16(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin,
+uint64_t packed_bf16_bytes(uint64_t tokens, uint64_t columns) {
+  constexpr uint64_t kColumns = Bf16Arithmetic::kRunColumns;
+  return (columns + kColumns - 1) / kColumns * tokens * kRunBytes;
+}
+
+// bf16[runs][tokens][1024]
+void pack_bf16(const float* x, uint64_t tokens, uint64_t columns, uint64_t begin, uint64_t end,
+               void* packed) {
+  constexpr uint64_t kColumns = Bf16Arithmetic::kRunColumns;
+  char* to = (char*)packed;
+  for (uint64_t k = 0; k < columns; k += kColumns, to += tokens * kRunBytes) {
+    const uint64_t count = columns - k < kColumns ? columns - k : kColumns;
+    for (uint64_t t = begin; t < end; ++t) {
+      Bf16Arithmetic::pack(x + t * columns + k, count, to + t * kRunBytes);
+    }
+  }
+}
+
+void linear_packed_bf16(const void* packed, uint64_t tokens, const Matrix& weight, uint64_t begin,
                         uint64_t end, float* out, uint64_t stride) {
   const Copied rows = {(const unsigned char*)weight.data, weight.columns};
-  multiply_many<Bf16Arithmetic>(x, tokens, weight.columns, rows, begin, end, out, stride);
+  multiply_packed<Bf16Arithmetic>(packed, tokens, weight.columns, rows, begin, end, out, stride);
 }
 
 }  // namespace rt::cpu

@@ -25,7 +25,8 @@ void gate_up_avx2(const float* x, uint64_t tokens, const Matrix& gate, const Mat
 void gate_up_avx512(const float* x, uint64_t tokens, const Matrix& gate, const Matrix& up,
                     Activation activation, uint64_t begin, uint64_t end, float* hidden,
                     uint64_t stride);
-void gate_up_avx512_bf16(const float* x, uint64_t tokens, const Matrix& gate, const Matrix& up,
+// Tokens as pack_bf16 leaves them, at most kMostPacked.
+void gate_up_packed_bf16(const void* packed, uint64_t tokens, const Matrix& gate, const Matrix& up,
                          Activation activation, uint64_t begin, uint64_t end, float* hidden,
                          uint64_t stride);
 

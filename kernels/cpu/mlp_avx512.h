@@ -19,33 +19,24 @@ static inline __m512 activate(Activation activation, __m512 x) {
   return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1.0f), e));
 }
 
-// `linear` packs its tokens once per call, so a call has as many of them as a block, and 256 rows.
-// Few tokens: turns of 64 rows, long enough that the wait at the beginning of each is small.
-template <LinearKernel linear>
-static inline void gate_up(const float* x, uint64_t tokens, const Matrix& gate, const Matrix& up,
-                           Activation activation, uint64_t begin, uint64_t end, float* hidden,
-                           uint64_t stride) {
-  constexpr uint64_t kColumns = 256;  // f32[192, 256] is 192 KiB, twice
-  constexpr uint64_t kFewColumns = 64;
-  alignas(64) float g[kBlockRows * kColumns];
-  alignas(64) float u[kBlockRows * kColumns];
-  for (uint64_t t = 0; t < tokens; t += kBlockRows) {
-    const uint64_t rows = tokens - t < kBlockRows ? tokens - t : kBlockRows;
-    const float* x_t = x + t * gate.columns;
-    const uint64_t width = rows <= kTileTokens ? kFewColumns : kColumns;
-    for (uint64_t f = begin; f < end; f += width) {
-      const uint64_t columns = end - f < width ? end - f : width;
-      linear(x_t, rows, gate, f, f + columns, g, width);
-      linear(x_t, rows, up, f, f + columns, u, width);
-      for (uint64_t i = 0; i < rows; ++i) {
-        float* to = hidden + (t + i) * stride + (f - begin);
-        for (uint64_t j = 0; j < columns; j += 16) {
-          const __mmask16 lanes = columns - j < 16 ? first_lanes(columns - j) : (__mmask16)0xffff;
-          const __m512 v = _mm512_maskz_loadu_ps(lanes, g + i * width + j);
-          _mm512_mask_storeu_ps(to + j, lanes,
-                                _mm512_mul_ps(activate(activation, v),
-                                              _mm512_maskz_loadu_ps(lanes, u + i * width + j)));
-        }
+// Columns [begin, end) of hidden, `width` at a time: g and u f32[tokens, width] are made by the
+// products `gate` and `up`(first column, their number, where they go), then joined.
+template <class Gate, class Up>
+static inline void join_columns(uint64_t tokens, uint64_t width, Activation activation,
+                                uint64_t begin, uint64_t end, float* g, float* u, float* hidden,
+                                uint64_t stride, const Gate& gate, const Up& up) {
+  for (uint64_t f = begin; f < end; f += width) {
+    const uint64_t columns = end - f < width ? end - f : width;
+    gate(f, f + columns, g);
+    up(f, f + columns, u);
+    for (uint64_t t = 0; t < tokens; ++t) {
+      float* to = hidden + t * stride + (f - begin);
+      for (uint64_t j = 0; j < columns; j += 16) {
+        const __mmask16 lanes = columns - j < 16 ? first_lanes(columns - j) : (__mmask16)0xffff;
+        const __m512 v = _mm512_maskz_loadu_ps(lanes, g + t * width + j);
+        _mm512_mask_storeu_ps(to + j, lanes,
+                              _mm512_mul_ps(activate(activation, v),
+                                            _mm512_maskz_loadu_ps(lanes, u + t * width + j)));
       }
     }
   }

@@ -148,9 +148,9 @@ static inline void multiply_panel(const char* tokens, uint64_t count, const char
 // Of K the runs [k, k_end), for tokens that are packed: `from` char[runs][tokens][kRunBytes]. Every
 // weight row passes by once.
 template <class Arithmetic, class Weight>
-static inline void multiply_packed(const char* from, uint64_t tokens, uint64_t k_begin,
-                                   uint64_t k_end, const Weight& weight, uint64_t begin,
-                                   uint64_t end, float* out, uint64_t stride) {
+static inline void multiply_runs(const char* from, uint64_t tokens, uint64_t k_begin,
+                                 uint64_t k_end, const Weight& weight, uint64_t begin, uint64_t end,
+                                 float* out, uint64_t stride) {
   constexpr uint64_t kRunColumns = Arithmetic::kRunColumns;
   alignas(64) char panel[kTileRows * kRunBytes];
   memset(panel, 0, sizeof panel);
@@ -182,7 +182,7 @@ static inline void multiply_block(const float* x, uint64_t tokens, uint64_t K, u
       Arithmetic::pack(x + t * K + k, count, to);
     }
   }
-  multiply_packed<Arithmetic>(packed, tokens, k_begin, k_end, weight, begin, end, out, stride);
+  multiply_runs<Arithmetic>(packed, tokens, k_begin, k_end, weight, begin, end, out, stride);
 }
 
 // Columns of K, in whole runs, that so many tokens take at once: few leave room for several runs,
@@ -190,6 +190,19 @@ static inline void multiply_block(const float* x, uint64_t tokens, uint64_t K, u
 template <class Arithmetic>
 static inline uint64_t block_columns(uint64_t tokens) {
   return (tokens < kBlockRows ? kBlockRows / tokens : 1) * Arithmetic::kRunColumns;
+}
+
+// All of K for tokens that are packed, char[runs][tokens][kRunBytes].
+template <class Arithmetic, class Weight>
+static inline void multiply_packed(const void* packed, uint64_t tokens, uint64_t K,
+                                   const Weight& weight, uint64_t begin, uint64_t end, float* out,
+                                   uint64_t stride) {
+  const uint64_t columns = block_columns<Arithmetic>(tokens);
+  for (uint64_t k = 0; k < K; k += columns) {
+    const uint64_t k_end = K - k < columns ? K : k + columns;
+    const char* from = (const char*)packed + k / Arithmetic::kRunColumns * tokens * kRunBytes;
+    multiply_runs<Arithmetic>(from, tokens, k, k_end, weight, begin, end, out, stride);
+  }
 }
 
 // x f32[tokens, K]; columns [begin, end) of the result; `out` is where column `begin` of row 0

@@ -116,12 +116,7 @@ struct Decoded {
 void multiply_prefill(const QuantizedMatrix& w, const void* x, uint64_t tokens, uint64_t begin,
                       uint64_t end, float* out, uint64_t stride) {
   if (!served(w)) return quantized_linear_portable(w, x, tokens, begin, end, out, stride);
-  const uint64_t columns = block_columns<NibbleArithmetic>(tokens);
-  for (uint64_t k = 0; k < w.columns; k += columns) {
-    const uint64_t k_end = w.columns - k < columns ? w.columns : k + columns;
-    const char* from = (const char*)x + k / kRunElements * tokens * kRunBytes;
-    multiply_packed<NibbleArithmetic>(from, tokens, k, k_end, Decoded{w}, begin, end, out, stride);
-  }
+  multiply_packed<NibbleArithmetic>(x, tokens, w.columns, Decoded{w}, begin, end, out, stride);
 }
 
 // --- decode

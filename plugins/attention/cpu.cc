@@ -68,10 +68,37 @@ constexpr rt_implementation kAvx512 = sdk::implementation<BlockAttentionWith<att
      .device_kind = "cpu",
      .isa = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl",
      .tier = 250});
-constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512};
+
+// Prefill alone: few rows are bound by reading the cache. Before avx512 where bf16 is fast, as the
+// products are (bf16_product in cpu_operator.h).
+struct AttentionBf16 : BlockAttentionWith<attend_bf16> {
+  using BlockAttentionWith::BlockAttentionWith;
+  static void supports(const sdk::Node& node) {
+    BlockAttention::supports(node);
+    if (node.c().kv_dtype != RT_BF16) {
+      throw sdk::Refusal(sdk::format("expected a cache of type bf16, found %s",
+                                     sdk::dtype_name(node.c().kv_dtype)));
+    }
+    const std::int64_t width = node.attrs().integer("head_width");
+    if (width > kMostBf16Width) {
+      throw sdk::Refusal(sdk::format("expected heads of at most %u elements, found %lld",
+                                     kMostBf16Width, static_cast<long long>(width)));
+    }
+  }
+};
+constexpr rt_implementation kFastBf16 =
+    sdk::implementation<AttentionBf16>({.op = "attention",
+                                        .name = "fast_bf16",
+                                        .device_kind = "cpu",
+                                        .isa = "avx2," RT_ISA_FAST_BF16,
+                                        .step_classes = RT_STEP_PREFILL,
+                                        .traits = RT_TRAIT_CAPTURE_SAFE,
+                                        .tier = 260});
+constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512, &kFastBf16};
 
 }  // namespace
 }  // namespace rt::cpu
 
 RT_CPU_PLUGIN("attention", rt::cpu::kTable, RT_CPU_PORTABLE("attention") RT_CPU_AVX2("attention")
-                  "implementation: attention@1 cpu avx512 avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl\n");
+                  "implementation: attention@1 cpu avx512 avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl\n"
+                  "implementation: attention@1 cpu fast_bf16 avx2," RT_ISA_FAST_BF16 "\n");

@@ -2,6 +2,8 @@
 // the file once, from front to back.
 #include "kernels/cpu/linear.h"
 
+#include <algorithm>
+
 #include "plugins/cpu_operator.h"
 
 namespace rt::cpu {
@@ -26,11 +28,34 @@ struct Linear {
   }
 };
 
-struct LinearBf16 : Linear<linear_avx512_bf16> {
-  using Linear::Linear;
+// x is packed into the workspace, tokens in parts, before the rows are shared.
+struct LinearBf16 {
+  explicit LinearBf16(const sdk::Node&) {}
   static void supports(const sdk::Node& node) {
     expect_f32_values(node);
     expect_bf16_weight(node, 1);
+  }
+  static void require(const sdk::Node& node, rt_requirements& need) {
+    const std::uint64_t tokens = std::max(node.bounds().tokens, node.bounds().rows);
+    need.workspace_bytes = packed_bf16_bytes(std::min(tokens, kMostPacked),
+                                             static_cast<std::uint64_t>(node.input(1).shape[1]));
+  }
+
+  void execute(const sdk::Call& call) {
+    const rt_tensor& w = call.input(1);  // [N, K]
+    const std::uint64_t tokens = call.input(0).shape[0];
+    const std::uint64_t rows = w.shape[0];
+    const Matrix weight = {w.data, element_of(w.dtype), static_cast<std::uint64_t>(w.shape[1])};
+    for (std::uint64_t t = 0, part; t < tokens; t += part) {
+      part = std::min(tokens - t, kMostPacked);
+      const void* x = packed(call, call.in<float>(0) + t * weight.columns, part, weight.columns,
+                             call.workspace<void>());
+      float* out = call.out<float>(0) + t * rows;
+      loop(call, rows, kGrain, part * weight.columns,
+           [&](std::uint64_t begin, std::uint64_t end, std::uint32_t) {
+             linear_packed_bf16(x, part, weight, begin, end, out + begin, rows);
+           });
+    }
   }
 };
 

@@ -116,7 +116,12 @@ TEST_P(AttentionBits, DependOnTheKeysAlone) {
   const RunOutcome whole = run(schema, *subject, all.step(plain, shape.past, shape.tokens), {});
   if (whole.stage == "supports") GTEST_SKIP() << whole.text;
   ASSERT_EQ(whole.status, RT_OK) << whole.text;
-  EXPECT_EQ(difference(whole, expected, schema.tolerance_absolute, schema.tolerance_relative), "");
+  // fast_bf16: a query errs by 2^-9 of itself, so scores of up to 6 do by 0.01 and weights by 1 %,
+  // in either direction, of values of at most 2 that cancel.
+  const bool rounds = (subject->traits & RT_TRAIT_EXACT) == 0;
+  EXPECT_EQ(difference(whole, expected, rounds ? 0.01 : schema.tolerance_absolute,
+                       schema.tolerance_relative),
+            "");
 
   const std::size_t row = whole.outputs[0].size() / static_cast<std::size_t>(shape.tokens);
   const auto expect_same = [&](const KvSpec& kv, std::int32_t first, std::int32_t count,
@@ -148,7 +153,8 @@ TEST_P(AttentionBits, DependOnTheKeysAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(, AttentionBits,
-                         testing::Combine(testing::Values("portable", "avx2", "avx512"),
+                         testing::Combine(testing::Values("portable", "avx2", "avx512",
+                                                          "fast_bf16"),
                                           testing::ValuesIn(kCases)),
                          [](const auto& row) {
                            return std::string(std::get<0>(row.param)) + "_" +

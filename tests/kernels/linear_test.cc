@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -48,6 +49,35 @@ struct Kernels {
   bool takes(Element element) const { return !rounds_x || element == Element::kBf16; }
 };
 
+// Packed and multiplied in parts, as the plugins do.
+template <class Multiply>
+void in_parts(const float* x, std::uint64_t tokens, std::uint64_t columns,
+              const Multiply& multiply) {
+  std::vector<unsigned char> memory(packed_bf16_bytes(kMostPacked, columns) + 64);
+  void* packed =
+      reinterpret_cast<void*>((reinterpret_cast<std::uintptr_t>(memory.data()) + 63) / 64 * 64);
+  for (std::uint64_t t = 0, part; t < tokens; t += part) {
+    part = std::min(tokens - t, kMostPacked);
+    pack_bf16(x + t * columns, part, columns, part / 2, part, packed);
+    pack_bf16(x + t * columns, part, columns, 0, part / 2, packed);
+    multiply(packed, t, part);
+  }
+}
+void linear_bf16(const float* x, std::uint64_t tokens, const Matrix& weight, std::uint64_t begin,
+                 std::uint64_t end, float* out, std::uint64_t stride) {
+  in_parts(x, tokens, weight.columns, [&](const void* packed, std::uint64_t t, std::uint64_t part) {
+    linear_packed_bf16(packed, part, weight, begin, end, out + t * stride, stride);
+  });
+}
+void gate_up_bf16(const float* x, std::uint64_t tokens, const Matrix& gate, const Matrix& up,
+                  Activation activation, std::uint64_t begin, std::uint64_t end, float* hidden,
+                  std::uint64_t stride) {
+  in_parts(x, tokens, gate.columns, [&](const void* packed, std::uint64_t t, std::uint64_t part) {
+    gate_up_packed_bf16(packed, part, gate, up, activation, begin, end, hidden + t * stride,
+                        stride);
+  });
+}
+
 const Kernels kKernels[] = {
     {"portable", linear_portable, gate_up_portable, softcap_portable, true},
     {"avx2", linear_avx2, gate_up_avx2, softcap_avx2,
@@ -56,7 +86,7 @@ const Kernels kKernels[] = {
     {"avx512", linear_avx512, gate_up_avx512, nullptr,
      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl")},
-    {"avx512_bf16", linear_avx512_bf16, gate_up_avx512_bf16, nullptr,
+    {"avx512_bf16", linear_bf16, gate_up_bf16, nullptr,
      __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl"),
      true},
