@@ -80,8 +80,7 @@ void few_tokens(const float* x, const Matrix& weight, uint64_t begin, uint64_t e
   const uint64_t row_bytes = weight.columns * kElementBytes<element>;
   const unsigned char* from = (const unsigned char*)weight.data;
   for (uint64_t n = begin; n < end; n += kTileRows) {
-    const uint64_t next = n + 2 * kTileRows < end ? n + 2 * kTileRows : n;
-    Rows w = {{}, from + next * row_bytes};
+    Rows w = {{}, from + (n + kTileRows) * row_bytes};
     for (uint64_t i = 0; i < kTileRows; ++i) {
       w.row[i] = from + (n + i < end ? n + i : end - 1) * row_bytes;
     }

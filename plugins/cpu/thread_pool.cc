@@ -81,6 +81,7 @@ class BlockSignals {
 
 ThreadPool::ThreadPool(std::uint32_t threads, std::size_t cores)
     : spin_ns_(cores == 0 || threads <= cores ? kSpinNs : 0),  // more threads than cores: no spin
+      parts_(std::make_unique<Part[]>(threads)),
       workers_(std::make_unique<std::vector<std::thread>>()),
       owner_pid_(getpid()) {
   workers_->reserve(threads - 1);
@@ -132,6 +133,9 @@ void ThreadPool::run(std::uint64_t count, std::uint64_t grain, rt_range_fn fn, v
   count_ = count;
   chunk_size_ = grains_per_chunk * grain;
   chunks_ = static_cast<std::uint32_t>(chunks);
+  for (std::uint32_t i = 0; i < threads(); ++i) {
+    parts_[i].next.store(i == 0 ? 0 : part_end(i - 1), std::memory_order_relaxed);
+  }
   unfinished_.store(chunks_, std::memory_order_relaxed);
   unclaimed_.store(chunks_, std::memory_order_seq_cst);  // publishes all of the above
   // A worker counts itself among the sleepers before it looks at unclaimed_ for the last time, so
@@ -152,13 +156,23 @@ bool ThreadPool::claim_and_run(std::uint32_t worker) noexcept {
     if (left == 0 || left == kStop) return false;
   } while (!unclaimed_.compare_exchange_weak(left, left - 1, std::memory_order_acquire,
                                              std::memory_order_relaxed));
-  const std::uint64_t begin = (chunks_ - left) * chunk_size_;
+  const std::uint64_t begin = find_chunk(worker) * chunk_size_;
   fn_(arg_, begin, std::min(begin + chunk_size_, count_), worker);
   if (unfinished_.fetch_sub(1, std::memory_order_seq_cst) == 1 &&
       caller_sleeps_.load(std::memory_order_seq_cst) != 0) {
     futex_wake(unfinished_, 1);
   }
   return true;
+}
+
+// A chunk for a claim that has been made: of the thread's own part, else of the next thread's that
+// has one. There are as many chunks as claims, so one is found, if not at first.
+std::uint32_t ThreadPool::find_chunk(std::uint32_t worker) noexcept {
+  for (std::uint32_t i = worker;; i = i + 1 < threads() ? i + 1 : 0) {
+    if (parts_[i].next.load(std::memory_order_relaxed) >= part_end(i)) continue;
+    const std::uint32_t chunk = parts_[i].next.fetch_add(1, std::memory_order_relaxed);
+    if (chunk < part_end(i)) return chunk;
+  }
 }
 
 void ThreadPool::wait_until_finished() noexcept {

@@ -1,9 +1,10 @@
 // The thread pool of the CPU device: parallel loops of a few microseconds, thousands a second.
 //
-// A loop is cut into chunks, about kChunksPerThread for each thread, and whoever is free claims the
-// next one from a counter: a worker that another process keeps off its core delays one chunk, not
-// the loop, and one that never wakes up delays nothing, because the caller claims what is left. So
-// a loop's result must not depend on who runs which chunk; kernels see to that.
+// A loop is cut into chunks, about kChunksPerThread for each thread. A thread claims those of its
+// own part one after the other, so that it reads memory in one walk, and then what others have
+// left: a worker that another process keeps off its core delays one chunk, not the loop, and one
+// that never wakes up delays nothing, because the caller claims what is left. So a loop's result
+// must not depend on who runs which chunk; kernels see to that.
 //
 // Waiting is a short spin, then a futex: a decode step has gaps of a few microseconds between
 // loops, where a futex's wake-up (about 5 us, more in a VM) would cost as much as the loops do.
@@ -47,6 +48,10 @@ class ThreadPool {
 
   void work(std::uint32_t worker) noexcept;
   bool claim_and_run(std::uint32_t worker) noexcept;
+  std::uint32_t find_chunk(std::uint32_t worker) noexcept;
+  std::uint32_t part_end(std::uint32_t thread) const {
+    return static_cast<std::uint32_t>(std::uint64_t{chunks_} * (thread + 1) / threads());
+  }
   std::uint32_t wait_for_chunks() noexcept;
   void wait_until_finished() noexcept;
 
@@ -61,8 +66,15 @@ class ThreadPool {
   std::uint32_t chunks_ = 0;
   std::uint32_t spin_ns_ = 0;
 
+  // Of each thread's part the next chunk that nobody has; beyond its end when there is none.
+  struct alignas(64) Part {
+    std::atomic<std::uint32_t> next{0};
+  };
+  std::unique_ptr<Part[]> parts_;
+
   // On lines of their own: each is written by one side while the other spins on it.
-  alignas(64) std::atomic<std::uint32_t> unclaimed_{0};   // chunks, or kStop; workers sleep on it
+  // Chunks that are promised to nobody, or kStop; workers sleep on it.
+  alignas(64) std::atomic<std::uint32_t> unclaimed_{0};
   alignas(64) std::atomic<std::uint32_t> unfinished_{0};  // chunks; the caller sleeps on it
   alignas(64) std::atomic<std::uint32_t> sleepers_{0};    // workers asleep or about to be
   std::atomic<std::uint32_t> caller_sleeps_{0};
