@@ -29,7 +29,7 @@ using bench::kBytes;
 using bench::kProbeRounds;
 using bench::kProbeSums;
 using bench::median;
-using bench::read_all;
+using bench::read_seconds;
 using bench::sink;
 using bench::split;
 
@@ -166,11 +166,8 @@ struct Bench {
     const double bytes = static_cast<double>(copies * shape.rows * shape.columns * 2);
     std::vector<double> kernel, probe, quotient;
     for (int i = 0; i < rounds_; ++i) {
-      const char* p = reinterpret_cast<const char*>(weights_.data());
       const double read =
-          split(threads, kBytes / 4096, [&](std::uint64_t begin, std::uint64_t end) {
-            read_all(p + begin * 4096, (end - begin) * 4096);
-          });
+          read_seconds(threads, reinterpret_cast<const char*>(weights_.data()), kBytes);
       probe.push_back(static_cast<double>(kBytes) / read / 1e9);
       kernel.push_back(bytes / product(kernels, shape, threads, tokens, copies) / 1e9);
       quotient.push_back(kernel.back() / probe.back());
@@ -265,9 +262,7 @@ struct Bench {
     std::vector<double> kernel, read, share, prefill, peak;
     for (int i = 0; i < rounds_; ++i) {
       const unsigned char* p = cache + static_cast<std::uint64_t>(i % 8) * kDecodeBytes;
-      double time = split(1, 1, [&](std::uint64_t, std::uint64_t) {
-        read_all(reinterpret_cast<const char*>(p) + kBytes / 2, kDecodeBytes);
-      });
+      double time = read_seconds(1, reinterpret_cast<const char*>(p) + kBytes / 2, kDecodeBytes);
       read.push_back(static_cast<double>(kDecodeBytes) / time / 1e9);
       const std::uint64_t layers = kDecodeBytes / layer;
       time = split(1, 1, [&](std::uint64_t, std::uint64_t) {

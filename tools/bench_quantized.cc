@@ -147,7 +147,8 @@ struct Bench {
 
   bool has(const Kernels& kernels, const Type& type, const Shape& shape) const {
     const std::string name = std::string(shape.name) + " " + type.name;
-    return kernels.runs && (*isa_ == '\0' || std::strcmp(kernels.isa, isa_) == 0) &&
+    const bool served = kernels.products != 32 || type.kind != Codes::kInt8;  // bf16: nf4 alone
+    return kernels.runs && served && (*isa_ == '\0' || std::strcmp(kernels.isa, isa_) == 0) &&
            name.find(only_) != std::string::npos;
   }
 
@@ -158,11 +159,8 @@ struct Bench {
     const double bytes = static_cast<double>(copies * layout.bytes);
     std::vector<double> kernel, probe, quotient;
     for (int i = 0; i < rounds_; ++i) {
-      const auto* p = reinterpret_cast<const char*>(memory_.data());
       const double read =
-          split(threads, kBytes / 65536, [&](std::uint64_t begin, std::uint64_t end) {
-            read_all(p + begin * 32768, (end - begin) * 32768);
-          });
+          read_seconds(threads, reinterpret_cast<const char*>(memory_.data()), kBytes / 2);
       probe.push_back(static_cast<double>(kBytes / 2) / read / 1e9);
       kernel.push_back(bytes / product(kernels, layout, shape, threads, tokens, copies) / 1e9);
       quotient.push_back(kernel.back() / probe.back());
