@@ -166,15 +166,9 @@ TEST_F(CudaGpu, TensorCoresStayNearTheCpu) {
 // cuDNN by name: prompts in chunks over a cache of one stripe, against our own kernels; in a
 // striped cache it is refused and ours serve.
 TEST_F(CudaGpu, CudnnServesWhoNamesItWhereTheCacheIsOnePiece) {
-  EngineOptions options = exact_options("llama.yaml", source_path("tests/fixtures/gemma_mqa"));
-  const std::string graph = golden_of("gemma_mqa").at("graph");
-  options.graph = graph;
-  options.device = "cuda";
-  options.device_options = {{"values", "bf16"}};
-  options.exact = false;
+  EngineOptions options = on_cuda("gemma_mqa", "bf16");
   options.kv_dtype = RT_BF16;
   options.planner = "static";
-  options.step_tokens = 16;
   std::vector<std::int32_t> prompt;
   for (std::int32_t i = 0; i < 43; ++i) prompt.push_back(3 + i * 7 % 60);
   std::vector<float> logits[2];
