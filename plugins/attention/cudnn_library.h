@@ -1,6 +1,6 @@
 // cuDNN's backend interface, opened when a plan first asks: nothing is linked, and where it is
 // missing or too old whoever wants it is refused with a sentence. Its numbers stand here, so that
-// nothing needs its headers; tests/cudnn compares them with the headers where these are.
+// nothing needs its headers.
 #pragma once
 
 #include <cstddef>

@@ -29,6 +29,7 @@ struct Tensor {
 };
 
 constexpr std::int64_t kAlignmentBytes = 16;
+constexpr int kNotSupported = 3000;
 
 }  // namespace
 
@@ -184,6 +185,7 @@ struct AttentionPlan::Graph {
     check(library().get(heuristic.raw(), kHeuristicResults, static_cast<int>(Type::kDescriptor),
                         kMostConfigs, &found, raw.data()),
           "heuristic's results");
+    if (found == 0) check(kNotSupported, "no engine for this attention");
     int status = 0;
     for (std::int64_t i = 0; i < found && i < kMostConfigs; ++i) {
       auto made = std::make_unique<Descriptor>(Kind::kPlan);
@@ -197,7 +199,7 @@ struct AttentionPlan::Graph {
       plan = std::move(made);
       return;
     }
-    check(status == 0 ? 3000 /* not supported */ : status, "no plan for this attention");
+    check(status == 0 ? kNotSupported : status, "no plan for this attention");
   }
 
   const AttentionProblem p;
