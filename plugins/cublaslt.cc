@@ -1,10 +1,6 @@
 #include "plugins/cublaslt.h"
 
-#include <dlfcn.h>
-
-#include <cstdlib>
-#include <filesystem>
-#include <vector>
+#include "plugins/nvidia_library.h"
 
 namespace rt::cuda {
 namespace {
@@ -48,42 +44,15 @@ struct Library {
   std::string missing;  // "": all there
 };
 
-// The usual way first, then where toolkits and Python's wheels put it.
-std::vector<std::string> places() {
-  namespace fs = std::filesystem;
-  const std::string name = "libcublasLt.so.13";
-  std::vector<std::string> out = {name};
-  for (const char* variable : {"CUDA_HOME", "CUDA_PATH"}) {
-    const char* home = std::getenv(variable);
-    if (home != nullptr) out.push_back(std::string(home) + "/lib64/" + name);
-  }
-  out.push_back("/usr/local/cuda/lib64/" + name);
-  std::error_code missing;
-  for (const char* root : {"/usr/local/lib", "/usr/lib", "/opt/conda/lib"}) {
-    for (const auto& entry : fs::directory_iterator(root, missing)) {
-      if (!entry.path().filename().string().starts_with("python3")) continue;
-      for (const char* packages : {"site-packages", "dist-packages"}) {
-        for (const char* wheel : {"cu13/lib", "cublas/lib"}) {
-          out.push_back((entry.path() / packages / "nvidia" / wheel / name).string());
-        }
-      }
-    }
-  }
-  return out;
-}
-
 template <class Function>
 void find(void* library, const char* name, Function& function, std::string& missing) {
-  function = reinterpret_cast<Function>(dlsym(library, name));
+  function = reinterpret_cast<Function>(library_function(library, name));
   if (function == nullptr) missing = std::string("libcublasLt has no function ") + name;
 }
 
 Library open_library() {
   Library l{};
-  void* opened = nullptr;
-  for (const std::string& place : places()) {
-    if (opened == nullptr) opened = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
-  }
+  void* opened = open_nvidia_library("libcublasLt.so.13", {"cu13/lib", "cublas/lib"});
   if (opened == nullptr) {
     l.missing =
         "no libcublasLt.so.13 (CUDA 13) in the library path, $CUDA_HOME, $CUDA_PATH, "

@@ -78,13 +78,18 @@ struct AttentionNode {
   std::uint64_t workspace_bytes(const sdk::Node& node) const {
     return split_bytes(shape) * round_tokens(node);
   }
-  // All tokens of the step, `round` at a time; their rows are in the cache.
+  // Tokens [first, last) of the step, `round` at a time; their rows are in the cache.
+  void split(const KvCache& kv, const StepTokens& tokens, std::uint64_t first, std::uint64_t last,
+             std::uint64_t round, const Matrix& q, const Matrix& out, float* workspace,
+             void* stream) const {
+    for (; first < last; first += round) {
+      attention_split(shape, kv, tokens, first, std::min(round, last - first), q, out, workspace,
+                      stream);
+    }
+  }
   void split(const KvCache& kv, const StepTokens& tokens, std::uint64_t round, const Matrix& q,
              const Matrix& out, float* workspace, void* stream) const {
-    for (std::uint64_t first = 0; first < tokens.tokens; first += round) {
-      attention_split(shape, kv, tokens, first, std::min(round, tokens.tokens - first), q, out,
-                      workspace, stream);
-    }
+    split(kv, tokens, 0, tokens.tokens, round, q, out, workspace, stream);
   }
 
   AttentionShape shape;

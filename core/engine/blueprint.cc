@@ -81,7 +81,10 @@ Result<PlannerAnswer> ask_planner(Registry& registry, const Blueprint& b, const 
 
 std::uint32_t forms_in_use(const KvPlan& plan) {
   std::uint32_t forms = 0;
-  for (const KvClass& kv_class : plan.classes()) forms |= RT_KV_FORM_BIT(kv_class.form);
+  for (const KvClass& kv_class : plan.classes()) {
+    const bool one_stripe = kv_class.form == RT_KV_AFFINE && kv_class.stripe_tokens == 0;
+    forms |= one_stripe ? RT_KV_ONE_STRIPE : RT_KV_FORM_BIT(kv_class.form);
+  }
   return forms;
 }
 

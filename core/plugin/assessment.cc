@@ -111,6 +111,7 @@ std::vector<std::string> missing_words(std::string_view wanted, std::string_view
 std::string kv_forms_text(std::uint32_t forms) {
   std::vector<std::string> names;
   if (forms & RT_KV_FORM_BIT(RT_KV_AFFINE)) names.emplace_back("affine");
+  if (forms & RT_KV_ONE_STRIPE) names.emplace_back("affine in one stripe");
   if (forms & RT_KV_FORM_BIT(RT_KV_RING)) names.emplace_back("ring");
   if (forms & RT_KV_FORM_BIT(RT_KV_TABLE)) names.emplace_back("table");
   return names.empty() ? "none" : join(names, ", ");
@@ -205,7 +206,7 @@ bool Assessment::ask_requirements(Decision& decision) {
     return false;
   }
   if (schema_.c->has_kv_state == 0) needs.kv_forms = 0;
-  needs.kv_forms &= RT_KV_ALL_FORMS;
+  needs.kv_forms &= RT_KV_ALL_FORMS | RT_KV_ONE_STRIPE;
   if (std::string fault = requirements_fault(decision); !fault.empty()) {
     refuse(decision, Verdict::kUnsupported, "its require() is wrong: " + fault);
     return false;
@@ -245,7 +246,9 @@ std::string Assessment::requirements_fault(const Decision& decision) const {
 }
 
 void Assessment::check_limits(Decision& decision) {
-  const std::uint32_t lacking = limits_.kv_forms & ~decision.requirements.kv_forms;
+  std::uint32_t read = decision.requirements.kv_forms;
+  if (read & RT_KV_FORM_BIT(RT_KV_AFFINE)) read |= RT_KV_ONE_STRIPE;
+  const std::uint32_t lacking = limits_.kv_forms & ~read;
   if (schema_.c->has_kv_state != 0 && lacking != 0) {
     return refuse(decision, Verdict::kWrongKvForm,
                   "reads KV form " + kv_forms_text(decision.requirements.kv_forms) +
@@ -319,7 +322,9 @@ std::uint32_t readable_kv_forms(const std::vector<Decision>& decisions) {
   for (const Decision& decision : decisions) {
     if (decision.usable()) forms |= decision.requirements.kv_forms;
   }
-  return forms;
+  // A planner answers with stripes: whether it made one of them is looked at after.
+  if (forms & RT_KV_ONE_STRIPE) forms |= RT_KV_FORM_BIT(RT_KV_AFFINE);
+  return forms & RT_KV_ALL_FORMS;
 }
 
 }  // namespace rt

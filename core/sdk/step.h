@@ -67,6 +67,9 @@ typedef uint32_t rt_kv_form;
 enum { RT_KV_AFFINE = 0, RT_KV_RING = 1, RT_KV_TABLE = 2 };
 #define RT_KV_FORM_BIT(form) (1u << (form))
 #define RT_KV_ALL_FORMS 7u
+/* In a mask of forms: the affine form where one stripe is the whole capacity, plain tensors
+ * [capacity, G, E]. Who reads the affine form reads it too. */
+#define RT_KV_ONE_STRIPE 8u
 
 typedef struct rt_kv_layout {
   uint32_t struct_size;

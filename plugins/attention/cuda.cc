@@ -1,8 +1,10 @@
 // attention on CUDA devices: `split` for decode; for prefill `mma` on tensor cores, and `tiled` for
-// what those do not take and for exact mode. All read every form and type
-// of the cache, and all that changes from step to step is in device memory.
+// what those do not take and for exact mode. These read every form and type
+// of the cache, and all that changes from step to step is in device memory. `cudnn` serves who
+// prefers it by name, and reads only a cache of one stripe and of the values' type.
 #include "kernels/cuda/attention.h"
 
+#include "plugins/attention/cudnn_plans.h"
 #include "plugins/cuda_attention.h"
 
 namespace rt::cuda {
@@ -58,6 +60,90 @@ struct MmaAttention : TileAttention<attention_mma> {
   }
 };
 
+// Sequences that bring more than a few tokens go to cuDNN one by one; the others, of which a plan
+// would serve one step only, to `split`. Plans are made and the addresses of the cache are read in
+// prepare, where the step's arrays are the host's.
+struct CudnnAttention : SplitAttention {
+  explicit CudnnAttention(const sdk::Node& node)
+      : SplitAttention(node),
+        element(static_cast<Element>(node.c().value_dtype)),
+        plans(cudnn::AttentionPlans::of_device(node.device().index)) {}
+
+  static void supports(const sdk::Node& node) {
+    const rt_dtype values = node.c().value_dtype;
+    if ((values != RT_BF16 && values != RT_F16) || node.c().kv_dtype != values) {
+      throw sdk::Refusal(
+          sdk::format("cuDNN: expected values of bf16 or f16 and a KV cache of the same, found %s "
+                      "and %s",
+                      sdk::dtype_name(values), sdk::dtype_name(node.c().kv_dtype)));
+    }
+    const std::int64_t width = node.attrs().integer("head_width");
+    if (width != 64 && width != 96 && width != 128) {
+      throw sdk::Refusal(sdk::format("cuDNN: expected head_width 64, 96 or 128, found %lld",
+                                     static_cast<long long>(width)));
+    }
+    if (node.attrs().real("softcap") != 0) {
+      throw sdk::Refusal("cuDNN: expected no softcap, found one");
+    }
+    cudnn::expect_library();
+  }
+  static void require(const sdk::Node& node, rt_requirements& need) {
+    SplitAttention::require(node, need);
+    need.kv_forms = RT_KV_ONE_STRIPE;
+    need.workspace_bytes = std::max(need.workspace_bytes, cudnn::kWorkspaceBytes);
+  }
+
+  void prepare(const rt_step& step, void*) {
+    const auto cells = std::size_t{step.kv_classes} * step.sequences;
+    bases.assign(step.kv_bases, step.kv_bases + cells);
+    parts.clear();
+    for (std::uint32_t b = 0; b < step.sequences; ++b) {
+      Part part = {step.token_offsets[b], step.token_offsets[b + 1], nullptr};
+      const std::int64_t queries = part.last - part.first;
+      if (queries > static_cast<std::int64_t>(kMostRoundTokens)) {
+        part.plan = plans->plan(
+            {shape.heads, shape.kv_heads, shape.head_width,
+             shape.window < static_cast<std::uint32_t>(step.lengths[b]) ? shape.window : 0, queries,
+             step.lengths[b], element});
+      }
+      parts.push_back(std::move(part));
+    }
+  }
+
+  void execute(const sdk::Call& call) {
+    const StepTokens tokens = tokens_of(call.step());
+    const KvCache kv = append(call, tokens);
+    const Matrix q = matrix(call.input(0));
+    const Matrix out = matrix(call.output(0));
+    const std::uint64_t* base = bases.data() + std::size_t{call.kv().class_index} * parts.size();
+    for (const Part& part : parts) {
+      const auto first = static_cast<std::uint64_t>(part.first);
+      if (part.plan == nullptr) {
+        split(kv, tokens, first, static_cast<std::uint64_t>(part.last), round, q, out,
+              call.workspace<float>(), stream_of(call));
+      } else {
+        char* stripe = reinterpret_cast<char*>(*base);
+        const std::uint64_t skipped = first * q.columns * 2;  // bytes
+        plans->run(*part.plan,
+                   {static_cast<const char*>(q.data) + skipped, stripe + call.kv().k_offset,
+                    stripe + call.kv().v_offset, static_cast<char*>(out.data) + skipped,
+                    shape.scale, call.workspace<void>()},
+                   stream_of(call));
+      }
+      ++base;
+    }
+  }
+
+  struct Part {
+    std::int32_t first, last;                          // tokens of the step
+    std::shared_ptr<const cudnn::AttentionPlan> plan;  // nullptr: few tokens
+  };
+  Element element;
+  std::shared_ptr<cudnn::AttentionPlans> plans;
+  std::vector<std::uint64_t> bases;  // u64[C, B]
+  std::vector<Part> parts;           // one per sequence
+};
+
 constexpr rt_implementation kSplit =
     sdk::implementation<Guarded<SplitAttention>>({.op = "attention",
                                                   .name = "split",
@@ -78,7 +164,14 @@ constexpr rt_implementation kMma =
                                                 .step_classes = RT_STEP_PREFILL,
                                                 .traits = RT_TRAIT_CAPTURE_SAFE,
                                                 .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kSplit, &kTiled, &kMma};
+constexpr rt_implementation kCudnn =
+    sdk::implementation<Guarded<CudnnAttention>>({.op = "attention",
+                                                  .name = "cudnn",
+                                                  .device_kind = "cuda",
+                                                  .step_classes = RT_STEP_PREFILL,
+                                                  .traits = 0,
+                                                  .tier = 50});
+constexpr const rt_implementation* kTable[] = {&kSplit, &kTiled, &kMma, &kCudnn};
 
 }  // namespace
 }  // namespace rt::cuda
@@ -86,4 +179,5 @@ constexpr const rt_implementation* kTable[] = {&kSplit, &kTiled, &kMma};
 RT_CUDA_PLUGIN("attention", rt::cuda::kTable,
                RT_CUDA_IMPLEMENTATION("attention", "split")
                    RT_CUDA_IMPLEMENTATION("attention", "tiled")
-                       RT_CUDA_IMPLEMENTATION("attention", "mma"));
+                       RT_CUDA_IMPLEMENTATION("attention", "mma")
+                           RT_CUDA_IMPLEMENTATION("attention", "cudnn"));

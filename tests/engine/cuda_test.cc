@@ -163,6 +163,48 @@ TEST_F(CudaGpu, TensorCoresStayNearTheCpu) {
   EXPECT_LT(max_difference(logits[0].data(), logits[1].data(), logits[0].size()), 0.03f * largest);
 }
 
+// cuDNN by name: prompts in chunks over a cache of one stripe, against our own kernels; in a
+// striped cache it is refused and ours serve.
+TEST_F(CudaGpu, CudnnServesWhoNamesItWhereTheCacheIsOnePiece) {
+  EngineOptions options = on_cuda("gemma_mqa", "bf16");
+  options.kv_dtype = RT_BF16;
+  options.planner = "static";
+  std::vector<std::int32_t> prompt;
+  for (std::int32_t i = 0; i < 43; ++i) prompt.push_back(3 + i * 7 % 60);
+  std::vector<float> logits[2];
+  for (int side = 0; side < 2; ++side) {
+    if (side == 1) options.selection.prefer = {"attention_cuda/cudnn"};
+    auto session = open_session(options, cuda_registry());
+    ASSERT_TRUE(session);
+    const auto& nodes = session->blueprint().nodes;
+    const auto named = [&](const auto& node) {
+      return node.prefill.chosen.full_name == "attention_cuda/cudnn";
+    };
+    EXPECT_EQ(std::any_of(nodes.begin(), nodes.end(), named), side == 1);
+    auto plan = session->blueprint().memory(0, 0, false);
+    ASSERT_TRUE(plan.ok());
+    session->keep_logits(true);
+    auto sequence = start(*session);
+    sequence->push(prompt);
+    auto row = session->run(*sequence);
+    ASSERT_TRUE(row.ok()) << row.error().message;
+    EXPECT_EQ(plan->owned() - (*plan)[MemoryKind::kKv],
+              session->ledger().now().owned() - session->ledger().now()[MemoryKind::kKv]);
+    logits[side].assign(row->logits, row->logits + session->graph().vocabulary());
+  }
+  float largest = 0;
+  for (const float x : logits[0]) largest = std::max(largest, std::abs(x));
+  EXPECT_LT(max_difference(logits[0].data(), logits[1].data(), logits[0].size()), 0.03f * largest);
+
+  options.planner = "elastic";
+  auto striped = draw(cuda_registry(), options);
+  ASSERT_TRUE(striped.ok()) << striped.error().message;
+  const std::vector<std::string>& notes = (*striped)->notes;
+  EXPECT_TRUE(std::any_of(notes.begin(), notes.end(), [](const std::string& note) {
+    return note.find("affine in one stripe") != std::string::npos;
+  }));
+}
+
 TEST_F(CudaGpu, ExactWantsUnroundedValues) {
   EngineOptions options = on_cuda("tinyllama", "bf16");
   options.exact = true;

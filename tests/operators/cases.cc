@@ -164,6 +164,19 @@ std::vector<Problem> attention() {
     out.push_back(attention_problem({2, 1, 8, 7, 0}, {.form = RT_KV_RING, .stripe_tokens = S},
                                     {{.past = 50, .tokens = 40}, {.past = 0, .tokens = 40}}));
   }
+  // Caches of one stripe and of 16 bits, for libraries: prompts, later chunks, single tokens
+  // between.
+  for (const std::int64_t E : {64, 96, 128}) {
+    for (const rt_dtype dtype : {RT_BF16, RT_F16}) {
+      for (const std::int64_t window : {0, 20}) {
+        out.push_back(attention({4, 2, E, window, 0}, {.dtype = dtype, .stripe_tokens = 0},
+                                {{.past = 0, .tokens = 17},
+                                 {.past = 40, .tokens = 1},
+                                 {.past = 30, .tokens = 33},
+                                 {.past = 3, .tokens = 8}}));
+      }
+    }
+  }
   // Long enough for kernels that cut the keys into tiles.
   out.push_back(attention_problem({2, 1, 64, 0, 0}, {.dtype = RT_BF16, .stripe_tokens = 64},
                                   {{.past = 700, .tokens = 1}, {.past = 511, .tokens = 2}}));

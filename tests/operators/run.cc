@@ -128,7 +128,10 @@ class Runner {
         return false;
       }
     }
-    if (problem_.kv && (need_.kv_forms & RT_KV_FORM_BIT(problem_.kv->form)) == 0) {
+    const bool one_stripe = problem_.kv && problem_.kv->form == RT_KV_AFFINE &&
+                            problem_.kv->stripe_tokens == 0 &&
+                            (need_.kv_forms & RT_KV_ONE_STRIPE) != 0;
+    if (problem_.kv && !one_stripe && (need_.kv_forms & RT_KV_FORM_BIT(problem_.kv->form)) == 0) {
       outcome.stage = "kv_forms";
       outcome.status = RT_UNSUPPORTED;
       return false;
@@ -149,11 +152,6 @@ class Runner {
     if (!ok(outcome, "create", implementation.create(test_host(), &node_, &self))) return;
     // Twice on one instance: the second finds the first's workspace and cache, and must not care.
     for (int round = 0; round < 2 && outcome.status == RT_OK; ++round) {
-      if (implementation.prepare != nullptr &&
-          !ok(outcome, "prepare",
-              implementation.prepare(test_host(), self, &arrays.step, meta.data()))) {
-        break;
-      }
       call(implementation, self, arrays.step, workspace, meta, outcome);
       if (outcome.status == RT_OK) collect(round, outcome);
     }
@@ -256,10 +254,17 @@ class Runner {
     if (options_.gpu != nullptr) {
       return call_on_gpu(implementation, self, step, workspace, meta, outcome);
     }
+    if (!prepare(implementation, self, step, meta, outcome)) return;
     const rt_exec exec = {sizeof(rt_exec), options_.threads, &machine, &machine,
                           Exec::parallel_for};
     const Arguments call = call_of(exec, step, inputs_, outputs_, workspace.data(), meta.data());
     ok(outcome, "execute", implementation.execute(self, &call.c));
+  }
+
+  static bool prepare(const rt_implementation& implementation, void* self, const rt_step& step,
+                      const GuardedBuffer& meta, RunOutcome& outcome) {
+    return implementation.prepare == nullptr ||
+           ok(outcome, "prepare", implementation.prepare(test_host(), self, &step, meta.data()));
   }
 
   // A call and the lists that it points to.
@@ -296,7 +301,11 @@ class Runner {
     for (std::size_t o = 0; o < outputs.size(); ++o) {
       outputs[o].data = copies.add(output_memory_[o]);
     }
-    const rt_step there = step_on_gpu(step, copies);
+    std::vector<std::uint64_t> bases;
+    const rt_step there = step_on_gpu(step, copies, bases);
+    rt_step here = step;  // the same contents in the host's memory
+    if (kv_ != nullptr) here.kv_bases = bases.data();
+    if (!prepare(implementation, self, here, meta, outcome)) return;
     const Arguments call = call_of(options_.gpu->exec(), there, inputs, outputs,
                                    copies.add(workspace), copies.add(meta));
     if (!ok(outcome, "execute", implementation.execute(self, &call.c))) return;
@@ -307,7 +316,8 @@ class Runner {
     outcome.text = fault;
   }
 
-  rt_step step_on_gpu(const rt_step& step, DeviceCopies& copies) const {
+  rt_step step_on_gpu(const rt_step& step, DeviceCopies& copies,
+                      std::vector<std::uint64_t>& bases) const {
     const auto array = [&]<class T>(const T* from, std::uint64_t count) {
       return copies.add(std::vector<T>(from, from + (from == nullptr ? 0 : count)));
     };
@@ -323,7 +333,8 @@ class Runner {
     out.history = array(step.history, problem_.history.size());
     if (kv_ == nullptr) return out;
     const unsigned char* memory = copies.add(kv_->memory());
-    out.kv_bases = copies.add(kv_->bases_at(memory));
+    bases = kv_->bases_at(memory);
+    out.kv_bases = copies.add(bases);
     std::vector<std::uint64_t> tables;
     for (const std::vector<std::uint64_t>& table : kv_->tables_at(memory)) {
       tables.push_back(reinterpret_cast<std::uintptr_t>(copies.add(table)));

@@ -1,0 +1,47 @@
+#include "plugins/attention/cudnn_plans.h"
+
+#include <algorithm>
+#include <map>
+
+namespace rt::cuda::cudnn {
+
+std::shared_ptr<AttentionPlans> AttentionPlans::of_device(std::uint32_t index) {
+  static std::mutex mutex;
+  static std::map<std::uint32_t, std::weak_ptr<AttentionPlans>> known;
+  const std::lock_guard<std::mutex> lock(mutex);
+  std::shared_ptr<AttentionPlans> plans = known[index].lock();
+  if (plans == nullptr) known[index] = plans = std::make_shared<AttentionPlans>();
+  return plans;
+}
+
+AttentionPlans::AttentionPlans() {
+  expect_library();
+  check(library().create(&handle_), "handle");
+}
+
+AttentionPlans::~AttentionPlans() {
+  plans_.clear();
+  (void)library().destroy(handle_);
+}
+
+std::shared_ptr<const AttentionPlan> AttentionPlans::plan(const AttentionProblem& problem) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto known = std::find_if(plans_.begin(), plans_.end(),
+                                  [&](const auto& entry) { return entry.first == problem; });
+  if (known != plans_.end()) {
+    plans_.splice(plans_.begin(), plans_, known);
+  } else {
+    plans_.emplace_front(problem, std::make_shared<AttentionPlan>(problem, Target{handle_}));
+    if (plans_.size() > kMostPlans) plans_.pop_back();
+  }
+  return plans_.front().second;
+}
+
+void AttentionPlans::run(const AttentionPlan& plan, const AttentionOperands& operands,
+                         void* stream) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  check(library().set_stream(handle_, stream), "stream");
+  plan.run(handle_, operands);
+}
+
+}  // namespace rt::cuda::cudnn
