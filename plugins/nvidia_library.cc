@@ -4,9 +4,23 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <utility>
 
 namespace rt::cuda {
 namespace {
+
+// Folders that hold python3.*/site-packages or dist-packages: of an active environment, the user,
+// the system.
+std::vector<std::string> python_roots() {
+  std::vector<std::string> roots;
+  for (const auto& [variable, below] :
+       {std::pair{"VIRTUAL_ENV", "/lib"}, {"CONDA_PREFIX", "/lib"}, {"HOME", "/.local/lib"}}) {
+    const char* folder = std::getenv(variable);
+    if (folder != nullptr) roots.push_back(std::string(folder) + below);
+  }
+  for (const char* root : {"/usr/local/lib", "/usr/lib", "/opt/conda/lib"}) roots.push_back(root);
+  return roots;
+}
 
 std::vector<std::string> places(const std::string& name, const std::vector<std::string>& wheels) {
   namespace fs = std::filesystem;
@@ -18,7 +32,7 @@ std::vector<std::string> places(const std::string& name, const std::vector<std::
   out.push_back("/usr/local/cuda/lib64/" + name);
   out.push_back("/usr/local/cuda/lib/" + name);
   std::error_code missing;
-  for (const char* root : {"/usr/local/lib", "/usr/lib", "/opt/conda/lib"}) {
+  for (const std::string& root : python_roots()) {
     for (const auto& entry : fs::directory_iterator(root, missing)) {
       if (!entry.path().filename().string().starts_with("python3")) continue;
       for (const char* packages : {"site-packages", "dist-packages"}) {
