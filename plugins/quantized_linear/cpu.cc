@@ -52,12 +52,12 @@ constexpr const rt_implementation* kTable[] = {
 }  // namespace rt::cpu
 
 #define RT_ROW(op, name, isa) "implementation: " op "@1 cpu " name " " isa "\n"
-#define RT_ROWS(op)                                                                  \
-  RT_CPU_PORTABLE(op)                                                                \
-  RT_CPU_AVX2(op)                                                                    \
-  RT_ROW(op, "avx512", RT_AVX512)                                                    \
-  RT_ROW(op, "avx512_vnni_nf4", RT_VNNI)                                             \
-  RT_ROW(op, "fast_bf16", RT_FAST_BF16) RT_ROW(op, "fast_bf16_decode", RT_FAST_BF16) \
-      RT_ROW(op, "avx512_vnni", RT_VNNI)
+#define RT_ROWS(op)                      \
+  RT_CPU_PORTABLE(op)                    \
+  RT_CPU_AVX2(op)                        \
+  RT_ROW(op, "avx512", RT_AVX512)        \
+  RT_ROW(op, "avx512_vnni_nf4", RT_VNNI) \
+  RT_ROW(op, "fast_bf16", RT_FAST_BF16)  \
+  RT_ROW(op, "fast_bf16_decode", RT_FAST_BF16) RT_ROW(op, "avx512_vnni", RT_VNNI)
 
 RT_CPU_PLUGIN("quantized_linear", rt::cpu::kTable, RT_ROWS("linear") RT_ROWS("mlp"));

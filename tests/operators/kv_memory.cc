@@ -21,7 +21,8 @@ sdk::KvRowFormat row_format(const Problem& problem) {
   std::uint64_t kv_heads = 1;
   for (const Attr& attr : problem.attrs) {
     const auto* count = std::get_if<std::int64_t>(&attr.value);
-    if (attr.name.ends_with("kv_heads") && count != nullptr) kv_heads = static_cast<std::uint64_t>(*count);
+    if (attr.name.ends_with("kv_heads") && count != nullptr)
+      kv_heads = static_cast<std::uint64_t>(*count);
   }
   return sdk::kv_row_format(problem.kv->dtype, kv_heads, problem.kv->row_elements / kv_heads);
 }
