@@ -2,6 +2,8 @@
 // a processor with AVX-512 also runs what one without it would. Tokens and logits are those of
 // transformers at every level (tests/fixtures/README.md).
 #include <fstream>
+#include <optional>
+#include <set>
 #include <tuple>
 
 #include "core/engine/device_file.h"
@@ -206,7 +208,8 @@ TEST(IntegerNf4, IsChosenByNameAloneAndNearF32) {
 }
 
 // A processor on paper, so that the choice is tested wherever this runs.
-std::unique_ptr<Blueprint> drawn_for(const std::string& isa, bool exact) {
+std::unique_ptr<Blueprint> drawn_for(const std::string& isa, bool exact,
+                                     std::optional<rt_dtype> weights = std::nullopt) {
   const std::string path = testing::TempDir() + "isa_test_device.yaml";
   std::ofstream(path) << "kind: cpu\nmemory: 8GiB\nisa: [" << isa << "]\n";
   auto device = DescribedDevice::read(path);
@@ -215,6 +218,8 @@ std::unique_ptr<Blueprint> drawn_for(const std::string& isa, bool exact) {
   options.device_options.clear();
   options.described_device = *device;
   options.exact = exact;
+  options.kv_dtype = RT_BF16;
+  if (weights) options.weight_formats.all = *weights;
   auto blueprint = draw(registry(), options);
   EXPECT_TRUE(blueprint.ok()) << blueprint.error().message;
   return blueprint.ok() ? std::move(blueprint).value() : nullptr;
@@ -234,6 +239,37 @@ TEST(Isa, FastBf16GoesFirstInPrefill) {
         EXPECT_STRNE(node.prefill.chosen.c->name, "fast_bf16");
       }
     }
+  }
+}
+
+// "op decode prefill" of the nodes of attention and of products, each choice once.
+std::set<std::string> choices_of(const Blueprint& blueprint) {
+  std::set<std::string> choices;
+  for (std::size_t n = 0; n < blueprint.nodes.size(); ++n) {
+    const std::string& op = blueprint.graph.nodes[n].op;
+    if (op != "linear" && op != "mlp" && op != "attention") continue;
+    if (blueprint.graph.nodes[n].name == "lm_head") continue;  // in the checkpoint's type
+    choices.insert(op + " " + blueprint.nodes[n].decode.chosen.c->name + " " +
+                   blueprint.nodes[n].prefill.chosen.c->name);
+  }
+  return choices;
+}
+
+// Weights of nf4 take bf16 for both kinds of steps, a cache of bf16 for a prompt.
+TEST(Isa, Nf4AndAttentionGoToBf16WhereItIsFast) {
+  using Choices = std::set<std::string>;
+  const std::string fast = std::string(kBf16) + ",fast_bf16";
+  for (const auto& [isa, exact, expected] :
+       {std::tuple{fast, false,
+                   Choices{"attention avx512 fast_bf16", "linear fast_bf16_decode fast_bf16",
+                           "mlp fast_bf16_decode fast_bf16"}},
+        {fast, true,
+         Choices{"attention avx512 avx512", "linear avx512 avx512", "mlp avx512 avx512"}},
+        {kBf16, false,
+         Choices{"attention avx512 avx512", "linear avx512 avx512", "mlp avx512 avx512"}}}) {
+    const auto blueprint = drawn_for(isa, exact, RT_W_NF4);
+    ASSERT_NE(blueprint, nullptr);
+    EXPECT_EQ(choices_of(*blueprint), expected) << isa << exact;
   }
 }
 

@@ -169,11 +169,11 @@ std::vector<Problem> attention() {
   for (const std::int64_t E : {64, 96, 128}) {
     for (const rt_dtype dtype : {RT_BF16, RT_F16}) {
       for (const std::int64_t window : {0, 20}) {
-        out.push_back(attention({4, 2, E, window, 0}, {.dtype = dtype, .stripe_tokens = 0},
-                                {{.past = 0, .tokens = 17},
-                                 {.past = 40, .tokens = 1},
-                                 {.past = 30, .tokens = 33},
-                                 {.past = 3, .tokens = 8}}));
+        out.push_back(attention_problem({4, 2, E, window, 0}, {.dtype = dtype, .stripe_tokens = 0},
+                                        {{.past = 0, .tokens = 17},
+                                         {.past = 40, .tokens = 1},
+                                         {.past = 30, .tokens = 33},
+                                         {.past = 3, .tokens = 8}}));
       }
     }
   }
