@@ -42,7 +42,8 @@ struct Windows {
 TEST(Perplexity, AgreesWithTransformers) {
   for (const Windows& w : {Windows{"1024", "512", 1.6122185}, Windows{"32", "16", 1.5622494},
                            Windows{"32", "31", 1.5958962}, Windows{"33", "5", 1.5877495}}) {
-    EXPECT_NEAR(bits_per_byte({"--ctx-size", w.window, "--stride", w.stride, "--kv-dtype", "f32"}),
+    EXPECT_NEAR(bits_per_byte(
+                    {"--ctx-size", w.window, "--stride", w.stride, "--kv-dtype", "f32", "--exact"}),
                 w.expected, 2e-6)
         << "windows of " << w.window;
   }
@@ -68,8 +69,8 @@ TEST(Perplexity, ShowsWhatAKvTypeCosts) {
 TEST(Perplexity, ReadsFilesAndTellsPeople) {
   const TemporaryFolder folder;
   const std::string file = folder.write("text.txt", kText);
-  const CommandResult result =
-      run_command(arguments("perplexity", demo_model(), {"--file", file, "--kv-dtype", "f32"}));
+  const CommandResult result = run_command(
+      arguments("perplexity", demo_model(), {"--file", file, "--kv-dtype", "f32", "--exact"}));
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_NE(result.out.find("bits per byte  1.6122"), std::string::npos) << result.out;
   EXPECT_NE(result.out.find("scored         68 tokens of 286 bytes"), std::string::npos);
