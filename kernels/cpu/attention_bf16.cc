@@ -7,8 +7,7 @@
 // pairs of elements in order, a column of the output its pairs of keys; keys that a row does not
 // see have the weight 0, so a query's bits are those of its keys alone.
 //
-// Per key and head 4 E flop, two a lane and step; softmax costs some 25 operations on 16 scores, a
-// quarter of the time where E = 64.
+// Per key and head 4 E flop, two products a lane and instruction; softmax is that of f32.
 #include "kernels/cpu/lanes_avx512.h"
 
 #include "kernels/cpu/attention_tile.h"
