@@ -2,8 +2,8 @@
 // costs:
 //
 //   prefill: code * scale is rounded to bf16, as bitsandbytes does where it computes in bf16, into
-//   the panel of product_avx512.h: bound by vdpbf16ps, unpacking 8 rows for all tokens is 4 % of
-//   it.
+//   the panel of product_avx512.h: bound by vdpbf16ps, and 8 rows are unpacked once for all
+//   tokens.
 //
 //   decode: bound by reading and by unpacking. The codes' own values are looked up in bf16, and the
 //   sum of a block of 64 is multiplied by its scale in f32, so no weight is rounded twice. 64 bytes
