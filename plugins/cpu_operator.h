@@ -44,12 +44,29 @@ inline void expect_f32_values(const sdk::Node& node) {
   }
 }
 
-// avx512_bf16 reads bf16 pairs; to round f16 and f32 weights as well would cost accuracy and time.
-inline void expect_bf16_weight(const sdk::Node& node, std::uint32_t input) {
-  if (node.input(input).dtype == RT_BF16) return;
-  throw sdk::Refusal(sdk::format("expected weights of type bf16, found %s",
-                                 sdk::dtype_name(node.input(input).dtype)));
+// What products that round x serve (`wanted`, one bit a type): avx512_bf16 reads pairs of bf16, and
+// whoever keeps weights in f32 wants them as they are.
+inline void expect_weight_types(const sdk::Node& node, std::uint32_t wanted, const char* names) {
+  expect_f32_values(node);
+  for (std::uint32_t i = 1; i < node.input_count(); ++i) {
+    const rt_dtype dtype = node.input(i).dtype;
+    if ((wanted & RT_DTYPE_BIT(dtype)) != 0) continue;
+    throw sdk::Refusal(sdk::format("expected weights of type %s, found %s", names,
+                                   sdk::dtype_name(dtype)));
+  }
 }
+struct Bf16Weights {
+  static constexpr const PackedProduct& kProduct = kPackedBf16;
+  static void expect(const sdk::Node& node) {
+    expect_weight_types(node, RT_DTYPE_BIT(RT_BF16), "bf16");
+  }
+};
+struct Int16Weights {
+  static constexpr const PackedProduct& kProduct = kPackedInt16;
+  static void expect(const sdk::Node& node) {
+    expect_weight_types(node, RT_DTYPE_BIT(RT_BF16) | RT_DTYPE_BIT(RT_F16), "bf16 or f16");
+  }
+};
 
 // Below this many multiply-adds or moved elements, waking the pool (some microseconds) costs more
 // than it saves.
@@ -67,11 +84,11 @@ void loop(const sdk::Call& call, std::uint64_t count, std::uint64_t grain, std::
   }
 }
 
-// Tokens x f32[tokens, columns] as linear_packed_bf16 reads them, packed on the pool at `to`.
-inline const void* packed(const sdk::Call& call, const float* x, std::uint64_t tokens,
-                          std::uint64_t columns, void* to) {
+// Tokens x f32[tokens, columns] as the product reads them, packed on the pool at `to`.
+inline const void* packed(const sdk::Call& call, const PackedProduct& product, const float* x,
+                          std::uint64_t tokens, std::uint64_t columns, void* to) {
   loop(call, tokens, 4, columns, [&](std::uint64_t begin, std::uint64_t end, std::uint32_t) {
-    pack_bf16(x, tokens, columns, begin, end, to);
+    product.pack(x, tokens, columns, begin, end, to);
   });
   return to;
 }
@@ -94,6 +111,19 @@ constexpr sdk::ImplementationInfo bf16_product(const char* op, bool fast) {
           .traits = RT_TRAIT_CAPTURE_SAFE,
           .tier = fast ? 260 : 240,
           .weight_dtypes = RT_DTYPE_BIT(RT_BF16)};
+}
+
+// In 16-bit integers, at up to 1.4 times the rate of AVX2's f32 products; those of AVX-512 are
+// faster.
+constexpr sdk::ImplementationInfo int16_product(const char* op) {
+  return {.op = op,
+          .name = "int16",
+          .device_kind = "cpu",
+          .isa = "avx2,fma,f16c",
+          .step_classes = RT_STEP_PREFILL,
+          .traits = RT_TRAIT_CAPTURE_SAFE,
+          .tier = 230,
+          .weight_dtypes = RT_DTYPE_BIT(RT_BF16) | RT_DTYPE_BIT(RT_F16)};
 }
 
 }  // namespace rt::cpu
@@ -126,6 +156,7 @@ constexpr sdk::ImplementationInfo bf16_product(const char* op, bool fast) {
 
 #define RT_CPU_PORTABLE(op) "implementation: " op "@1 cpu portable -\n"
 #define RT_CPU_AVX2(op) "implementation: " op "@1 cpu avx2 avx2,fma,f16c\n"
+#define RT_CPU_INT16(op) "implementation: " op "@1 cpu int16 avx2,fma,f16c\n"
 
 #define RT_CPU_AVX512(op) "implementation: " op "@1 cpu avx512 " RT_ISA_AVX512 "\n"
 #define RT_CPU_AVX512_BF16(op)                                   \

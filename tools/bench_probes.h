@@ -130,6 +130,7 @@ constexpr int kProbeSums = 12;  // latency 4, two a cycle
                    "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm14", "xmm15"); \
   }
 RT_PROBE(probe_fma_avx2, "vfmadd231ps", "ymm")
+RT_PROBE(probe_madd_avx2, "vpmaddwd", "ymm")
 RT_PROBE(probe_fma_avx512, "vfmadd231ps", "zmm")
 RT_PROBE(probe_bf16, "vdpbf16ps", "zmm")
 RT_PROBE(probe_vnni, "vpdpbusd", "zmm")

@@ -32,6 +32,9 @@ const bool kHasAvx512Bf16 = kHasAvx512 && __builtin_cpu_supports("avx512bf16");
 const Kernels kKernels[] = {
     {"avx2", &rt::cpu::kQuantizedAvx2, probe_fma_avx2, 8,
      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")},
+    {"int16", &rt::cpu::kQuantizedInt16, probe_madd_avx2, 16, __builtin_cpu_supports("avx2") != 0},
+    {"int16_decode", &rt::cpu::kQuantizedInt16Decode, probe_madd_avx2, 16,
+     __builtin_cpu_supports("avx2") != 0},
     {"avx512", &rt::cpu::kQuantizedAvx512, probe_fma_avx512, 16, kHasAvx512},
     {"bf16", &rt::cpu::kQuantizedBf16, probe_bf16, 32, kHasAvx512Bf16},
     {"bf16_decode", &rt::cpu::kQuantizedBf16Decode, probe_bf16, 32, kHasAvx512Bf16},

@@ -12,7 +12,8 @@
 // bytes of bf16), so that a matrix-vector product reads the weight in one stream, and two lines of
 // x, so that a matrix product can take the chains one after the other. `avx2` fuses products into
 // the sums, `portable` rounds them first: their bits differ. `avx512` has an order of its own, one
-// chain of 16 lanes (product_avx512.h), and `avx512_bf16` rounds x to bf16 before (there too).
+// chain of 16 lanes (product_avx512.h), `avx512_bf16` rounds x to bf16 before (there too), and
+// `int16` rounds both (product_int16_avx2.h).
 #pragma once
 
 #include <stdint.h>
@@ -43,17 +44,37 @@ void linear_avx2(const float* x, uint64_t tokens, const Matrix& weight, uint64_t
 void linear_avx512(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin,
                    uint64_t end, float* out, uint64_t stride);
 
-// `avx512_bf16`, for weights of bf16, takes two steps: tokens are rounded and packed, once for all
-// threads, then rows of the weight pass by. At most kMostPacked tokens at a time: 512 KiB of a run,
-// half of a second-level cache of today.
+// Products that round x take two steps: tokens are rounded and packed, once for all threads, then
+// rows of the weight pass by. At most kMostPacked tokens at a time: 512 KiB of a run of bf16, half
+// of a second-level cache of today.
 constexpr uint64_t kMostPacked = 256;
 
+struct PackedProduct {
+  uint64_t (*bytes)(uint64_t tokens, uint64_t columns);
+  // Rows [begin, end) of x f32[tokens, K] to `packed`, at a multiple of 64 bytes.
+  void (*pack)(const float* x, uint64_t tokens, uint64_t columns, uint64_t begin, uint64_t end,
+               void* packed);
+  // As a LinearKernel.
+  void (*multiply)(const void* packed, uint64_t tokens, const Matrix& weight, uint64_t begin,
+                   uint64_t end, float* out, uint64_t stride);
+};
+
 uint64_t packed_bf16_bytes(uint64_t tokens, uint64_t columns);
-// Rows [begin, end) of x f32[tokens, K] to `packed`, at a multiple of 64 bytes.
 void pack_bf16(const float* x, uint64_t tokens, uint64_t columns, uint64_t begin, uint64_t end,
                void* packed);
 void linear_packed_bf16(const void* packed, uint64_t tokens, const Matrix& weight, uint64_t begin,
                         uint64_t end, float* out, uint64_t stride);
+
+uint64_t packed_int16_bytes(uint64_t tokens, uint64_t columns);
+void pack_int16(const float* x, uint64_t tokens, uint64_t columns, uint64_t begin, uint64_t end,
+                void* packed);
+void linear_packed_int16(const void* packed, uint64_t tokens, const Matrix& weight, uint64_t begin,
+                         uint64_t end, float* out, uint64_t stride);
+
+// x in bf16, weights of bf16 (product_bf16_avx512.h).
+constexpr PackedProduct kPackedBf16 = {packed_bf16_bytes, pack_bf16, linear_packed_bf16};
+// x and weights of any type in 16-bit integers, AVX2 (product_int16_avx2.h).
+constexpr PackedProduct kPackedInt16 = {packed_int16_bytes, pack_int16, linear_packed_int16};
 
 // The portable sum of one run, count <= kRun.
 float dot_run(const float* a, const float* b, uint64_t count);

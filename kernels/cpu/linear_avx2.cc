@@ -1,114 +1,21 @@
 // Matrix products with AVX2 and FMA, in the order of sums that linear.h fixes.
 //
-// Few tokens (decode): bound by reading the weight once. Bytes moved: N K bytes(element). A thread
-// walks its rows from front to back and prefetches one line per line, kAhead bytes in front.
+// Few tokens (decode): product_avx2.h.
 //
 // Many tokens (prefill): bound by FMA. One chain of a run at a time: its elements of all tokens are
 // copied side by side (96 KiB, second-level cache; rows of x lie K apart, often a power of two,
 // which caches cannot keep), and those of 16 weight rows are widened into a panel (16 KiB,
 // first-level cache). Tiles of 3 tokens x 4 weight rows then need 7 loads for 12 sums, where 2 FMA
 // and 2 loads fit a cycle.
-#include "kernels/cpu/linear.h"
-#include "kernels/cpu/vector_avx2.h"
+#include "kernels/cpu/product_avx2.h"
 
 namespace rt::cpu {
 namespace {
 
-constexpr uint64_t kAhead = 4096;        // bytes
-constexpr uint64_t kCycle = 4 * kBlock;  // from a chain's block to its next
 constexpr uint64_t kChain = kRun / 4;    // elements of one chain of a run
 constexpr uint64_t kPanelRows = 16;      // weight rows
 constexpr uint64_t kPanelTokens = 96;    // chains f32[96, 256]: 96 KiB
 constexpr uint64_t kSumRows = 256;       // sums f32[96, 256]: 96 KiB
-
-// --- few tokens
-
-// One block of chain c, `count` <= kBlock elements, for M rows of x.
-template <Element element, int M>
-inline void add_block(const float* x, uint64_t K, const unsigned char* w, uint64_t count, int c,
-                      __m256 (*chains)[4]) {
-  for (uint64_t k = 0; k < count; k += 8) {
-    const uint64_t part = count - k < 8 ? count - k : 8;
-    const __m256 weight = load_part<element>(w + k * kBytes<element>, part);
-    RT_UNROLL
-    for (int m = 0; m < M; ++m) {
-      chains[m][c] =
-          _mm256_fmadd_ps(load_part<Element::kF32>(x + m * K + k, part), weight, chains[m][c]);
-    }
-  }
-}
-
-// Adds the product of one run, `count` <= kRun elements at w, with M rows of x to M totals.
-template <Element element, int M>
-inline void add_run(const float* x, uint64_t K, const unsigned char* w, uint64_t count,
-                    float* totals) {
-  __m256 chains[M][4];
-  RT_UNROLL
-  for (int m = 0; m < M; ++m) {
-    RT_UNROLL
-    for (int c = 0; c < 4; ++c) chains[m][c] = _mm256_setzero_ps();
-  }
-  uint64_t k = 0;
-  for (; k + kCycle <= count; k += kCycle) {
-    const unsigned char* from = w + k * kBytes<element>;
-    for (uint64_t line = 0; line < kCycle * kBytes<element>; line += 64) {
-      _mm_prefetch((const char*)from + kAhead + line, _MM_HINT_T0);
-    }
-    RT_UNROLL
-    for (int c = 0; c < 4; ++c) {  // in the order of addresses: the other way costs 10 %
-      RT_UNROLL
-      for (uint64_t i = 0; i < kBlock; i += 8) {
-        const uint64_t at = c * kBlock + i;
-        const __m256 weight = load<element>(from + at * kBytes<element>);
-        RT_UNROLL
-        for (int m = 0; m < M; ++m) {
-          chains[m][c] = _mm256_fmadd_ps(_mm256_loadu_ps(x + m * K + k + at), weight, chains[m][c]);
-        }
-      }
-    }
-  }
-  for (int c = 0; c < 4 && k < count; ++c, k += kBlock) {
-    const uint64_t part = count - k < kBlock ? count - k : kBlock;
-    add_block<element, M>(x + k, K, w + k * kBytes<element>, part, c, chains);
-  }
-  RT_UNROLL
-  for (int m = 0; m < M; ++m) {
-    float four[4];
-    _mm_storeu_ps(four, sum_lanes(chains[m][0], chains[m][1], chains[m][2], chains[m][3]));
-    RT_UNROLL
-    for (int c = 0; c < 4; ++c) totals[m] += four[c];
-  }
-}
-
-// One weight row times M rows of x; out is a column.
-template <Element element, int M>
-inline void multiply_row(const float* x, uint64_t K, const unsigned char* w, float* out,
-                         uint64_t stride) {
-  float totals[M] = {};
-  uint64_t k = 0;
-  for (; k + kRun <= K; k += kRun) {
-    add_run<element, M>(x + k, K, w + k * kBytes<element>, kRun, totals);
-  }
-  if (k < K) add_run<element, M>(x + k, K, w + k * kBytes<element>, K - k, totals);
-  for (int m = 0; m < M; ++m) out[m * stride] = totals[m];
-}
-
-// M tokens, then `others`, which find the row in the first-level cache.
-template <Element element, int M, int others = 0>
-void few_tokens(const float* x, const Matrix& weight, uint64_t begin, uint64_t end, float* out,
-                uint64_t stride) {
-  const uint64_t K = weight.columns;
-  const uint64_t row_bytes = K * kBytes<element>;
-  const unsigned char* w = (const unsigned char*)weight.data + begin * row_bytes;
-  for (uint64_t n = begin; n < end; ++n, w += row_bytes, ++out) {
-    multiply_row<element, M>(x, K, w, out, stride);
-    if constexpr (others > 0) {
-      multiply_row<element, others>(x + M * K, K, w, out + M * stride, stride);
-    }
-  }
-}
-
-// --- many tokens
 
 // Where a panel's weights begin.
 struct Corner {
@@ -256,19 +163,13 @@ void many_tokens(const float* x, uint64_t tokens, const Matrix& weight, uint64_t
 template <Element element>
 void run(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin, uint64_t end,
          float* out, uint64_t stride) {
-  switch (tokens) {  // from 7 on panels are faster
-    case 1:
-      return few_tokens<element, 1>(x, weight, begin, end, out, stride);
-    case 2:
-      return few_tokens<element, 2>(x, weight, begin, end, out, stride);
-    case 3:
-      return few_tokens<element, 3>(x, weight, begin, end, out, stride);
-    case 4:
-      return few_tokens<element, 2, 2>(x, weight, begin, end, out, stride);
-    case 5:
-      return few_tokens<element, 3, 2>(x, weight, begin, end, out, stride);
-    case 6:
-      return few_tokens<element, 3, 3>(x, weight, begin, end, out, stride);
+  if (tokens <= kFewTokens) {
+    const uint64_t row_bytes = weight.columns * kBytes<element>;
+    const auto* data = (const unsigned char*)weight.data;
+    for (uint64_t n = begin; n < end; ++n, ++out) {
+      multiply_few(x, tokens, weight.columns, DenseRow<element>{data + n * row_bytes}, out, stride);
+    }
+    return;
   }
   for (uint64_t t = 0; t < tokens; t += kPanelTokens) {
     const uint64_t rows = tokens - t < kPanelTokens ? tokens - t : kPanelTokens;

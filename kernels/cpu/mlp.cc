@@ -43,8 +43,8 @@ void gate_up_portable(const float* x, uint64_t tokens, const Matrix& gate, const
 }
 
 void join_portable(Activation activation, uint64_t tokens, uint64_t columns, const float* up,
-                   uint64_t stride, float* gate) {
-  for (uint64_t t = 0; t < tokens; ++t, gate += stride, up += stride) {
+                   uint64_t up_stride, float* gate, uint64_t stride) {
+  for (uint64_t t = 0; t < tokens; ++t, gate += stride, up += up_stride) {
     for (uint64_t j = 0; j < columns; ++j) gate[j] = activate(activation, gate[j]) * up[j];
   }
 }

@@ -59,8 +59,8 @@ void gate_up_avx2(const float* x, uint64_t tokens, const Matrix& gate, const Mat
 }
 
 void join_avx2(Activation activation, uint64_t tokens, uint64_t columns, const float* up,
-               uint64_t stride, float* gate) {
-  for (uint64_t t = 0; t < tokens; ++t, gate += stride, up += stride) {
+               uint64_t up_stride, float* gate, uint64_t stride) {
+  for (uint64_t t = 0; t < tokens; ++t, gate += stride, up += up_stride) {
     uint64_t j = 0;
     for (; j + 8 <= columns; j += 8) {
       const __m256 g = activate(activation, _mm256_loadu_ps(gate + j));

@@ -1,75 +1,130 @@
-// Products with quantized weights, AVX2: some rows are widened to f32 side by side, and linear_avx2
-// multiplies them as if they were a checkpoint's; so sums have its order.
+// Products with quantized weights, AVX2, in f32: sums have the order of linear_avx2, whose rows are
+// here the codes' values times their block's scale (nf4), or the codes (int8), whose scale
+// multiplies the sum.
+//
+// Few tokens: codes are widened in registers. Many: rows are widened to f32 side by side, and
+// linear_avx2 multiplies them as if they were a checkpoint's.
+//
+// int8: one shuffle puts eight codes into the upper bytes of eight lanes, 2^24 times as large, which
+// the scale makes up for.
 //
 // nf4: of eight lanes that hold the same 4 bytes, each shifts its nibble down. vpermps looks at 3
 // bits of it, in the table's lower half and in its upper one; bit 3 chooses.
-#include "kernels/cpu/linear.h"
+#include "kernels/cpu/product_avx2.h"
 #include "kernels/cpu/quantized_linear.h"
-#include "kernels/cpu/vector_avx2.h"
 
 namespace rt::cpu {
 namespace {
 
-// Rows that stand widened at once: with few tokens they are read once more from a near cache, with
-// many linear_avx2 wants many rows, for it copies its tokens once per call.
-constexpr uint64_t kFewTokens = 6;
-constexpr uint64_t kFewElements = 8 * 1024;     // f32: 32 KiB
-constexpr uint64_t kManyElements = 128 * 1024;  // f32: 512 KiB
+// f32 that stand widened at once, many rows, for linear_avx2 copies its tokens once per call.
+constexpr uint64_t kWidened = 128 * 1024;  // 512 KiB
 
-// to[0, 8) = elements of the 4 bytes at `codes`.
-inline __m256 nf4_values(const unsigned char* codes) {
-  int32_t four;
-  memcpy(&four, codes, sizeof four);
-  const __m256i shifts = _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24);
-  const __m256i nibbles = _mm256_srlv_epi32(_mm256_set1_epi32(four), shifts);
-  const __m256 low = _mm256_permutevar8x32_ps(_mm256_load_ps(kNf4Values), nibbles);
-  const __m256 high = _mm256_permutevar8x32_ps(_mm256_load_ps(kNf4Values + 8), nibbles);
-  return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(nibbles, 28)));
+struct Int8Row {
+  static constexpr uint64_t kBits = 8;
+  static constexpr float kUnit = 0x1p-24f;
+  const unsigned char* codes;
+
+  const char* address(uint64_t k) const { return (const char*)codes + k; }
+  static __m256 values(int64_t eight) {
+    const __m256i pick = _mm256_setr_epi8(-1, -1, -1, 0, -1, -1, -1, 1, -1, -1, -1, 2, -1, -1, -1,
+                                          3, -1, -1, -1, 4, -1, -1, -1, 5, -1, -1, -1, 6, -1, -1,
+                                          -1, 7);
+    return _mm256_cvtepi32_ps(_mm256_shuffle_epi8(_mm256_set1_epi64x(eight), pick));
+  }
+  __m256 eight(uint64_t k, uint64_t i) const { return part(k + i, 8); }
+  __m256 part(uint64_t k, uint64_t n) const {
+    int64_t bytes = 0;
+    memcpy(&bytes, codes + k, n);
+    return values(bytes);
+  }
+};
+
+// Of nf4, in blocks of kScaleBlock; K is a multiple of it.
+struct Nf4Row {
+  static constexpr uint64_t kBits = 4;
+  const QuantizedMatrix& w;
+  const unsigned char* codes;
+  const float* scales;  // of the row
+
+  const char* address(uint64_t k) const { return (const char*)codes + k / 2; }
+  __m256 eight(uint64_t k, uint64_t i) const {
+    int32_t four;
+    memcpy(&four, codes + k / 2 + i / 2, sizeof four);
+    const __m256i shifts = _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24);
+    const __m256i nibbles = _mm256_srlv_epi32(_mm256_set1_epi32(four), shifts);
+    const __m256 low = _mm256_permutevar8x32_ps(_mm256_load_ps(kNf4Values), nibbles);
+    const __m256 high = _mm256_permutevar8x32_ps(_mm256_load_ps(kNf4Values + 8), nibbles);
+    const __m256 values =
+        _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(nibbles, 28)));
+    return _mm256_mul_ps(values, _mm256_broadcast_ss(scales + k / kScaleBlock + i / kScaleBlock));
+  }
+  __m256 part(uint64_t k, uint64_t) const { return eight(k, 0); }
+};
+
+// No row of a model is longer; of those that are, the portable kernels make sums.
+constexpr uint64_t kMostColumns = kWidened / 4;
+
+inline bool served(const QuantizedMatrix& w) {
+  return w.columns <= kMostColumns && (!is_nf4(w) || w.block == kScaleBlock);
 }
 
-inline __m256 int8_values(const unsigned char* codes) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)codes)));
+// f(row, its factor) with row n of the weight as a Row.
+template <class Body>
+inline void with_row(const QuantizedMatrix& w, uint64_t n, float* scales, const Body& body) {
+  const unsigned char* codes = w.codes + n * w.row_bytes;
+  if (!is_nf4(w)) return body(Int8Row{codes}, scale_of(w, n, 0) * Int8Row::kUnit);
+  for (uint64_t b = 0; b < w.row_scales; ++b) scales[b] = scale_of(w, n, b);
+  body(Nf4Row{w, codes, scales}, 1.0f);
 }
 
-// `count` elements of one scale, a multiple of 8.
-template <bool nf4>
-inline void widen_block(const unsigned char* codes, uint64_t count, float scale, float* to) {
-  const __m256 scales = _mm256_set1_ps(scale);
-  for (uint64_t i = 0; i < count; i += 8) {
-    const __m256 values = nf4 ? nf4_values(codes + i / 2) : int8_values(codes + i);
-    _mm256_storeu_ps(to + i, _mm256_mul_ps(values, scales));
+void few_tokens(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint64_t begin,
+                uint64_t end, float* out, uint64_t stride) {
+  float scales[kMostColumns / kScaleBlock];
+  for (uint64_t n = begin; n < end; ++n, ++out) {
+    with_row(w, n, scales, [&](const auto& row, float factor) {
+      multiply_few(x, tokens, w.columns, row, out, stride);
+      for (uint64_t t = 0; t < tokens; ++t) out[t * stride] *= factor;
+    });
   }
 }
 
-void widen_row(const QuantizedMatrix& w, uint64_t row, float* to) {
-  const unsigned char* codes = w.codes + row * w.row_bytes;
-  if (!is_nf4(w)) {
-    const uint64_t eights = w.columns / 8 * 8;
-    widen_block<false>(codes, eights, scale_of(w, row, 0), to);
-    return widen_weight(w, row, eights, w.columns - eights, to + eights);
-  }
-  if (w.block < kScaleBlock) return widen_weight(w, row, 0, w.columns, to);
-  for (uint64_t b = 0; b < w.row_scales; ++b) {
-    const unsigned char* block = codes + b * (kScaleBlock / 2);
-    _mm_prefetch((const char*)block + w.row_bytes, _MM_HINT_T0);
-    widen_block<true>(block, kScaleBlock, scale_of(w, row, b), to + b * kScaleBlock);
+template <class Row>
+void widen(const Row& row, uint64_t K, float* to) {
+  uint64_t k = 0;
+  for (; k + 8 <= K; k += 8) _mm256_storeu_ps(to + k, row.eight(k, 0));
+  if (k < K) store_part(to + k, row.part(k, K - k), K - k);
+}
+
+void many_tokens(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint64_t begin,
+                 uint64_t end, float* out, uint64_t stride) {
+  alignas(64) float widened[kWidened];
+  float scales[kMostColumns / kScaleBlock];
+  float factors[kWidened / 64];
+  const uint64_t room = kWidened / w.columns;
+  const uint64_t most = room < kWidened / 64 ? room : kWidened / 64;
+  const Matrix dense = {widened, Element::kF32, w.columns};
+  for (uint64_t n = begin, rows; n < end; n += rows, out += rows) {
+    rows = end - n < most ? end - n : most;
+    for (uint64_t i = 0; i < rows; ++i) {
+      with_row(w, n + i, scales, [&](const auto& row, float factor) {
+        widen(row, w.columns, widened + i * w.columns);
+        factors[i] = factor;
+      });
+    }
+    linear_avx2(x, tokens, dense, 0, rows, out, stride);
+    for (uint64_t t = 0; t < tokens; ++t) {
+      for (uint64_t i = 0; i < rows; ++i) out[t * stride + i] *= factors[i];
+    }
   }
 }
 
 void multiply(const QuantizedMatrix& w, const void* x, uint64_t tokens, uint64_t begin,
               uint64_t end, float* out, uint64_t stride) {
-  if (w.columns > kFewElements * 2) {  // no row of a model is as long
-    return quantized_linear_portable(w, x, tokens, begin, end, out, stride);
+  if (!served(w)) return quantized_linear_portable(w, x, tokens, begin, end, out, stride);
+  if (tokens <= kFewTokens) {
+    return few_tokens(w, (const float*)x, tokens, begin, end, out, stride);
   }
-  alignas(64) float widened[kManyElements];
-  const uint64_t room = tokens <= kFewTokens ? kFewElements : kManyElements;
-  const uint64_t most = room / w.columns > 0 ? room / w.columns : 1;
-  const Matrix dense = {widened, Element::kF32, w.columns};
-  for (uint64_t n = begin, rows; n < end; n += rows, out += rows) {
-    rows = end - n < most ? end - n : most;
-    for (uint64_t i = 0; i < rows; ++i) widen_row(w, n + i, widened + i * w.columns);
-    linear_avx2((const float*)x, tokens, dense, 0, rows, out, stride);
-  }
+  many_tokens(w, (const float*)x, tokens, begin, end, out, stride);
 }
 
 uint64_t no_bytes(const QuantizedMatrix&, uint64_t) {

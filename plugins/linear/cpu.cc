@@ -29,16 +29,14 @@ struct Linear {
 };
 
 // x is packed into the workspace, tokens in parts, before the rows are shared.
-struct LinearBf16 {
-  explicit LinearBf16(const sdk::Node&) {}
-  static void supports(const sdk::Node& node) {
-    expect_f32_values(node);
-    expect_bf16_weight(node, 1);
-  }
+template <class Weights>
+struct LinearPacked {
+  explicit LinearPacked(const sdk::Node&) {}
+  static void supports(const sdk::Node& node) { Weights::expect(node); }
   static void require(const sdk::Node& node, rt_requirements& need) {
     const std::uint64_t tokens = std::max(node.bounds().tokens, node.bounds().rows);
-    need.workspace_bytes = packed_bf16_bytes(std::min(tokens, kMostPacked),
-                                             static_cast<std::uint64_t>(node.input(1).shape[1]));
+    need.workspace_bytes = Weights::kProduct.bytes(
+        std::min(tokens, kMostPacked), static_cast<std::uint64_t>(node.input(1).shape[1]));
   }
 
   void execute(const sdk::Call& call) {
@@ -48,12 +46,12 @@ struct LinearBf16 {
     const Matrix weight = {w.data, element_of(w.dtype), static_cast<std::uint64_t>(w.shape[1])};
     for (std::uint64_t t = 0, part; t < tokens; t += part) {
       part = std::min(tokens - t, kMostPacked);
-      const void* x = packed(call, call.in<float>(0) + t * weight.columns, part, weight.columns,
-                             call.workspace<void>());
+      const void* x = packed(call, Weights::kProduct, call.in<float>(0) + t * weight.columns, part,
+                             weight.columns, call.workspace<void>());
       float* out = call.out<float>(0) + t * rows;
       loop(call, rows, kGrain, part * weight.columns,
            [&](std::uint64_t begin, std::uint64_t end, std::uint32_t) {
-             linear_packed_bf16(x, part, weight, begin, end, out + begin, rows);
+             Weights::kProduct.multiply(x, part, weight, begin, end, out + begin, rows);
            });
     }
   }
@@ -63,18 +61,20 @@ constexpr rt_implementation kPortable = sdk::implementation<Linear<linear_portab
     {.op = "linear", .name = "portable", .device_kind = "cpu"});
 constexpr rt_implementation kAvx2 = sdk::implementation<Linear<linear_avx2>>(
     {.op = "linear", .name = "avx2", .device_kind = "cpu", .isa = "avx2,fma,f16c", .tier = 200});
+constexpr rt_implementation kInt16 =
+    sdk::implementation<LinearPacked<Int16Weights>>(int16_product("linear"));
 constexpr rt_implementation kAvx512 = sdk::implementation<Linear<linear_avx512>>(
     {.op = "linear", .name = "avx512", .device_kind = "cpu", .isa = RT_ISA_AVX512, .tier = 250});
 constexpr rt_implementation kAvx512Bf16 =
-    sdk::implementation<LinearBf16>(bf16_product("linear", false));
+    sdk::implementation<LinearPacked<Bf16Weights>>(bf16_product("linear", false));
 constexpr rt_implementation kFastBf16 =
-    sdk::implementation<LinearBf16>(bf16_product("linear", true));
-constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512, &kAvx512Bf16,
-                                               &kFastBf16};
+    sdk::implementation<LinearPacked<Bf16Weights>>(bf16_product("linear", true));
+constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2,       &kInt16,
+                                               &kAvx512,   &kAvx512Bf16, &kFastBf16};
 
 }  // namespace
 }  // namespace rt::cpu
 
 RT_CPU_PLUGIN("linear", rt::cpu::kTable,
-              RT_CPU_PORTABLE("linear") RT_CPU_AVX2("linear") RT_CPU_AVX512("linear")
+              RT_CPU_PORTABLE("linear") RT_CPU_AVX2("linear") RT_CPU_INT16("linear") RT_CPU_AVX512("linear")
                   RT_CPU_AVX512_BF16("linear"));

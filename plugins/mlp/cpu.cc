@@ -49,12 +49,10 @@ struct Mlp {
 };
 
 // Workspace: hidden f32[part, F] of a part of the tokens, then x and after it hidden, packed.
-struct MlpBf16 {
-  explicit MlpBf16(const sdk::Node& node) : activation(activation_of(node)) {}
-  static void supports(const sdk::Node& node) {
-    expect_f32_values(node);
-    for (const std::uint32_t weight : {1u, 2u, 3u}) expect_bf16_weight(node, weight);
-  }
+template <class Weights, PackedGateUpKernel gate_up>
+struct MlpPacked {
+  explicit MlpPacked(const sdk::Node& node) : activation(activation_of(node)) {}
+  static void supports(const sdk::Node& node) { Weights::expect(node); }
   static std::uint64_t hidden_bytes(std::uint64_t tokens, std::uint64_t hidden) {
     return (tokens * hidden * sizeof(float) + 63) / 64 * 64;
   }
@@ -63,7 +61,7 @@ struct MlpBf16 {
     const std::uint64_t hidden = node.input(1).shape[0];
     const std::uint64_t width = node.input(1).shape[1];
     need.workspace_bytes =
-        hidden_bytes(tokens, hidden) + packed_bf16_bytes(tokens, std::max(width, hidden));
+        hidden_bytes(tokens, hidden) + Weights::kProduct.bytes(tokens, std::max(width, hidden));
   }
 
   void execute(const sdk::Call& call) {
@@ -84,16 +82,15 @@ struct MlpBf16 {
     const std::uint64_t width = gate.columns;   // D
     auto* h = call.workspace<float>();
     void* to = call.workspace<unsigned char>() + hidden_bytes(tokens, hidden);
-    const void* packed_x = packed(call, x, tokens, width, to);
+    const void* packed_x = packed(call, Weights::kProduct, x, tokens, width, to);
     loop(call, hidden, kGrain, 2 * tokens * width,
          [&](std::uint64_t begin, std::uint64_t end, std::uint32_t) {
-           gate_up_packed_bf16(packed_x, tokens, gate, up, activation, begin, end, h + begin,
-                               hidden);
+           gate_up(packed_x, tokens, gate, up, activation, begin, end, h + begin, hidden);
          });
-    const void* packed_h = packed(call, h, tokens, hidden, to);
+    const void* packed_h = packed(call, Weights::kProduct, h, tokens, hidden, to);
     loop(call, width, kGrain, tokens * hidden,
          [&](std::uint64_t begin, std::uint64_t end, std::uint32_t) {
-           linear_packed_bf16(packed_h, tokens, down, begin, end, out + begin, width);
+           Weights::kProduct.multiply(packed_h, tokens, down, begin, end, out + begin, width);
          });
   }
 
@@ -107,14 +104,18 @@ constexpr rt_implementation kAvx2 = sdk::implementation<Mlp<gate_up_avx2, linear
 constexpr rt_implementation kAvx512 = sdk::implementation<Mlp<gate_up_avx512, linear_avx512>>(
     {.op = "mlp", .name = "avx512", .device_kind = "cpu", .isa = RT_ISA_AVX512, .tier = 250});
 // Rounded are x and hidden.
-constexpr rt_implementation kAvx512Bf16 = sdk::implementation<MlpBf16>(bf16_product("mlp", false));
-constexpr rt_implementation kFastBf16 = sdk::implementation<MlpBf16>(bf16_product("mlp", true));
-constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512, &kAvx512Bf16,
-                                               &kFastBf16};
+constexpr rt_implementation kInt16 =
+    sdk::implementation<MlpPacked<Int16Weights, gate_up_packed_int16>>(int16_product("mlp"));
+constexpr rt_implementation kAvx512Bf16 =
+    sdk::implementation<MlpPacked<Bf16Weights, gate_up_packed_bf16>>(bf16_product("mlp", false));
+constexpr rt_implementation kFastBf16 =
+    sdk::implementation<MlpPacked<Bf16Weights, gate_up_packed_bf16>>(bf16_product("mlp", true));
+constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2,       &kInt16,
+                                               &kAvx512,   &kAvx512Bf16, &kFastBf16};
 
 }  // namespace
 }  // namespace rt::cpu
 
 RT_CPU_PLUGIN("mlp", rt::cpu::kTable,
-              RT_CPU_PORTABLE("mlp") RT_CPU_AVX2("mlp") RT_CPU_AVX512("mlp")
+              RT_CPU_PORTABLE("mlp") RT_CPU_AVX2("mlp") RT_CPU_INT16("mlp") RT_CPU_AVX512("mlp")
                   RT_CPU_AVX512_BF16("mlp"));

@@ -13,7 +13,7 @@
 namespace rt::cpu {
 namespace {
 
-// Those that round nf4 to bf16 come before avx512, as they do with weights of bf16 and for the same
+// Those in 16-bit integers come before avx2 and after avx512. Those that round nf4 to bf16 come before avx512, as they do with weights of bf16 and for the same
 // reason (bf16_product in cpu_operator.h); it is what bitsandbytes computes in bf16.
 // `avx512_vnni_nf4` rounds its values to 127ths, which costs more quality (docs/BENCHMARKS.md), so
 // its tier is below avx512's: it must be preferred by name.
@@ -32,9 +32,11 @@ constexpr rt_implementation implement(const char* op, const char* name, const ch
 }
 
 template <template <class> class Op>
-constexpr std::array<rt_implementation, 7> implementations(const char* op) {
+constexpr std::array<rt_implementation, 9> implementations(const char* op) {
   return {implement<Op, Portable>(op, "portable", "", 100),
           implement<Op, Avx2>(op, "avx2", RT_AVX2, 200),
+          implement<Op, Int16>(op, "int16", RT_AVX2, 230),
+          implement<Op, Int16Decode>(op, "int16_decode", RT_AVX2, 230),
           implement<Op, Avx512>(op, "avx512", RT_AVX512, 250),
           implement<Op, VnniNf4>(op, "avx512_vnni_nf4", RT_VNNI, 240),
           implement<Op, Bf16>(op, "fast_bf16", RT_FAST_BF16, 260),
@@ -45,8 +47,9 @@ constexpr std::array<rt_implementation, 7> implementations(const char* op) {
 constexpr auto kLinear = implementations<QuantizedLinear>("linear");
 constexpr auto kMlp = implementations<QuantizedMlp>("mlp");
 constexpr const rt_implementation* kTable[] = {
-    &kLinear[0], &kLinear[1], &kLinear[2], &kLinear[3], &kLinear[4], &kLinear[5], &kLinear[6],
-    &kMlp[0],    &kMlp[1],    &kMlp[2],    &kMlp[3],    &kMlp[4],    &kMlp[5],    &kMlp[6]};
+    &kLinear[0], &kLinear[1], &kLinear[2], &kLinear[3], &kLinear[4], &kLinear[5],
+    &kLinear[6], &kLinear[7], &kLinear[8], &kMlp[0],    &kMlp[1],    &kMlp[2],
+    &kMlp[3],    &kMlp[4],    &kMlp[5],    &kMlp[6],    &kMlp[7],    &kMlp[8]};
 
 }  // namespace
 }  // namespace rt::cpu
@@ -55,6 +58,8 @@ constexpr const rt_implementation* kTable[] = {
 #define RT_ROWS(op)                      \
   RT_CPU_PORTABLE(op)                    \
   RT_CPU_AVX2(op)                        \
+  RT_CPU_INT16(op)                       \
+  RT_ROW(op, "int16_decode", RT_AVX2)    \
   RT_ROW(op, "avx512", RT_AVX512)        \
   RT_ROW(op, "avx512_vnni_nf4", RT_VNNI) \
   RT_ROW(op, "fast_bf16", RT_FAST_BF16)  \

@@ -8,6 +8,8 @@
 
 namespace rt::cpu {
 
+constexpr std::uint32_t kNf4Types = RT_DTYPE_BIT(RT_W_NF4) | RT_DTYPE_BIT(RT_W_NF4_DQ);
+
 struct Portable {
   static constexpr std::uint32_t kSteps = RT_STEP_PREFILL | RT_STEP_DECODE;
   static constexpr std::uint32_t kRounded = 0;
@@ -21,6 +23,20 @@ struct Avx2 {
   static constexpr const QuantizedKernels& kQuantized = kQuantizedAvx2;
   static constexpr LinearKernel kDense = linear_avx2;
   static constexpr JoinKernel kJoin = join_avx2;
+};
+// In 16-bit integers. Codes of int8 are not rounded, but x is; decoding them, bound by reading,
+// would gain nothing.
+struct Int16 {
+  static constexpr std::uint32_t kSteps = RT_STEP_PREFILL;
+  static constexpr std::uint32_t kRounded = RT_DTYPE_BIT(RT_W_INT8) | kNf4Types;
+  static constexpr const QuantizedKernels& kQuantized = kQuantizedInt16;
+  static constexpr LinearKernel kDense = linear_avx2;
+  static constexpr JoinKernel kJoin = join_avx2;
+};
+struct Int16Decode : Int16 {
+  static constexpr std::uint32_t kSteps = RT_STEP_DECODE;
+  static constexpr std::uint32_t kRounded = kNf4Types;
+  static constexpr const QuantizedKernels& kQuantized = kQuantizedInt16Decode;
 };
 struct Avx512 {
   static constexpr std::uint32_t kSteps = RT_STEP_PREFILL | RT_STEP_DECODE;
@@ -38,8 +54,6 @@ struct Vnni {
   static constexpr LinearKernel kDense = linear_avx512;
   static constexpr JoinKernel kJoin = join_avx2;
 };
-
-constexpr std::uint32_t kNf4Types = RT_DTYPE_BIT(RT_W_NF4) | RT_DTYPE_BIT(RT_W_NF4_DQ);
 
 // Rounds the values of nf4 to 127ths too.
 struct VnniNf4 : Vnni {
@@ -70,7 +84,9 @@ void expect_weights(const sdk::Node& node) {
     quantized = quantized || sdk::weight_is_quantized(dtype);
     if (Set::kRounded == 0 || (Set::kRounded & RT_DTYPE_BIT(dtype)) != 0) continue;
     throw sdk::Refusal(sdk::format("expected weights of type %s, found %s",
-                                   Set::kRounded == Vnni::kRounded ? "int8" : "nf4 or nf4-dq",
+                                   Set::kRounded == Vnni::kRounded  ? "int8"
+                                   : Set::kRounded == Int16::kRounded ? "int8, nf4 or nf4-dq"
+                                                                     : "nf4 or nf4-dq",
                                    sdk::dtype_name(dtype)));
   }
   if (quantized) return;

@@ -69,7 +69,7 @@ struct QuantizedMlp {
              to = std::min(f + kTurn, end);
              plan.gate.multiply(gate_x, tokens, f, to, g + f, plan.hidden);
              plan.up.multiply(up_x, tokens, f, to, u + f, plan.hidden);
-             Set::kJoin(activation, tokens, to - f, u + f, plan.hidden, g + f);
+             Set::kJoin(activation, tokens, to - f, u + f, plan.hidden, g + f, plan.hidden);
            }
          });
     const void* down_x = plan.down.prepare(call, g, tokens, base + plan.x_at);

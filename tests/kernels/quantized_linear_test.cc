@@ -43,23 +43,30 @@ struct Set {
   const QuantizedKernels* kernels;
   double error;  // of a sum, beside the sum of its terms' magnitudes
   bool runs;
+  double x_step = 0;  // what x and the values of nf4 err by at most, all in [-1, 1]
+  double w_step = 0;
 };
 
 const bool kAvx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                      __builtin_cpu_supports("avx512vl");
 const bool kAvx512Bf16 = kAvx512 && __builtin_cpu_supports("avx512bf16");
 // bf16: x and w err by 2^-9 of themselves. avx512_vnni: x errs by 1/254 of the token's largest
-// element, here of at most 1.
+// element, here of at most 1, and nf4's codes are rounded to 127ths. int16: by halves of steps of
+// 1/8191 and 1/4095 (when decoding 1/32767) of a run's.
 const Set kSets[] = {
     {"portable", &kQuantizedPortable, 1e-6, true},
     {"avx2", &kQuantizedAvx2, 1e-6,
      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
          __builtin_cpu_supports("f16c")},
+    {"int16", &kQuantizedInt16, 1e-6, __builtin_cpu_supports("avx2") != 0, 0.51 / 8191, 0.51 / 4095},
+    {"int16_decode", &kQuantizedInt16Decode, 1e-6, __builtin_cpu_supports("avx2") != 0, 0.51 / 8191,
+     0.51 / 32767},
     {"avx512", &kQuantizedAvx512, 1e-6, kAvx512},
     {"bf16", &kQuantizedBf16, 0x1p-8 + 1e-5, kAvx512Bf16},
     {"bf16_decode", &kQuantizedBf16Decode, 0x1p-8 + 1e-5, kAvx512Bf16},
-    {"avx512_vnni", &kQuantizedVnni, 0,
-     kAvx512&& __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi")},
+    {"avx512_vnni", &kQuantizedVnni, 1e-6,
+     kAvx512&& __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi"),
+     1.0 / 254, 1.01 / 254},
 };
 
 class QuantizedLinear : public testing::TestWithParam<std::tuple<Set, rt_dtype, Case>> {
@@ -136,9 +143,8 @@ TEST_P(QuantizedLinear, IsNearTheExactSum) {
         weights += std::abs(w);
         values += std::abs(double{x[t * shape.columns + k]});
       }
-      // Weights of at most 1, whose nf4 codes are rounded to 127ths: both x and w err by 1/254.
-      const double rounded = (weights + (dtype == RT_W_INT8 ? 0 : 1.01 * values)) / 254;
-      const double allowed = set.error > 0 ? set.error * size : rounded + 1e-6 * size;
+      const double w_step = dtype == RT_W_INT8 ? 0 : set.w_step;
+      const double allowed = set.error * size + set.x_step * weights + w_step * values;
       ASSERT_NEAR(out[t * shape.rows + n], sum, allowed) << "token " << t << ", row " << n;
     }
   }
