@@ -51,8 +51,8 @@ inline void expect_weight_types(const sdk::Node& node, std::uint32_t wanted, con
   for (std::uint32_t i = 1; i < node.input_count(); ++i) {
     const rt_dtype dtype = node.input(i).dtype;
     if ((wanted & RT_DTYPE_BIT(dtype)) != 0) continue;
-    throw sdk::Refusal(sdk::format("expected weights of type %s, found %s", names,
-                                   sdk::dtype_name(dtype)));
+    throw sdk::Refusal(
+        sdk::format("expected weights of type %s, found %s", names, sdk::dtype_name(dtype)));
   }
 }
 struct Bf16Weights {

@@ -12,10 +12,10 @@
 namespace rt::cpu {
 namespace {
 
-constexpr uint64_t kChain = kRun / 4;    // elements of one chain of a run
-constexpr uint64_t kPanelRows = 16;      // weight rows
-constexpr uint64_t kPanelTokens = 96;    // chains f32[96, 256]: 96 KiB
-constexpr uint64_t kSumRows = 256;       // sums f32[96, 256]: 96 KiB
+constexpr uint64_t kChain = kRun / 4;  // elements of one chain of a run
+constexpr uint64_t kPanelRows = 16;    // weight rows
+constexpr uint64_t kPanelTokens = 96;  // chains f32[96, 256]: 96 KiB
+constexpr uint64_t kSumRows = 256;     // sums f32[96, 256]: 96 KiB
 
 // Where a panel's weights begin.
 struct Corner {

@@ -7,7 +7,8 @@
 // A Row is one row of a weight:
 //
 //   kBits                     bytes of an element, times 8
-//   __m256 eight(k, i) const  elements [k + i, k + i + 8): k a multiple of 8, of kCycle if i > 0, and
+//   __m256 eight(k, i) const  elements [k + i, k + i + 8): k a multiple of 8, of kCycle if i > 0,
+//   and
 //                             i one that the compiler knows, below kCycle
 //   __m256 part(k, n) const   the first n < 8 of them, the rest 0; reads nothing beyond
 //   const char* address(k) const
@@ -73,7 +74,8 @@ static inline void add_run(const float* x, uint64_t K, const Row& row, uint64_t 
         const __m256 weight = row.eight(k, c * kBlock + i);
         RT_UNROLL
         for (int m = 0; m < M; ++m) {
-          chains[m][c] = _mm256_fmadd_ps(_mm256_loadu_ps(x + m * K + k + c * kBlock + i), weight, chains[m][c]);
+          chains[m][c] = _mm256_fmadd_ps(_mm256_loadu_ps(x + m * K + k + c * kBlock + i), weight,
+                                         chains[m][c]);
         }
       }
     }

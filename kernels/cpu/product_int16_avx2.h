@@ -54,8 +54,8 @@ struct Panel16 {
 
 // The largest magnitude's bits so far: a NaN is larger than infinity, infinity than all numbers.
 static inline __m256i larger_bits(__m256i bits, __m256 v) {
-  return _mm256_max_epi32(bits, _mm256_and_si256(_mm256_castps_si256(v),
-                                                 _mm256_set1_epi32(0x7fffffff)));
+  return _mm256_max_epi32(bits,
+                          _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fffffff)));
 }
 
 static inline float largest(__m256i bits) {
@@ -138,19 +138,23 @@ struct Tokens16 {
 // tokens, a weight and a product are all 16 registers, so the third token is read from memory each
 // time. In assembly: g++ 12 keeps five of the sums in memory, at half the speed.
 #define RT_ROW(row, at, a, b, c)                                                        \
-  "vmovdqa " #row " * 1024 + " #at "(%[panel]), %%ymm14\n"                              \
-  "vpmaddwd %%ymm12, %%ymm14, %%ymm15\n vpaddd %%ymm15, %%ymm" #a ", %%ymm" #a "\n"     \
-  "vpmaddwd %%ymm13, %%ymm14, %%ymm15\n vpaddd %%ymm15, %%ymm" #b ", %%ymm" #b "\n"     \
+  "vmovdqa " #row " * 1024 + " #at                                                      \
+  "(%[panel]), %%ymm14\n"                                                               \
+  "vpmaddwd %%ymm12, %%ymm14, %%ymm15\n vpaddd %%ymm15, %%ymm" #a ", %%ymm" #a          \
+  "\n"                                                                                  \
+  "vpmaddwd %%ymm13, %%ymm14, %%ymm15\n vpaddd %%ymm15, %%ymm" #b ", %%ymm" #b          \
+  "\n"                                                                                  \
   "vpmaddwd 2 * 1024 + " #at "(%[tokens]), %%ymm14, %%ymm14\n vpaddd %%ymm14, %%ymm" #c \
   ", %%ymm" #c "\n"
-#define RT_STEP(at)                                       \
-  "vmovdqa " #at "(%[tokens]), %%ymm12\n"                 \
-  "vmovdqa 1024 + " #at "(%[tokens]), %%ymm13\n"          \
-  RT_ROW(0, at, 0, 4, 8) RT_ROW(1, at, 1, 5, 9) RT_ROW(2, at, 2, 6, 10) RT_ROW(3, at, 3, 7, 11)
+#define RT_STEP(at)                                                                            \
+  "vmovdqa " #at                                                                               \
+  "(%[tokens]), %%ymm12\n"                                                                     \
+  "vmovdqa 1024 + " #at "(%[tokens]), %%ymm13\n" RT_ROW(0, at, 0, 4, 8) RT_ROW(1, at, 1, 5, 9) \
+      RT_ROW(2, at, 2, 6, 10) RT_ROW(3, at, 3, 7, 11)
 #define RT_ZERO(i) "vpxor %%ymm" #i ", %%ymm" #i ", %%ymm" #i "\n"
 #define RT_STORE(i) "vmovdqa %%ymm" #i ", " #i " * 32(%[sums])\n"
 #define RT_ALL(do) \
-  do(0) do(1) do(2) do(3) do(4) do(5) do(6) do(7) do(8) do(9) do(10) do(11)
+  do (0) do(1) do(2) do(3) do(4) do(5) do(6) do(7) do(8) do(9) do(10) do(11)
 static_assert(kRun16Bytes == 1024);
 
 static inline void multiply_3x4(const int16_t* tokens, const int16_t* panel, uint64_t count,
@@ -162,7 +166,7 @@ static inline void multiply_3x4(const int16_t* tokens, const int16_t* panel, uin
       "add $64, %[panel]\n"
       "sub $32, %[count]\n"
       "jnz 1b\n" RT_ALL(RT_STORE)
-      : [tokens] "+r"(tokens), [panel] "+r"(panel), [count] "+r"(count)
+      : [tokens] "+&r"(tokens), [panel] "+&r"(panel), [count] "+&r"(count)
       : [sums] "r"(sums)
       : "memory", "cc", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8",
         "ymm9", "ymm10", "ymm11", "ymm12", "ymm13", "ymm14", "ymm15");
@@ -296,8 +300,7 @@ static inline void multiply_int16(const void* packed, uint64_t tokens, uint64_t 
         const uint64_t next = n + kPanel16Rows;
         const Lines lines = next < block_end ? weight.lines(next, block_end - next, k, count)
                             : k + kRun16 < K
-                                ? weight.lines(block, block_end - block, k + kRun16,
-                                               K - k - kRun16)
+                                ? weight.lines(block, block_end - block, k + kRun16, K - k - kRun16)
                                 : weight.lines(block_end, end - block_end, 0, K);
         multiply_panel16(x, run, panel, rows, (count + 31) / 32 * 32, lines, out + (n - begin),
                          stride);

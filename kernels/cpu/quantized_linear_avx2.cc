@@ -5,8 +5,8 @@
 // Few tokens: codes are widened in registers. Many: rows are widened to f32 side by side, and
 // linear_avx2 multiplies them as if they were a checkpoint's.
 //
-// int8: one shuffle puts eight codes into the upper bytes of eight lanes, 2^24 times as large, which
-// the scale makes up for.
+// int8: one shuffle puts eight codes into the upper bytes of eight lanes, 2^24 times as large,
+// which the scale makes up for.
 //
 // nf4: of eight lanes that hold the same 4 bytes, each shifts its nibble down. vpermps looks at 3
 // bits of it, in the table's lower half and in its upper one; bit 3 chooses.
@@ -26,9 +26,9 @@ struct Int8Row {
 
   const char* address(uint64_t k) const { return (const char*)codes + k; }
   static __m256 values(int64_t eight) {
-    const __m256i pick = _mm256_setr_epi8(-1, -1, -1, 0, -1, -1, -1, 1, -1, -1, -1, 2, -1, -1, -1,
-                                          3, -1, -1, -1, 4, -1, -1, -1, 5, -1, -1, -1, 6, -1, -1,
-                                          -1, 7);
+    const __m256i pick =
+        _mm256_setr_epi8(-1, -1, -1, 0, -1, -1, -1, 1, -1, -1, -1, 2, -1, -1, -1, 3, -1, -1, -1, 4,
+                         -1, -1, -1, 5, -1, -1, -1, 6, -1, -1, -1, 7);
     return _mm256_cvtepi32_ps(_mm256_shuffle_epi8(_mm256_set1_epi64x(eight), pick));
   }
   __m256 eight(uint64_t k, uint64_t i) const { return part(k + i, 8); }

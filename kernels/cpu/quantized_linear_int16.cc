@@ -74,7 +74,7 @@ struct Nf4Rows {
           _mm256_setr_m128i(_mm_unpacklo_epi8(even, odd), _mm_unpackhi_epi8(even, odd));
       const __m256i low = _mm256_shuffle_epi8(table.low, places);
       const __m256i high = _mm256_shuffle_epi8(table.high, places);
-      const __m256i first = _mm256_unpacklo_epi8(low, high);    // 0-7 | 16-23
+      const __m256i first = _mm256_unpacklo_epi8(low, high);   // 0-7 | 16-23
       const __m256i second = _mm256_unpackhi_epi8(low, high);  // 8-15 | 24-31
       auto* at = (__m256i*)(to + 32 * half);
       _mm256_store_si256(at, _mm256_permute2x128_si256(first, second, 0x20));
@@ -217,8 +217,9 @@ inline void add_run(const unsigned char* codes, const float* scales, uint64_t bl
     RT_UNROLL
     for (int m = 0; m < M; ++m) {
       const auto* token = (const __m256i*)(x + m * kRun16 + b * kScaleBlock);
-      const __m256i even = _mm256_add_epi32(_mm256_madd_epi16(words[0], _mm256_load_si256(token)),
-                                            _mm256_madd_epi16(words[1], _mm256_load_si256(token + 1)));
+      const __m256i even =
+          _mm256_add_epi32(_mm256_madd_epi16(words[0], _mm256_load_si256(token)),
+                           _mm256_madd_epi16(words[1], _mm256_load_si256(token + 1)));
       const __m256i odd =
           _mm256_add_epi32(_mm256_madd_epi16(words[2], _mm256_load_si256(token + 2)),
                            _mm256_madd_epi16(words[3], _mm256_load_si256(token + 3)));

@@ -76,5 +76,5 @@ constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2,       &kInt16
 }  // namespace rt::cpu
 
 RT_CPU_PLUGIN("linear", rt::cpu::kTable,
-              RT_CPU_PORTABLE("linear") RT_CPU_AVX2("linear") RT_CPU_INT16("linear") RT_CPU_AVX512("linear")
-                  RT_CPU_AVX512_BF16("linear"));
+              RT_CPU_PORTABLE("linear") RT_CPU_AVX2("linear") RT_CPU_INT16("linear")
+                  RT_CPU_AVX512("linear") RT_CPU_AVX512_BF16("linear"));

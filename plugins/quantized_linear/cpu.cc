@@ -13,10 +13,11 @@
 namespace rt::cpu {
 namespace {
 
-// Those in 16-bit integers come before avx2 and after avx512. Those that round nf4 to bf16 come before avx512, as they do with weights of bf16 and for the same
-// reason (bf16_product in cpu_operator.h); it is what bitsandbytes computes in bf16.
-// `avx512_vnni_nf4` rounds its values to 127ths, which costs more quality (docs/BENCHMARKS.md), so
-// its tier is below avx512's: it must be preferred by name.
+// Those in 16-bit integers come before avx2 and after avx512. Those that round nf4 to bf16 come
+// before avx512, as they do with weights of bf16 and for the same reason (bf16_product in
+// cpu_operator.h); it is what bitsandbytes computes in bf16. `avx512_vnni_nf4` rounds its values to
+// 127ths, which costs more quality (docs/BENCHMARKS.md), so its tier is below avx512's: it must be
+// preferred by name.
 template <template <class> class Op, class Set>
 constexpr rt_implementation implement(const char* op, const char* name, const char* isa, int tier) {
   return sdk::implementation<Op<Set>>({.op = op,

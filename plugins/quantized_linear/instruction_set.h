@@ -84,9 +84,9 @@ void expect_weights(const sdk::Node& node) {
     quantized = quantized || sdk::weight_is_quantized(dtype);
     if (Set::kRounded == 0 || (Set::kRounded & RT_DTYPE_BIT(dtype)) != 0) continue;
     throw sdk::Refusal(sdk::format("expected weights of type %s, found %s",
-                                   Set::kRounded == Vnni::kRounded  ? "int8"
+                                   Set::kRounded == Vnni::kRounded    ? "int8"
                                    : Set::kRounded == Int16::kRounded ? "int8, nf4 or nf4-dq"
-                                                                     : "nf4 or nf4-dq",
+                                                                      : "nf4 or nf4-dq",
                                    sdk::dtype_name(dtype)));
   }
   if (quantized) return;

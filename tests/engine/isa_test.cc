@@ -102,8 +102,10 @@ INSTANTIATE_TEST_SUITE_P(Isa, ExactLevels, testing::ValuesIn(kLevels),
 // them, int8 weights 0.7 % (a step is 1/127 of a row's largest, about three deviations; the error
 // is step / sqrt(12)), int8 x beside int8 weights as much again. Ten independent ones are 0.003,
 // 0.02 and 0.03; attention, whose scores have deviation 2, doubles or triples them, and the largest
-// of 10,000 logits is four deviations out: 0.04, 0.25, 0.35. Allowed is about twice that; a window
-// that is wrong by one moves a logit by 1.7 and more.
+// of 10,000 logits is four deviations out: 0.04, 0.25, 0.35. Integers of 16 bits err by 0.01 % in x
+// and 0.025 % in w, with a run's largest at 3.5 deviations: 0.01. Allowed is about twice that; a
+// window that is wrong by one moves a logit by 1.7 and more.
+constexpr float kInt16Tolerance = 0.02f;
 constexpr float kBf16Tolerance = 0.15f;
 constexpr float kInt8Tolerance = 0.6f;
 constexpr float kInt8BothTolerance = 0.8f;
@@ -117,6 +119,8 @@ struct Rounding {
 };
 constexpr Rounding kRoundings[] = {
     {"Bf16", kBf16, rt_dtype{}, "avx512_bf16", kBf16Tolerance},
+    {"Int16", kAvx2, rt_dtype{}, "int16", kInt16Tolerance},
+    {"Int8Int16", kAvx2, RT_W_INT8, "int16", kInt8Tolerance},
     {"Int8Portable", "none", RT_W_INT8, "portable", kInt8Tolerance},
     {"Int8Avx2", kAvx2, RT_W_INT8, "avx2", kInt8Tolerance},
     {"Int8Avx512", kAvx512, RT_W_INT8, "avx512", kInt8Tolerance},
@@ -242,6 +246,17 @@ TEST(Isa, FastBf16GoesFirstInPrefill) {
   }
 }
 
+// 16-bit integers go before f32 where there is no AVX-512, and nowhere in exact mode.
+TEST(Isa, Int16GoesFirstWithoutAvx512) {
+  for (const auto& [isa, exact, expected] :
+       {std::tuple{kAvx2, false, "int16"}, {kAvx2, true, "avx2"}, {kAvx512, false, "avx512"}}) {
+    const auto blueprint = drawn_for(isa, exact);
+    ASSERT_NE(blueprint, nullptr);
+    EXPECT_GT(prefills_with(*blueprint, expected), 0) << isa << exact;
+    EXPECT_EQ(prefills_with(*blueprint, "int16") > 0, std::string(expected) == "int16");
+  }
+}
+
 // "op decode prefill" of the nodes of attention and of products, each choice once.
 std::set<std::string> choices_of(const Blueprint& blueprint) {
   std::set<std::string> choices;
@@ -255,7 +270,8 @@ std::set<std::string> choices_of(const Blueprint& blueprint) {
   return choices;
 }
 
-// Weights of nf4 take bf16 for both kinds of steps, a cache of bf16 for a prompt.
+// Weights of nf4 take bf16 for both kinds of steps where it is fast, a cache of bf16 for a prompt;
+// without AVX-512 they take 16-bit integers.
 TEST(Isa, Nf4AndAttentionGoToBf16WhereItIsFast) {
   using Choices = std::set<std::string>;
   const std::string fast = std::string(kBf16) + ",fast_bf16";
@@ -266,7 +282,10 @@ TEST(Isa, Nf4AndAttentionGoToBf16WhereItIsFast) {
         {fast, true,
          Choices{"attention avx512 avx512", "linear avx512 avx512", "mlp avx512 avx512"}},
         {kBf16, false,
-         Choices{"attention avx512 avx512", "linear avx512 avx512", "mlp avx512 avx512"}}}) {
+         Choices{"attention avx512 avx512", "linear avx512 avx512", "mlp avx512 avx512"}},
+        {kAvx2, false,
+         Choices{"attention avx2 avx2", "linear int16_decode int16", "mlp int16_decode int16"}},
+        {kAvx2, true, Choices{"attention avx2 avx2", "linear avx2 avx2", "mlp avx2 avx2"}}}) {
     const auto blueprint = drawn_for(isa, exact, RT_W_NF4);
     ASSERT_NE(blueprint, nullptr);
     EXPECT_EQ(choices_of(*blueprint), expected) << isa << exact;

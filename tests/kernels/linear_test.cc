@@ -153,10 +153,11 @@ TEST_P(Linear, IsNearTheExactSum) {
         const double term = double{taken} * w[n * shape.columns + k];
         sum += term;
         size += std::abs(term);
-        rounded += kernels.x_step * std::abs(w[n * shape.columns + k]) +
-                   kernels.w_step * std::abs(x_k);
+        rounded +=
+            kernels.x_step * std::abs(w[n * shape.columns + k]) + kernels.w_step * std::abs(x_k);
       }
-      ASSERT_NEAR(out[t * shape.rows + n], sum, 1e-6 * size + rounded) << "token " << t << ", row " << n;
+      ASSERT_NEAR(out[t * shape.rows + n], sum, 1e-6 * size + rounded)
+          << "token " << t << ", row " << n;
     }
   }
 }

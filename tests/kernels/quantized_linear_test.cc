@@ -58,7 +58,8 @@ const Set kSets[] = {
     {"avx2", &kQuantizedAvx2, 1e-6,
      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
          __builtin_cpu_supports("f16c")},
-    {"int16", &kQuantizedInt16, 1e-6, __builtin_cpu_supports("avx2") != 0, 0.51 / 8191, 0.51 / 4095},
+    {"int16", &kQuantizedInt16, 1e-6, __builtin_cpu_supports("avx2") != 0, 0.51 / 8191,
+     0.51 / 4095},
     {"int16_decode", &kQuantizedInt16Decode, 1e-6, __builtin_cpu_supports("avx2") != 0, 0.51 / 8191,
      0.51 / 32767},
     {"avx512", &kQuantizedAvx512, 1e-6, kAvx512},
