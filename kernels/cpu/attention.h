@@ -82,12 +82,14 @@ void reset_avx2(const AttentionShape& shape, const QueryBlock& block);
 // `next`: the tile that comes after it, or null; its rows are fetched ahead.
 using AttendTile = void(const AttentionShape& shape, const KeyTile& tile, const KeyTile* next,
                         const uint32_t* begins, const uint32_t* ends, const QueryBlock& block);
-AttendTile attend_avx2;
-
 // Heads that kSharedHeads or more query heads share pay for laying the keys across a panel; where
 // fewer do, keys are used along their rows.
+AttendTile attend_avx2;
 AttendTile attend_avx512;
 constexpr uint32_t kSharedHeads = 3;
+
+// What attend_avx2 does with shared heads.
+AttendTile attend_shared_avx2;
 
 // A cache of bf16 and heads of at most kMostBf16Width; rounds queries and softmax weights to bf16.
 AttendTile attend_bf16;

@@ -241,8 +241,12 @@ void reset_avx2(const AttentionShape& shape, const QueryBlock& block) {
   for (uint64_t r = 0; r < rows; ++r) block.states[r] = {-__builtin_inff(), 0};
 }
 
-void attend_avx2(const AttentionShape& shape, const KeyTile& tile, const KeyTile*,
+void attend_avx2(const AttentionShape& shape, const KeyTile& tile, const KeyTile* next,
                  const uint32_t* begins, const uint32_t* ends, const QueryBlock& block) {
+  // By the model alone: the two sum scores in different orders.
+  if (shape.heads / shape.kv_heads >= kSharedHeads) {
+    return attend_shared_avx2(shape, tile, next, begins, ends, block);
+  }
   switch (shape.row.element) {
     case KvElement::kF32:
       return attend<KvElement::kF32>(shape, tile, begins, ends, block);

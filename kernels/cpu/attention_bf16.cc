@@ -10,6 +10,8 @@
 // Per key and head 4 E flop, two products a lane and instruction; softmax is that of f32.
 #include "kernels/cpu/lanes_avx512.h"
 
+#include "kernels/cpu/softmax_rows_avx512.h"
+
 #include "kernels/cpu/attention_tile.h"
 
 namespace rt::cpu {

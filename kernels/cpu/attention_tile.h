@@ -1,5 +1,6 @@
-// One tile of keys against one block of query rows, for vectors L (lanes_avx512.h). Per kv head:
-// keys to the panel, scores, softmax, values to the panel, sums.
+// One tile of keys against one block of query rows, for vectors L (lanes_avx2.h, lanes_avx512.h),
+// whose softmax_rows_*.h is included before. Per kv head: keys to the panel, scores, softmax,
+// values to the panel, sums.
 //
 // A score sums its E products in their order, a column of the output its keys in theirs, however
 // many rows and keys go together; so a query's bits are those of its keys alone.
@@ -10,7 +11,6 @@
 #pragma once
 
 #include "kernels/cpu/attention_pack.h"
-#include "kernels/cpu/softmax_rows_avx512.h"
 
 namespace rt::cpu {
 
@@ -52,8 +52,9 @@ static inline void score(const float* q, uint64_t width, uint32_t head_width, co
     RT_UNROLL
     for (int c = 0; c < 4; ++c) sums[m][c] = L::zero();
   }
+  if constexpr (!L::kFetchesEachStep) ahead->fetch();
   for (uint32_t e = 0; e < head_width; ++e, panel += kTileKeys) {
-    ahead->fetch();
+    if constexpr (L::kFetchesEachStep) ahead->fetch();
     typename L::F queries[M];
     RT_UNROLL
     for (int m = 0; m < M; ++m) queries[m] = L::all(q[m * width + e]);
@@ -81,8 +82,9 @@ static inline void add_columns(const float* weights, const float* values, uint32
     RT_UNROLL
     for (int c = 0; c < C; ++c) sums[m][c] = L::load(sum + m * width + c * L::kCount);
   }
+  if constexpr (!L::kFetchesEachStep) ahead->fetch();
   for (uint32_t i = first; i < last; ++i) {
-    ahead->fetch();
+    if constexpr (L::kFetchesEachStep) ahead->fetch();
     typename L::F weight[M];
     RT_UNROLL
     for (int m = 0; m < M; ++m) weight[m] = L::all(weights[m * kTileKeys + i]);
@@ -208,7 +210,10 @@ static inline Ahead ahead_of(const AttentionShape& shape, const KeyTile* tile, u
   if (tile == nullptr) return ahead;
   const uint64_t bytes = shape.row.head_bytes;
   const uint64_t lines = 2 * ((bytes + 63) / 64) * (tile->last - tile->first);
-  const uint64_t calls = (rows + L::kRows - 1) / L::kRows * (shape.head_width + kTileKeys);
+  const uint64_t groups = (rows + L::kRows - 1) / L::kRows;
+  const uint64_t steps = shape.head_width + kTileKeys;
+  const uint64_t calls =
+      L::kFetchesEachStep ? groups * steps : (groups * steps - 1) / (4 * L::kCount) + 1;
   ahead.rows = tile->k;
   ahead.values = tile->v;
   ahead.head = g * bytes;
