@@ -27,6 +27,12 @@ namespace {
 
 constexpr std::uint64_t kConfigLimitBytes = 16 << 20;
 
+// Of the limit, what is left for the KV cache.
+std::uint64_t left_bytes(const Blueprint& b) {
+  if (b.limit_bytes == UINT64_MAX) return UINT64_MAX;
+  return b.limit_bytes - std::min(b.fixed_memory().owned(), b.limit_bytes);
+}
+
 KvProblem kv_problem(const Blueprint& b, const KvChoice& choice) {
   KvProblem problem;
   problem.layers = b.graph.kv_layers;
@@ -39,11 +45,10 @@ KvProblem kv_problem(const Blueprint& b, const KvChoice& choice) {
   problem.step_tokens = b.bounds.tokens;
   problem.max_sequences = b.bounds.sequences;
   problem.can_reserve = b.desc.can_reserve != 0;
+  problem.can_make_ready = b.desc.can_make_ready != 0;
   problem.granule_bytes = b.desc.granule_bytes;
   problem.alignment_bytes = b.desc.alignment_bytes;
-  const std::uint64_t fixed = b.fixed_memory().owned();
-  problem.limit_bytes = b.limit_bytes;
-  if (b.limit_bytes != UINT64_MAX) problem.limit_bytes -= std::min(fixed, b.limit_bytes);
+  problem.limit_bytes = left_bytes(b);
   return problem;
 }
 
@@ -263,10 +268,11 @@ class Drafter {
     // What the planner is told is left for the cache: as if every layer were its own class.
     fuse_and_place(0, out_->graph.kv_layers.size());
     if (!out_->graph.kv_layers.empty()) {
-      RT_RETURN_IF_ERROR(plan_kv());
-      const std::uint32_t forms = forms_in_use(*out_->kv);
+      RT_TRY(const std::shared_ptr<KvPlan> kv, plan_kv());
+      const std::uint32_t forms = forms_in_use(*kv);
       RT_RETURN_IF_ERROR(choose_kv_nodes(forms));
-      fuse_and_place(forms, out_->kv->classes().size());
+      fuse_and_place(forms, kv->classes().size());
+      kv->limit_ready(left_bytes(*out_));
     }
     collect_notes();
     return std::move(out_);
@@ -332,7 +338,7 @@ class Drafter {
     return bytes;
   }
 
-  Status plan_kv() {
+  Result<std::shared_ptr<KvPlan>> plan_kv() {
     Blueprint& b = *out_;
     b.readable_forms = RT_KV_ALL_FORMS;
     for (const KvLayer& layer : b.graph.kv_layers) {
@@ -345,8 +351,9 @@ class Drafter {
     }
     RT_TRY(PlannerAnswer answer, ask_planner(registry_, b, kv_choice(b.options), true));
     b.planner_choice = std::move(answer.choice);
-    b.kv = std::make_shared<const KvPlan>(*std::move(answer.plan));
-    return {};
+    auto kv = std::make_shared<KvPlan>(*std::move(answer.plan));
+    b.kv = kv;
+    return kv;
   }
 
   void place_scratch(std::size_t kv_classes) {
@@ -393,6 +400,7 @@ Result<std::unique_ptr<Blueprint>> redraw(Registry& registry, const Blueprint& b
 
 Result<KvPlan> plan_again(Registry& registry, const Blueprint& base, const KvChoice& choice) {
   RT_TRY(PlannerAnswer answer, ask_planner(registry, base, choice, false));
+  answer.plan->limit_ready(left_bytes(base));
   return *std::move(answer.plan);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/base/bytes.h"
 #include "core/engine/admission.h"
 #include "core/engine/batch_admission.h"
 
@@ -10,6 +11,16 @@ namespace {
 
 std::uint64_t total(const MemoryBytes& bytes) {
   return bytes.owned() + bytes[MemoryKind::kWeightsMapped];
+}
+
+// "": nothing to be had, or nothing left to commit.
+std::string ready_text(const KvForecast& kv) {
+  const bool short_of_room = kv.wanted_more_ready;
+  if (kv.ready_bytes == 0) {
+    return short_of_room ? "nothing is kept ready for the next commit, the limit has no room" : "";
+  }
+  return format_bytes(kv.ready_bytes) + " are kept ready for the next commit" +
+         (short_of_room ? ", as far as the limit has room" : "");
 }
 
 Status fill(Registry& registry, const Blueprint& b, std::span<const KvTurn> turns,
@@ -27,6 +38,7 @@ Status fill(Registry& registry, const Blueprint& b, std::span<const KvTurn> turn
   } else {
     RT_TRY(out.kv, forecast_together(*b.kv, o.batch, o.shared_tokens, at));
   }
+  if (const std::string text = ready_text(out.kv); !text.empty()) out.explanation.push_back(text);
   out.load_peak = out.standing = out.peak = b.fixed_memory();
   out.standing[MemoryKind::kKv] = out.kv.standing_bytes;
   out.peak[MemoryKind::kKv] = out.kv.peak_bytes;

@@ -30,7 +30,7 @@ void KvAreas::tally(std::span<const KvGrowth> growths, KvTally& tally) const {
       tally.take(after);
       tally.give_back(before);
     } else {
-      tally.take(after - before);
+      tally.commit(after - before);
     }
   }
 }
@@ -104,7 +104,8 @@ Status KvAreas::move(const KvGrowth& growth) {
 }
 
 void KvAreas::tally_fork(const KvGrowth& to, KvTally& tally) const {
-  tally.take(plan().bytes(class_index_, to.capacity));
+  const std::uint64_t bytes = plan().bytes(class_index_, to.capacity);
+  moves() ? tally.take(bytes) : tally.commit(bytes);
 }
 
 Status KvAreas::fork(KvSlot from, const KvGrowth& to) {
@@ -207,6 +208,14 @@ std::uint64_t KvAreas::base(KvSlot slot) const {
 std::uint64_t KvAreas::planned_bytes() const {
   std::uint64_t sum = 0;
   for (const Area& area : areas_) sum += plan().bytes(class_index_, area.capacity);
+  return sum;
+}
+
+std::uint64_t KvAreas::uncommitted_bytes() const {
+  std::uint64_t sum = 0;
+  for (const Area& area : areas_) {
+    if (area.range.committed() > 0) sum += area.range.reserved() - area.range.committed();
+  }
   return sum;
 }
 

@@ -25,6 +25,7 @@ class KvAreas final : public KvClassMemory {
   Status trim(KvSlot slot, const KvSequence& sequence, std::uint64_t wanted) override;
   std::uint64_t base(KvSlot slot) const override;
   std::uint64_t planned_bytes() const override;
+  std::uint64_t uncommitted_bytes() const override;
   void add_ranges(KvRanges& ranges) const override;
 
  private:

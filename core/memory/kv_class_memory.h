@@ -38,10 +38,16 @@ struct KvGrowth {
 struct KvTally {
   std::uint64_t now = 0;
   std::uint64_t most = 0;
+  std::uint64_t ready = 0;  // of `now`: what commits take first
 
   void take(std::uint64_t bytes) {
     now += bytes;
     most = std::max(most, now);
+  }
+  void commit(std::uint64_t bytes) {
+    const std::uint64_t found = std::min(bytes, ready);
+    ready -= found;
+    take(bytes - found);
   }
   void give_back(std::uint64_t bytes) { now -= bytes; }
 };
@@ -98,6 +104,8 @@ class KvClassMemory {
 
   // Bytes that the plan says stand now, and the addresses where they do.
   virtual std::uint64_t planned_bytes() const = 0;
+  // Bytes of its address space that growth can still commit.
+  virtual std::uint64_t uncommitted_bytes() const = 0;
   virtual void add_ranges(KvRanges& ranges) const = 0;
 
  protected:

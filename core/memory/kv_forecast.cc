@@ -117,6 +117,7 @@ class Rehearsal {
     forecast_.reserved_bytes = ledger().peak_reserved_bytes();
     forecast_.standing_bytes = ledger().now()[MemoryKind::kKv];
     forecast_.peak_bytes = ledger().peak()[MemoryKind::kKv];
+    forecast_.wanted_more_ready = store_->wanted_more_ready();
     forecast_.copied_bytes = events.copied_bytes;
     forecast_.address_changes = events.address_changes;
     forecast_.commits = events.commits;
@@ -165,6 +166,7 @@ class Rehearsal {
   // Adds to the curve what has changed since the last time.
   void note() {
     const KvPoint now = point();
+    forecast_.ready_bytes = std::max(forecast_.ready_bytes, device_->ready_bytes());
     auto& curve = forecast_.curve;
     if (curve.empty() || curve.back().standing_bytes != now.standing_bytes ||
         curve.back().peak_bytes != now.peak_bytes) {

@@ -38,6 +38,8 @@ struct KvForecast {
   std::uint64_t reserved_bytes = 0;  // address space, not memory
   std::uint64_t standing_bytes = 0;  // after the last turn
   std::uint64_t peak_bytes = 0;
+  std::uint64_t ready_bytes = 0;   // the most that was ready for the next commits; in both of these
+  bool wanted_more_ready = false;  // the limit left less than the plan wants
   std::uint64_t copied_bytes = 0;
   std::uint64_t address_changes = 0;
   std::uint64_t commits = 0;

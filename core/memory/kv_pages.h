@@ -32,6 +32,7 @@ class KvPages {
   std::byte* data(Page page) const;
   std::uint64_t page_bytes() const { return page_bytes_; }
   std::uint64_t in_use() const { return in_use_; }
+  bool by_commit() const { return static_cast<bool>(range_); }
   void add_ranges(KvRanges& ranges) const;
 
  private:

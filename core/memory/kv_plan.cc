@@ -92,6 +92,8 @@ Result<KvPlan> KvPlan::make(const rt_planner& planner, const rt_host* host, Refu
   RT_RETURN_IF_ERROR(plan.check_classes());
   RT_RETURN_IF_ERROR(plan.check_sizes());
   RT_RETURN_IF_ERROR(plan.check_capacities());
+  const std::uint64_t limit_bytes = plan.problem().limit_bytes;
+  plan.limit_ready(limit_bytes - std::min(limit_bytes, plan.table_bytes()));
   return plan;
 }
 
@@ -214,25 +216,65 @@ std::uint64_t KvPlan::table_bytes() const {
   return sum;
 }
 
+Result<KvPlan::ClassBytes> KvPlan::class_bytes(std::uint32_t c,
+                                               std::span<const KvNeed> sequences) const {
+  RT_TRY(const auto answer, capacities(c, sequences));
+  const KvClass& kv_class = classes_[c];
+  ClassBytes out;
+  if (kv_class.form != RT_KV_TABLE) {
+    for (const std::uint64_t capacity : answer) {
+      const std::uint64_t standing = bytes(c, capacity);
+      out.standing += standing;
+      if (kv_class.growth != RT_GROW_COMMIT || standing == 0) continue;
+      out.uncommitted += bytes(c, kv_class.reserve_tokens) - standing;
+    }
+    return out;
+  }
+  const std::uint64_t stripe_tokens = kv_class.stripe_tokens;
+  std::uint64_t pages = 0;
+  for (std::size_t i = 0; i < answer.size(); ++i) {
+    // A stripe that is only partly shared was copied when one of the two wrote on.
+    const KvNeed& need = sequences[i];
+    const std::uint64_t shared = need.shared == need.tokens ? ceil_div(need.shared, stripe_tokens)
+                                                            : need.shared / stripe_tokens;
+    const std::uint64_t first = std::max(first_stripe(c, need.tokens), shared);
+    pages += ceil_div(answer[i], stripe_tokens) - first;
+  }
+  return ClassBytes{pages * page_bytes(c), uncommitted_pages(c, pages) * page_bytes(c)};
+}
+
 Result<std::uint64_t> KvPlan::standing_bytes(std::span<const KvNeed> sequences) const {
   std::uint64_t sum = 0;
+  std::uint64_t wanted = 0;
   for (std::uint32_t c = 0; c < classes_.size(); ++c) {
-    RT_TRY(const auto answer, capacities(c, sequences));
-    const std::uint64_t stripe_tokens = classes_[c].stripe_tokens;
-    for (std::size_t i = 0; i < answer.size(); ++i) {
-      if (classes_[c].form != RT_KV_TABLE) {
-        sum += bytes(c, answer[i]);
-        continue;
-      }
-      // A stripe that is only partly shared was copied when one of the two wrote on.
-      const KvNeed& need = sequences[i];
-      const std::uint64_t shared = need.shared == need.tokens ? ceil_div(need.shared, stripe_tokens)
-                                                              : need.shared / stripe_tokens;
-      const std::uint64_t first = std::max(first_stripe(c, need.tokens), shared);
-      sum += (ceil_div(answer[i], stripe_tokens) - first) * page_bytes(c);
-    }
+    RT_TRY(const ClassBytes all, class_bytes(c, sequences));
+    sum += all.standing;
+    wanted += wants_ready(c, all.uncommitted);
   }
-  return sum;
+  return sum + ready_bytes(wanted, sum);
+}
+
+std::uint64_t KvPlan::wants_ready(std::uint32_t c, std::uint64_t uncommitted) const {
+  if (!problem().can_make_ready || classes_[c].growth != RT_GROW_COMMIT) return 0;
+  return std::min(page_bytes(c), uncommitted);
+}
+
+std::uint64_t KvPlan::uncommitted_pages(std::uint32_t c, std::uint64_t pages) const {
+  if (classes_[c].window > 0) return 1;
+  return problem().max_sequences * held_stripes(c) - pages;
+}
+
+void KvPlan::limit_ready(std::uint64_t left_bytes) {
+  ready_limit_bytes_ = left_bytes;
+  for (const KvCharge& charge : charges_) {
+    ready_limit_bytes_ -= std::min(ready_limit_bytes_, charge.bytes);
+  }
+}
+
+std::uint64_t KvPlan::ready_bytes(std::uint64_t wanted, std::uint64_t cache_bytes) const {
+  if (cache_bytes == 0 || cache_bytes >= ready_limit_bytes_) return 0;
+  const std::uint64_t room = ready_limit_bytes_ - cache_bytes;
+  return std::min(wanted, room - room % problem().granule_bytes);
 }
 
 rt_kv_layout KvPlan::layout(std::uint32_t layer, std::uint64_t capacity) const {

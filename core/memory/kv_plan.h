@@ -90,14 +90,33 @@ class KvPlan {
   // Bytes of all tables of all sequences, in device memory from the beginning (MemoryKind::kStep).
   std::uint64_t table_bytes() const;
 
+  // Where memory can be made ready for the next commits (rt_device.make_ready), class c wants what
+  // one stripe more takes, and no more than the `uncommitted` bytes of its address space.
+  std::uint64_t wants_ready(std::uint32_t c, std::uint64_t uncommitted) const;
+  // For pages, of which `pages` are in use. A window gives pages back and takes others for ever.
+  std::uint64_t uncommitted_pages(std::uint32_t c, std::uint64_t pages) const;
+  // What is ready beside a cache of `cache_bytes` if the classes together want `wanted`: whole
+  // granules, as far as the limit leaves room. Nothing beside an empty cache.
+  std::uint64_t ready_bytes(std::uint64_t wanted, std::uint64_t cache_bytes) const;
+  // The most that cache and ready memory take together: of `left_bytes`, which nobody else takes,
+  // what the planner does not charge. Until it is said, the problem's limit without the tables.
+  void limit_ready(std::uint64_t left_bytes);
+  std::uint64_t ready_limit_bytes() const { return ready_limit_bytes_; }
+
   // Sum over the classes: what stands once every sequence has room for its tokens, if none was
-  // rewound. Exact for shared stripes while the earlier sequence still holds them in its window.
+  // rewound, and what is ready beside it. Exact for shared stripes while the earlier sequence still
+  // holds them in its window.
   Result<std::uint64_t> standing_bytes(std::span<const KvNeed> sequences) const;
 
   // The address rule's constants for one layer, when the class has room for `capacity` tokens.
   rt_kv_layout layout(std::uint32_t layer, std::uint64_t capacity) const;
 
  private:
+  struct ClassBytes {
+    std::uint64_t standing = 0;
+    std::uint64_t uncommitted = 0;
+  };
+  Result<ClassBytes> class_bytes(std::uint32_t c, std::span<const KvNeed> sequences) const;
   Status ask_layout();
   Status check_classes();
   Status place_layers(std::uint32_t c);
@@ -120,6 +139,7 @@ class KvPlan {
   std::vector<KvClass> classes_;
   std::vector<KvCharge> charges_;
   std::vector<std::string> explanation_;
+  std::uint64_t ready_limit_bytes_ = UINT64_MAX;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> places_;
 };
 

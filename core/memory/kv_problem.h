@@ -23,6 +23,7 @@ struct KvProblem {
   std::uint32_t step_tokens = 1;    // U
   std::uint32_t max_sequences = 1;  // B
   bool can_reserve = true;
+  bool can_make_ready = false;
   std::uint64_t granule_bytes = 4096;
   std::uint64_t alignment_bytes = 64;
   std::uint64_t limit_bytes = UINT64_MAX;

@@ -25,6 +25,7 @@ Result<std::unique_ptr<KvStore>> KvStore::make(OpenDevice& device, const KvPlan&
 
 KvStore::~KvStore() {
   (void)context_.device.synchronize();
+  (void)context_.device.make_ready(0);
 }
 
 KvStore::Slot KvStore::unused_slot() {
@@ -49,6 +50,7 @@ void KvStore::remove(Slot slot) {
   (void)context_.device.synchronize();
   for (const auto& kv_class : classes_) kv_class->clear(slot);
   sequences_[slot] = {};
+  (void)make_ready();
   check_ledger();
 }
 
@@ -103,12 +105,11 @@ Result<std::vector<std::vector<KvGrowth>>> KvStore::ask_growths(std::span<const 
   return all;
 }
 
-// Refuses growth that the limit does not allow, before anything is taken. *forked, if given, is
-// the slot that a fork fills.
-Status KvStore::admit(const std::vector<std::vector<KvGrowth>>& growths, const Slot* forked) const {
-  const Ledger& ledger = context_.device.ledger();
-  KvTally tally{ledger.now().owned(), ledger.now().owned()};
-  const std::uint64_t owned = tally.now;
+// The cache's bytes, with `ready` of them ready, while the growths are carried out.
+KvTally KvStore::tally(const std::vector<std::vector<KvGrowth>>& growths, const Slot* forked,
+                       std::uint64_t ready) const {
+  const std::uint64_t now = planned_bytes() + ready;
+  KvTally tally{now, now, ready};
   for (std::size_t c = 0; c < growths.size(); ++c) {
     std::vector<KvGrowth> grown;
     for (const KvGrowth& growth : growths[c]) {
@@ -120,10 +121,45 @@ Status KvStore::admit(const std::vector<std::vector<KvGrowth>>& growths, const S
     }
     classes_[c]->tally(grown, tally);
   }
-  if (tally.most <= ledger.limit_bytes()) return {};
-  return environment("memory limit: the KV cache wants " + format_bytes(tally.most - owned) +
-                     " more; " + format_bytes(owned) + " of " + format_bytes(ledger.limit_bytes()) +
-                     " are in use");
+  return tally;
+}
+
+// Refuses growth that the limit does not allow, before anything is taken; what is ready makes way.
+// *forked, if given, is the slot that a fork fills.
+Status KvStore::admit(const std::vector<std::vector<KvGrowth>>& growths, const Slot* forked) {
+  OpenDevice& device = context_.device;
+  const Ledger& ledger = device.ledger();
+  const std::uint64_t cache = planned_bytes();
+  const std::uint64_t most = tally(growths, forked, 0).most;
+  const std::uint64_t others = ledger.now().owned() - ledger.now()[MemoryKind::kKv];
+  const std::uint64_t limit = ledger.limit_bytes() - others;
+  if (most > limit) {
+    return environment("memory limit: the KV cache wants " + format_bytes(most - cache) +
+                       " more; " + format_bytes(others + cache) + " of " +
+                       format_bytes(ledger.limit_bytes()) + " are in use");
+  }
+  const std::uint64_t ready = device.ready_bytes();
+  if (ready == 0) return {};
+  const std::uint64_t room = std::min(limit, plan().ready_limit_bytes());
+  return tally(growths, forked, ready).most > room ? device.make_ready(0) : Status();
+}
+
+// Between steps, with the next growth in view: the device makes what that will commit while the
+// coming steps run.
+Status KvStore::make_ready() {
+  OpenDevice& device = context_.device;
+  if (!plan().problem().can_make_ready) return {};
+  std::uint64_t wanted = 0;
+  for (std::uint32_t c = 0; c < classes_.size(); ++c) {
+    wanted += plan().wants_ready(c, classes_[c]->uncommitted_bytes());
+  }
+  const std::uint64_t cache = planned_bytes();
+  const std::uint64_t ready = plan().ready_bytes(wanted, cache);
+  if (cache > 0 && ready < wanted) wanted_more_ready_ = true;
+  // A session's plan knows the ledger's limit; whoever made this one may have told it another.
+  const Ledger& ledger = device.ledger();
+  const std::uint64_t left = ledger.limit_bytes() - ledger.now().owned() + device.ready_bytes();
+  return device.make_ready(std::min(ready, left - left % plan().problem().granule_bytes));
 }
 
 std::uint64_t KvStore::room(Slot slot) const {
@@ -151,6 +187,7 @@ Status KvStore::make_room(std::span<const Demand> demands) {
   for (std::size_t c = 0; c < growths.size(); ++c) {
     for (const KvGrowth& growth : growths[c]) RT_RETURN_IF_ERROR(classes_[c]->grow(growth));
   }
+  RT_RETURN_IF_ERROR(make_ready());
   check_ledger();
   return {};
 }
@@ -168,7 +205,7 @@ Result<KvStore::Slot> KvStore::fork(Slot from, std::uint64_t budget_tokens) {
                                                : classes_[c]->grow(growth));
       }
     }
-    return {};
+    return make_ready();
   };
   if (Status filled = fill(); !filled.ok()) {
     remove(slot);
@@ -205,6 +242,7 @@ Status KvStore::trim() {
       RT_RETURN_IF_ERROR(classes_[c]->trim(growth.slot, *growth.sequence, growth.capacity));
     }
   }
+  RT_RETURN_IF_ERROR(make_ready());
   check_ledger();
   return {};
 }
@@ -224,10 +262,15 @@ KvRanges KvStore::ranges() const {
   return ranges;
 }
 
-void KvStore::check_ledger() const {
+std::uint64_t KvStore::planned_bytes() const {
   std::uint64_t planned = 0;
   for (const auto& kv_class : classes_) planned += kv_class->planned_bytes();
-  RT_ASSERT_EQ(planned, context_.device.ledger().now()[MemoryKind::kKv]);
+  return planned;
+}
+
+void KvStore::check_ledger() const {
+  RT_ASSERT_EQ(planned_bytes() + context_.device.ready_bytes(),
+               context_.device.ledger().now()[MemoryKind::kKv]);
 }
 
 }  // namespace rt

@@ -2,7 +2,8 @@
 //
 // Growth, copies, rewinds, forks and giving back happen here and only between steps; every byte
 // goes through the ledger, and after each change the ledger's kv bytes equal what the plan says
-// must stand (asserted). How a class holds its sequences is in kv_areas.h and kv_tables.h.
+// must stand (asserted), with what is ready for the next growth (KvPlan::ready_bytes). How a class
+// holds its sequences is in kv_areas.h and kv_tables.h.
 //
 // Threads: the session's. Slots are small integers below max_sequences, reused after remove().
 #pragma once
@@ -63,6 +64,9 @@ class KvStore {
   // Gives back what the planner does not ask to keep for the present lengths.
   Status trim();
 
+  // Whether the limit has ever left less than the plan wants ready.
+  bool wanted_more_ready() const { return wanted_more_ready_; }
+
   // The address rule's constants for the layer at position `layer`; changes only with epoch().
   rt_kv_layout layout(std::uint32_t layer) const;
   // What rt_step holds for class c: address of stripe 0 (0 while nothing is allocated), and of the
@@ -87,12 +91,17 @@ class KvStore {
   KvStore(OpenDevice& device, const KvPlan& plan) : context_{device, plan} {}
   Slot unused_slot();
   Result<std::vector<std::vector<KvGrowth>>> ask_growths(std::span<const Demand> demands);
-  Status admit(const std::vector<std::vector<KvGrowth>>& growths, const Slot* forked) const;
+  KvTally tally(const std::vector<std::vector<KvGrowth>>& growths, const Slot* forked,
+                std::uint64_t ready) const;
+  Status admit(const std::vector<std::vector<KvGrowth>>& growths, const Slot* forked);
+  Status make_ready();
+  std::uint64_t planned_bytes() const;
   void check_ledger() const;
 
   KvContext context_;
   std::vector<std::unique_ptr<KvClassMemory>> classes_;
   std::vector<KvSequence> sequences_;  // by slot
+  bool wanted_more_ready_ = false;
 };
 
 }  // namespace rt

@@ -71,6 +71,7 @@ void KvTables::tally(std::span<const KvGrowth> growths, KvTally& tally) const {
   const auto drop = [&](KvPages::Page page) {
     if (--references[page] == 0) tally.give_back(bytes);
   };
+  const auto take = [&] { pages_.by_commit() ? tally.commit(bytes) : tally.take(bytes); };
   for (const KvGrowth& growth : growths) {
     const Table& table = tables_[growth.slot];
     const Span after = span(growth);
@@ -81,10 +82,10 @@ void KvTables::tally(std::span<const KvGrowth> growths, KvTally& tally) const {
     }
     for (std::uint64_t i = std::max(after.written, after.first); !afresh && i < table.end(); ++i) {
       if (references[table.at(i)] == 1) continue;
-      tally.take(bytes);
+      take();
       drop(table.at(i));
     }
-    for (std::uint64_t i = kept_end; i < after.end; ++i) tally.take(bytes);
+    for (std::uint64_t i = kept_end; i < after.end; ++i) take();
   }
 }
 
@@ -234,6 +235,11 @@ std::uint64_t KvTables::table(KvSlot slot) const {
 
 std::uint64_t KvTables::host_table(KvSlot slot) const {
   return reinterpret_cast<std::uint64_t>(tables_[slot].entries.data());
+}
+
+std::uint64_t KvTables::uncommitted_bytes() const {
+  if (!pages_.by_commit()) return 0;
+  return plan().uncommitted_pages(class_index_, pages_.in_use()) * pages_.page_bytes();
 }
 
 std::uint64_t KvTables::address(KvPages::Page page) const {

@@ -1,5 +1,6 @@
 #include "core/memory/open_device.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/base/assert.h"
@@ -13,6 +14,11 @@ Result<std::unique_ptr<OpenDevice>> OpenDevice::open(const rt_device& api,
                                                      const rt_host* host, RefusalText refusal,
                                                      std::uint64_t limit_bytes) {
   std::unique_ptr<OpenDevice> device(new OpenDevice(api, desc, refusal, limit_bytes));
+  const bool makes_ready = RT_HAS(&api, make_ready) && api.make_ready != nullptr;
+  if (desc.can_make_ready != 0 && !makes_ready) {
+    return bad_input("device " + std::string(desc.kind) +
+                     ": says that it can make memory ready, and has no function make_ready");
+  }
   const auto count = static_cast<std::uint32_t>(options.size());
   RT_RETURN_IF_ERROR(
       device->check(api.open(host, desc.index, count, options.data(), &device->device_), "open"));
@@ -121,6 +127,18 @@ Status OpenDevice::decommit(void* address, std::uint64_t bytes) {
   return check(api_.decommit(device_, address, bytes), "decommit " + format_bytes(bytes));
 }
 
+Status OpenDevice::make_ready(std::uint64_t bytes) {
+  const std::uint64_t before = ready_bytes_;
+  if (bytes == before) return {};
+  if (bytes > before) RT_RETURN_IF_ERROR(ledger_.charge(MemoryKind::kKv, bytes - before));
+  Status made =
+      check(api_.make_ready(device_, bytes), "make " + format_bytes(bytes) + " of memory ready");
+  // What a device that failed still holds nobody knows; it can only be closed.
+  ready_bytes_ = made.ok() ? bytes : std::min(bytes, before);
+  ledger_.discharge(MemoryKind::kKv, std::max(bytes, before) - ready_bytes_);
+  return made;
+}
+
 std::uint64_t Buffer::charged_bytes(std::uint64_t bytes) {
   return round_up(bytes, kAllocationBytes);
 }
@@ -196,11 +214,15 @@ void AddressRange::reset() {
 Status AddressRange::commit(std::uint64_t offset, std::uint64_t bytes) {
   RT_ASSERT_LE(offset + bytes, reserved_);
   Ledger& ledger = device_->ledger();
-  RT_RETURN_IF_ERROR(ledger.charge(kind_, bytes));
+  const std::uint64_t ready = std::min(bytes, device_->ready_bytes());
+  RT_RETURN_IF_ERROR(ledger.charge(kind_, bytes - ready));
   if (Status status = device_->commit(data() + offset, bytes); !status.ok()) {
-    ledger.discharge(kind_, bytes);
+    ledger.discharge(kind_, bytes - ready);
+    // How much of it the device had taken by then nobody knows.
+    (void)device_->make_ready(0);
     return status;
   }
+  device_->take_ready(ready);
   committed_ += bytes;
   return {};
 }

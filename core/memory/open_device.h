@@ -58,6 +58,15 @@ class OpenDevice {
   Status commit(void* address, std::uint64_t bytes);
   Status decommit(void* address, std::uint64_t bytes);
 
+  // Whole granules that the next commits are to find made (desc().can_make_ready), in place of what
+  // was asked before; 0: none. Charged from now on (kKv: nothing else is committed), so a commit
+  // pays only for what it does not find. Past the limit it is refused (kEnvironment), and nothing
+  // has changed.
+  Status make_ready(std::uint64_t bytes);
+  std::uint64_t ready_bytes() const { return ready_bytes_; }
+  // For AddressRange: a commit has taken `bytes` of them.
+  void take_ready(std::uint64_t bytes) { ready_bytes_ -= bytes; }
+
   // The first RT_DEVICE_FAULT makes the device unhealthy for good; every call then refuses.
   bool healthy() const { return healthy_; }
   // Turns a status of this device's plugin (or of an implementation on it) into a Status.
@@ -76,6 +85,7 @@ class OpenDevice {
   void* stream_ = nullptr;
   rt_exec exec_{};
   bool healthy_ = true;
+  std::uint64_t ready_bytes_ = 0;
 };
 
 // A plain allocation of whole pages, charged to `kind`.

@@ -25,6 +25,9 @@ void give_back(void*, void*, std::uint64_t) {}
 rt_status change(void*, void*, std::uint64_t) {
   return RT_OK;
 }
+rt_status make_ready(void*, std::uint64_t) {
+  return RT_OK;
+}
 rt_status stream_create(void* device, void** stream) {
   *stream = device;
   return RT_OK;
@@ -56,6 +59,7 @@ rt_device paper_api() {
   api.upload = transfer;
   api.download = transfer;
   api.copy = transfer;
+  api.make_ready = make_ready;
   return api;
 }
 
@@ -73,6 +77,7 @@ Result<std::unique_ptr<OpenDevice>> open_paper_device(const KvProblem& problem) 
   desc.name = api.summary;
   desc.isa = "";
   desc.can_reserve = problem.can_reserve ? 1 : 0;
+  desc.can_make_ready = problem.can_make_ready ? 1 : 0;
   desc.granule_bytes = problem.granule_bytes;
   desc.alignment_bytes = problem.alignment_bytes;
   return OpenDevice::open(api, desc, {}, nullptr, no_text, UINT64_MAX);

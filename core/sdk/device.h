@@ -7,7 +7,8 @@
  * decommitted in granules without its addresses changing. Every byte is asked for by the host,
  * which keeps the ledger; a device allocates nothing on its own account that grows with use.
  *
- * Threads: an opened device is used from one thread at a time, except parallel_for's workers.
+ * Threads: an opened device is used from one thread at a time, except parallel_for's workers. What
+ * a device does on threads of its own (make_ready) ends before the call that ends it returns.
  */
 #ifndef RUNTIME_SDK_DEVICE_H
 #define RUNTIME_SDK_DEVICE_H
@@ -35,7 +36,7 @@ typedef struct rt_device_desc {
   uint64_t memory_total_bytes;
   uint64_t memory_available_bytes; /* at the time of describe() */
   rt_dtype value_dtype;            /* element type of values between operators: RT_F32 on CPUs */
-  uint32_t reserved;
+  uint32_t can_make_ready;         /* 1: make_ready works; wants can_reserve */
 } rt_device_desc;
 
 /* Runs [begin, end) of a parallel loop; worker is in [0, threads). Must not throw. */
@@ -115,6 +116,17 @@ typedef struct rt_device {
 
   /* See rt_exec; NULL on devices that are not CPUs. */
   void (*parallel_for)(void* device, uint64_t count, uint64_t grain, rt_range_fn fn, void* arg);
+
+  /* Memory made ahead of the commits that will want it, where making it is slow (cuMemCreate) and
+   * giving it an address is not. `bytes`, a multiple of the granule, are to be ready from now on,
+   * in place of what was asked for before; a thread of the device's own makes them, and the call
+   * does not wait for it. What is over is given back before the call returns: 0 gives back
+   * everything, as close does. A commit takes what is ready and makes the rest at once. What it
+   * takes is not made again until the host asks again, so the device never holds more than was
+   * asked for and committed together, and the host charges both. Memory that is not to be had is no
+   * refusal here: the thread gives up until it is asked again, and the commit tries itself. NULL:
+   * cannot. */
+  rt_status (*make_ready)(void* device, uint64_t bytes);
 } rt_device;
 
 #ifdef __cplusplus

@@ -237,6 +237,7 @@ const rt_device rt_device_cpu = {
     .replay = nullptr,
     .graph_destroy = nullptr,
     .parallel_for = parallel_for,
+    .make_ready = nullptr,
 };
 
 namespace {

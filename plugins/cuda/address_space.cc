@@ -39,8 +39,7 @@ void AddressSpace::unreserve(void* base, std::uint64_t bytes) {
 // belongs to the mapping.
 CUresult AddressSpace::back(CUdeviceptr address) {
   CUmemGenericAllocationHandle handle{};
-  const CUmemAllocationProp memory = memory_of(device_);
-  CUresult result = virtual_memory().create(&handle, granule_bytes_, &memory, 0);
+  CUresult result = ready_.take(&handle);
   if (result != CUDA_SUCCESS) return result;
   result = virtual_memory().map(address, granule_bytes_, 0, handle, 0);
   (void)virtual_memory().release(handle);

@@ -88,6 +88,7 @@ rt_status describe(const rt_host* host, std::uint32_t index, std::uint32_t optio
     desc->memory_total_bytes = gpu.total_bytes;
     desc->memory_available_bytes = gpu.available_bytes;
     desc->value_dtype = values_of(option_count, options);
+    desc->can_make_ready = 1;
   });
 }
 
@@ -123,6 +124,10 @@ rt_status commit(void* device, void* address, std::uint64_t bytes) {
 
 rt_status decommit(void* device, void* address, std::uint64_t bytes) {
   return run(device, [&](Device& d) { d.addresses.decommit(address, bytes); });
+}
+
+rt_status make_ready(void* device, std::uint64_t bytes) {
+  return run(device, [&](Device& d) { d.addresses.make_ready(bytes); });
 }
 
 rt_status stream_create(void* device, void** stream) {
@@ -225,6 +230,7 @@ constexpr rt_device kDevice = {
     .replay = replay,
     .graph_destroy = graph_destroy,
     .parallel_for = nullptr,
+    .make_ready = make_ready,
 };
 constexpr const rt_device* kDevices[] = {&kDevice};
 

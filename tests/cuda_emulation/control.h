@@ -7,12 +7,19 @@
 extern "C" {
 
 // As after loading: one healthy device of 4 GiB, an up-to-date driver, counters at 0. Only while no
-// session is open.
+// session is open. The caller's thread is the session's from now on.
 void cuda_emulation_reset();
 
-// Allocation n from now on (from 1; 0: none) finds no memory; allocations since the last reset.
+// Allocation n from now on (from 1; 0: none) on the session's thread finds no memory; allocations
+// of that thread since the last reset.
 void cuda_emulation_fail_allocation(std::uint64_t n);
 std::uint64_t cuda_emulation_allocations();
+
+// cuMemCreate on the session's thread (allocations too) and on threads beside it, since the last
+// reset; and whether the latter find no memory from now on.
+std::uint64_t cuda_emulation_creations();
+std::uint64_t cuda_emulation_creations_beside();
+void cuda_emulation_fail_creations_beside(bool fail);
 
 // Kernel n from now on (from 1; 0: none) touches an illegal address when its turn comes, after
 // which every call fails, as on a GPU.

@@ -29,8 +29,10 @@ bool within(const Map& ranges, std::uintptr_t at, std::size_t bytes, auto size_o
 }  // namespace
 
 bool Memory::take(std::size_t bytes) {
-  if (bytes > total_ - used_) return false;
-  used_ += bytes;
+  std::size_t used = used_;
+  do {
+    if (bytes > total_ - used) return false;
+  } while (!used_.compare_exchange_weak(used, used + bytes));
   return true;
 }
 

@@ -1,7 +1,10 @@
 // The emulated devices' memory: anonymous mappings of the host. Fresh memory is 0xff (NaN), what is
 // reserved and not mapped cannot be touched, and each plain allocation ends near such a page.
+//
+// Threads: take() and give_back() from any; the others from one at a time.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -41,7 +44,7 @@ class Memory {
   std::map<std::uintptr_t, std::size_t> reserved_;
   std::map<std::uintptr_t, std::size_t> mapped_;
   std::size_t total_ = std::size_t{4} << 30;
-  std::size_t used_ = 0;
+  std::atomic<std::size_t> used_ = 0;
 };
 
 }  // namespace cuda_emulation

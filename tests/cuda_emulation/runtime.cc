@@ -3,11 +3,16 @@
 // Work on a stream is kept until somebody waits for it: a host that reads too early, or reuses what
 // is still to be read, is found out every time. A failed kernel makes every later call fail.
 // What is not here: kernels beside each other, timing, and a stream that works while the host does.
+//
+// Threads: cudaSetDevice, cuMemCreate and cuMemRelease from any, the rest from one at a time.
 #include <algorithm>
+#include <atomic>
 #include <deque>
 #include <map>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -47,10 +52,16 @@ struct Physical {
 struct Driver {
   cuda_emulation::Memory memory;
   std::vector<CUstream_st*> streams;
+  std::mutex handles_mutex;
   std::map<CUmemGenericAllocationHandle, Physical> handles;
   CUmemGenericAllocationHandle next_handle = 1;
-  cudaError_t sticky = cudaSuccess;
-  std::uint64_t allocations = 0, failing_allocation = 0;
+  std::atomic<cudaError_t> sticky = cudaSuccess;
+  // Of the thread that the session runs on; threads beside it have counters of their own, since
+  // nobody knows in which order they come.
+  std::atomic<std::thread::id> session_thread = std::this_thread::get_id();
+  std::uint64_t allocations = 0, failing_allocation = 0, creations = 0;
+  std::atomic<std::uint64_t> creations_beside = 0;
+  std::atomic<bool> creations_beside_fail = false;
   std::uint64_t kernels = 0, failing_kernel = 0;
   int version = 13000, devices = 1, major = 9, minor = 0;
 };
@@ -66,10 +77,21 @@ bool capturing() {
                      [](const CUstream_st* s) { return s->recording != nullptr; });
 }
 
-// True if this allocation is to fail.
+// True if this allocation is to fail. Of the session's thread.
 bool counted_allocation_fails() {
   Driver& d = driver();
   return ++d.allocations == d.failing_allocation;
+}
+
+bool counted_creation_fails() {
+  Driver& d = driver();
+  if (std::this_thread::get_id() == d.session_thread.load()) {
+    ++d.creations;
+    return counted_allocation_fails();
+  }
+  if (d.creations_beside_fail) return true;
+  ++d.creations_beside;
+  return false;
 }
 
 void drain() {
@@ -202,7 +224,7 @@ cudaError_t cudaMalloc(void** address, std::size_t bytes) {
 }
 cudaError_t cudaFree(void* address) {
   drain();
-  return driver().memory.release(address) ? driver().sticky : cudaErrorInvalidValue;
+  return driver().memory.release(address) ? driver().sticky.load() : cudaErrorInvalidValue;
 }
 cudaError_t cudaHostAlloc(void** address, std::size_t bytes, unsigned) {
   if (driver().sticky != cudaSuccess) return driver().sticky;
@@ -229,12 +251,14 @@ static CUresult unreserve(CUdeviceptr base, std::size_t bytes) {
 static CUresult create(CUmemGenericAllocationHandle* handle, std::size_t bytes,
                        const CUmemAllocationProp*, unsigned long long) {
   if (bytes % cuda_emulation::kGranuleBytes != 0) return CUDA_ERROR_INVALID_VALUE;
-  if (counted_allocation_fails() || !driver().memory.take(bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+  if (counted_creation_fails() || !driver().memory.take(bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+  const std::lock_guard lock(driver().handles_mutex);
   *handle = driver().next_handle++;
   driver().handles[*handle] = {bytes, false};
   return CUDA_SUCCESS;
 }
 static CUresult release(CUmemGenericAllocationHandle handle) {
+  const std::lock_guard lock(driver().handles_mutex);
   auto& handles = driver().handles;
   const auto found = handles.find(handle);
   if (found == handles.end()) return CUDA_ERROR_INVALID_VALUE;
@@ -244,6 +268,7 @@ static CUresult release(CUmemGenericAllocationHandle handle) {
 }
 static CUresult map(CUdeviceptr address, std::size_t bytes, std::size_t,
                     CUmemGenericAllocationHandle handle, unsigned long long) {
+  const std::lock_guard lock(driver().handles_mutex);
   const auto found = driver().handles.find(handle);
   if (found == driver().handles.end() || found->second.bytes != bytes || found->second.mapped) {
     return CUDA_ERROR_INVALID_VALUE;
@@ -388,7 +413,10 @@ cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) {
 void cuda_emulation_reset() {
   Driver& d = driver();
   d.sticky = cudaSuccess;
-  d.allocations = d.failing_allocation = 0;
+  d.session_thread = std::this_thread::get_id();
+  d.allocations = d.failing_allocation = d.creations = 0;
+  d.creations_beside = 0;
+  d.creations_beside_fail = false;
   d.kernels = d.failing_kernel = 0;
   d.version = CUDA_VERSION;
   d.devices = 1;
@@ -401,6 +429,15 @@ void cuda_emulation_fail_allocation(std::uint64_t n) {
 }
 std::uint64_t cuda_emulation_allocations() {
   return driver().allocations;
+}
+std::uint64_t cuda_emulation_creations() {
+  return driver().creations;
+}
+void cuda_emulation_fail_creations_beside(bool fail) {
+  driver().creations_beside_fail = fail;
+}
+std::uint64_t cuda_emulation_creations_beside() {
+  return driver().creations_beside;
 }
 void cuda_emulation_fail_kernel(std::uint64_t n) {
   driver().failing_kernel = n == 0 ? 0 : driver().kernels + n;

@@ -90,6 +90,7 @@ rt_status describe(const rt_host* host, std::uint32_t index, std::uint32_t optio
     desc->host_readable = 0;
     desc->can_reserve = 1;
     desc->can_capture = 1;
+    desc->can_make_ready = 0;
     desc->granule_bytes = kGranuleBytes;
     desc->alignment_bytes = kAlignmentBytes;
     desc->memory_total_bytes = total;
@@ -272,6 +273,7 @@ const rt_device kDevice = {
     .replay = replay,
     .graph_destroy = graph_destroy,
     .parallel_for = nullptr,
+    .make_ready = nullptr,
 };
 
 }  // namespace rt::toy

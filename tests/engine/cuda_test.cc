@@ -2,9 +2,12 @@
 // run through the engine. Tokens of exact mode are those of transformers, as on the CPU; growth
 // neither copies nor records again; and every way that a GPU fails comes out as a sentence.
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "core/base/json.h"
 #include "core/engine/chat.h"
+#include "core/memory/kv_forecast.h"
 #include "tests/cuda_emulation/control.h"
 #include "tests/support/cuda_registry.h"
 #include "tests/support/models.h"
@@ -235,6 +238,110 @@ TEST_F(CudaGpu, GrowthNeedsNoNewRecordingAndNoCopy) {
   EXPECT_EQ(cuda_emulation_used_bytes(), 0u);
 }
 
+// Bytes that the driver has given out, once what is made ready is all there (or ten seconds on).
+std::uint64_t settled_bytes(const Session& session) {
+  const std::uint64_t owned = session.ledger().now().owned();
+  for (int i = 0; i < 10000 && cuda_emulation_used_bytes() < owned; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return cuda_emulation_used_bytes();
+}
+
+EngineOptions with_pages_of_four() {
+  EngineOptions options = on_cuda("tinyllama");
+  options.planner = "paged";
+  options.planner_options = {{"page", std::int64_t{4}}};
+  return options;
+}
+
+// After the prompt's pages no step waits for cuMemCreate; plan, ledger and the driver agree on what
+// is ready too.
+TEST_F(CudaGpu, GrowthFindsItsMemoryReady) {
+  auto session = open_session(with_pages_of_four(), cuda_registry());
+  ASSERT_TRUE(session);
+  auto sequence = start(*session);
+  sequence->push(std::vector<std::int32_t>{1, 2, 3});
+  constexpr std::uint64_t kTokens = 60;
+  for (std::uint64_t token = 0; token < kTokens; ++token) {
+    auto row = session->run(*sequence);
+    ASSERT_TRUE(row.ok()) << row.error().message;
+    ASSERT_EQ(settled_bytes(*session), session->ledger().now().owned());
+    ASSERT_EQ(cuda_emulation_creations(), 1u);
+    sequence->push(row->sampled);
+  }
+  const std::uint64_t commits = session->ledger().events.commits;
+  EXPECT_GT(commits, kTokens / 4);
+  EXPECT_EQ(cuda_emulation_creations_beside(), commits) << "one is ready";
+  const KvTurn turn{3, kTokens, false};
+  const auto planned = forecast(*session->blueprint().kv, {&turn, 1});
+  ASSERT_TRUE(planned.ok()) << planned.error().message;
+  EXPECT_EQ(planned->standing_bytes, session->ledger().now()[MemoryKind::kKv]);
+  EXPECT_EQ(planned->peak_bytes, session->ledger().peak()[MemoryKind::kKv]);
+  EXPECT_EQ(planned->ready_bytes, std::uint64_t{2} << 20);
+  ASSERT_TRUE(sequence->truncate(0).ok());
+  ASSERT_TRUE(session->trim().ok());
+  EXPECT_EQ(session->ledger().now()[MemoryKind::kKv], 0u);
+  EXPECT_EQ(cuda_emulation_used_bytes(), session->ledger().now().owned());
+  sequence.reset();
+  session.reset();
+  EXPECT_EQ(cuda_emulation_used_bytes(), 0u);
+}
+
+// Where the limit has room for the conversation and for nothing more, it is held all the same.
+TEST_F(CudaGpu, WhatIsReadyMakesWayAtTheLimit) {
+  EngineOptions options = with_pages_of_four();
+  options.prompt_tokens = 3;
+  options.new_tokens = 40;
+  options.hard_budget = true;
+  auto roomy = draw(cuda_registry(), options);
+  ASSERT_TRUE(roomy.ok()) << roomy.error().message;
+  const std::uint64_t granule = std::uint64_t{2} << 20;
+  const std::uint64_t least = (*roomy)->fixed_memory().owned() + 11 * granule;  // 42 tokens
+  for (const std::uint64_t room : {granule, granule - 1, std::uint64_t{0}}) {
+    SCOPED_TRACE(room);
+    options.memory_limit_bytes = least + room;
+    auto session = open_session(options, cuda_registry());
+    ASSERT_TRUE(session);
+    const KvTurn turn{3, 40, true};
+    const auto planned = forecast(*session->blueprint().kv, {&turn, 1});
+    ASSERT_TRUE(planned.ok()) << planned.error().message;
+    EXPECT_EQ(planned->wanted_more_ready, room < granule);
+    auto sequence = start(*session);
+    sequence->set_budget(43);
+    continue_greedy(*session, *sequence, {1, 2, 3}, 40);
+    EXPECT_EQ(sequence->ids().size(), 43u);
+    EXPECT_EQ(session->ledger().peak()[MemoryKind::kKv], planned->peak_bytes);
+    EXPECT_EQ(settled_bytes(*session), session->ledger().now().owned());
+    EXPECT_LE(session->ledger().peak_owned(), options.memory_limit_bytes);
+  }
+  options.memory_limit_bytes = least - 1;
+  auto refused = draw(cuda_registry(), options);
+  ASSERT_TRUE(refused.ok()) << refused.error().message;
+  EXPECT_FALSE(Session::open(std::move(refused).value()).ok());
+}
+
+TEST_F(CudaGpu, EveryPlannersPlanIsItsLedger) {
+  for (const char* planner : {"static", "exact", "grow", "elastic", "paged"}) {
+    SCOPED_TRACE(planner);
+    EngineOptions options = on_cuda("gemma2");
+    options.planner = planner;
+    auto session = open_session(options, cuda_registry());
+    ASSERT_TRUE(session);
+    auto sequence = start(*session);
+    std::vector<KvTurn> turns;
+    for (std::uint64_t turn = 0; turn < 3; ++turn) {
+      ASSERT_TRUE(session->trim().ok());
+      continue_greedy(*session, *sequence, std::vector<std::int32_t>(20, 5), 6);
+      turns.push_back({20, 6, false});
+      const auto planned = forecast(*session->blueprint().kv, turns);
+      ASSERT_TRUE(planned.ok()) << planned.error().message;
+      EXPECT_EQ(planned->standing_bytes, session->ledger().now()[MemoryKind::kKv]);
+      EXPECT_EQ(planned->peak_bytes, session->ledger().peak()[MemoryKind::kKv]);
+      EXPECT_EQ(settled_bytes(*session), session->ledger().now().owned());
+    }
+  }
+}
+
 TEST_F(CudaGpu, RaggedBatchOfTwo) {
   const Json golden = golden_of("gemma2");
   EngineOptions options = on_cuda("gemma2");
@@ -361,18 +468,30 @@ std::string outcome_of(const EngineOptions& options) {
   return "";
 }
 
+// Without a word what could be made ready is made by the commits, and their refusals are told.
 TEST_F(CudaGpu, EveryAllocationMayFail) {
-  EngineOptions options = on_cuda("tinyllama");
-  options.planner_options = {{"stripe", std::int64_t{4}}};
+  const EngineOptions options = with_pages_of_four();
+  const auto reset = [] {
+    cuda_emulation_reset();
+    cuda_emulation_fail_creations_beside(true);
+  };
+  reset();
   ASSERT_EQ(outcome_of(options), "");
   const std::uint64_t allocations = cuda_emulation_allocations();
   ASSERT_GT(allocations, 8u);
   for (std::uint64_t n = 1; n <= allocations; ++n) {
     SCOPED_TRACE(n);
-    cuda_emulation_reset();
+    reset();
     cuda_emulation_fail_allocation(n);
     const std::string said = outcome_of(options);
     EXPECT_NE(said.find("out of memory"), std::string::npos) << said;
+    EXPECT_EQ(cuda_emulation_used_bytes(), 0u);
+  }
+  for (std::uint64_t n = 1; n <= allocations; ++n) {
+    SCOPED_TRACE(n);
+    cuda_emulation_reset();
+    cuda_emulation_fail_allocation(n);
+    outcome_of(options);  // who makes what is a matter of speed
     EXPECT_EQ(cuda_emulation_used_bytes(), 0u);
   }
   cuda_emulation_reset();

@@ -30,7 +30,7 @@ class DeviceFile : public testing::Test {
 TEST_F(DeviceFile, SaysEverything) {
   const auto device = read(
       "kind: cuda\nname: a card\nisa: [sm_90]\nthreads: 0\nmemory: 24GB\navailable: 20GB\n"
-      "granule: 2MiB\nalignment: 256\ncan_reserve: true\ncan_capture: true\n"
+      "granule: 2MiB\nalignment: 256\ncan_reserve: true\ncan_make_ready: true\ncan_capture: true\n"
       "host_readable: false\nvalues: bf16\n");
   ASSERT_TRUE(device.ok()) << device.error().message;
   const rt_device_desc desc = (*device)->view();
@@ -41,6 +41,7 @@ TEST_F(DeviceFile, SaysEverything) {
   EXPECT_EQ(desc.memory_available_bytes, 20'000'000'000u);
   EXPECT_EQ(desc.granule_bytes, 2u << 20);
   EXPECT_EQ(desc.alignment_bytes, 256u);
+  EXPECT_EQ(desc.can_make_ready, 1u);
   EXPECT_EQ(desc.can_capture, 1u);
   EXPECT_EQ(desc.host_readable, 0u);
   EXPECT_EQ(desc.value_dtype, rt_dtype{RT_BF16});
@@ -63,6 +64,7 @@ TEST_F(DeviceFile, DefaultsAreAProcessors) {
   EXPECT_EQ(desc.granule_bytes, 64u << 10);
   EXPECT_EQ(desc.alignment_bytes, 64u);
   EXPECT_EQ(desc.can_reserve, 1u);
+  EXPECT_EQ(desc.can_make_ready, 0u);
   EXPECT_EQ(desc.can_capture, 0u);
   EXPECT_EQ(desc.host_readable, 1u);
   EXPECT_EQ(desc.value_dtype, rt_dtype{RT_F32});

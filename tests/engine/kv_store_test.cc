@@ -34,6 +34,7 @@ KvProblem random_problem(Random& random) {
   problem.granule_bytes = std::uint64_t{4096} << pick(random, 0, 3);
   problem.alignment_bytes = std::uint64_t{64} << pick(random, 0, 2);
   problem.can_reserve = pick(random, 0, 3) > 0;
+  problem.can_make_ready = problem.can_reserve && pick(random, 0, 1) > 0;
   return problem;
 }
 
@@ -102,6 +103,7 @@ TEST_P(KvProperties, PlanLedgerAndPagesAgreeAfterEveryCall) {
     }
     while (!world.sequences().empty()) world.remove(world.sequences().begin()->first);
     EXPECT_EQ(world.kv_bytes(), 0u);
+    EXPECT_EQ(world.ready_bytes(), 0u);
   }
 }
 
@@ -168,6 +170,32 @@ TEST_P(KvProperties, ElasticStaysWithinItsBound) {
   EXPECT_EQ(world.ledger().events.address_changes, 0u);
 }
 
+// What is ready never costs a token: under a limit the plan keeps to, the same conversation fits
+// that fits on a device that makes nothing ready.
+TEST_P(KvProperties, WhatIsReadyMakesWayAtTheLimit) {
+  Random random(GetParam() + 5000);
+  KvProblem problem = random_problem(random);
+  problem.can_reserve = true;
+  for (const PlannerCase& planner : planner_cases(random)) {
+    SCOPED_TRACE(planner.name);
+    problem.can_make_ready = false;
+    auto bare = plan_with(planner, problem);
+    ASSERT_TRUE(bare.ok()) << bare.error().message;
+    problem.can_make_ready = true;
+    auto plan = plan_with(planner, problem);
+    ASSERT_TRUE(plan.ok()) << plan.error().message;
+    const std::uint64_t prompt = pick(random, 1, problem.context_tokens);
+    const std::uint64_t tokens = pick(random, 1, problem.context_tokens);
+    const std::uint64_t least = peak_bytes(*bare, prompt, tokens, tokens).value();
+    EXPECT_GE(peak_bytes(*plan, prompt, tokens, tokens).value(), least);
+    plan->limit_ready(least);
+    EXPECT_EQ(peak_bytes(*plan, prompt, tokens, tokens).value(), least);
+    const std::uint64_t between = least + pick(random, 0, least);
+    plan->limit_ready(between);
+    EXPECT_LE(peak_bytes(*plan, prompt, tokens, tokens).value(), between);
+  }
+}
+
 // N* fits and N* + 1 does not, or N* is the context.
 TEST_P(KvProperties, TheLargestBudgetIsExact) {
   Random random(GetParam() + 3000);
@@ -198,6 +226,62 @@ KvProblem two_layers(std::uint32_t window) {
   problem.step_tokens = 8;
   problem.max_sequences = 4;
   return problem;
+}
+
+// Of each class that grows by commits one stripe, while there is one to come.
+TEST(Ready, IsWhatTheNextGrowthTakes) {
+  KvProblem problem;
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    problem.layers.push_back({"", i, i < 2 ? 0u : 40u, 2, 64, 4, i});
+  }
+  problem.context_tokens = 320;
+  problem.step_tokens = 8;
+  problem.can_make_ready = true;
+  auto plan = plan_with({"elastic", {option("stripe", 16)}}, problem);
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  const std::uint64_t stripe = 2u * 16 * 2 * (2 * 64 * 4);  // 2 layers, K and V: whole granules
+  KvWorld world(std::move(plan).value());
+  const KvWorld::Slot slot = world.add(0);
+  EXPECT_EQ(world.ready_bytes(), 0u) << "not before something stands";
+  const auto grow_to = [&](std::uint64_t tokens) {
+    while (world.length(slot) < tokens) world.step({slot}, 1);
+    world.check();
+    const KvNeed need{tokens, 0, 0, 0};
+    EXPECT_EQ(world.plan().standing_bytes({&need, 1}).value(),
+              world.kv_bytes() + world.ready_bytes());
+  };
+  grow_to(1);
+  EXPECT_EQ(world.ready_bytes(), 2 * stripe);
+  grow_to(48);  // the ring of W - 1 + U = 47 tokens is whole
+  EXPECT_EQ(world.ready_bytes(), stripe);
+  grow_to(305);  // the last stripe of the context
+  EXPECT_EQ(world.ready_bytes(), 0u);
+  world.truncate(slot, 0);
+  world.trim();
+  EXPECT_EQ(world.ready_bytes(), 0u);
+  EXPECT_EQ(world.kv_bytes(), 0u);
+  grow_to(1);
+  EXPECT_EQ(world.ready_bytes(), 2 * stripe);
+}
+
+TEST(Ready, NobodyIsAskedWhoCannot) {
+  KvProblem problem = two_layers(0);
+  problem.can_make_ready = true;
+  for (const char* planner : {"static", "exact", "grow"}) {
+    auto plan = plan_with({planner, {}}, problem);
+    ASSERT_TRUE(plan.ok()) << plan.error().message;
+    KvWorld world(std::move(plan).value());
+    world.step({world.add(20)}, 8);
+    EXPECT_EQ(world.ready_bytes(), 0u) << planner;
+  }
+  const rt_device silent{};
+  rt_device_desc desc{};
+  desc.kind = "acme";
+  desc.can_make_ready = 1;
+  auto opened = OpenDevice::open(silent, desc, {}, nullptr, take_fail_text, UINT64_MAX);
+  ASSERT_FALSE(opened.ok());
+  EXPECT_NE(opened.error().message.find("device acme: says that it can make memory ready"),
+            std::string::npos);
 }
 
 // The formula that counts a shared prefix once says what the ledger says.

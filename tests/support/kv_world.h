@@ -24,7 +24,8 @@ inline Result<KvPlan> plan_with(const PlannerCase& planner, const KvProblem& pro
   return KvPlan::make(*found.c, found.host, take_fail_text, problem, planner.options);
 }
 
-// The CPU device with memory that is refused once in a while: when `failing_in` reaches 1.
+// The CPU device with memory that is refused once in a while, when `failing_in` reaches 1, and none
+// that is made ready: what it is asked for only stands in the ledger.
 inline std::uint64_t failing_in = 0;
 inline bool refuses_now() {
   return failing_in > 0 && --failing_in == 0;
@@ -40,6 +41,7 @@ inline const rt_device& unreliable(const rt_device& real) {
   api.commit = [](void* device, void* address, std::uint64_t bytes) {
     return refuses_now() ? rt_status{RT_NO_MEMORY} : reliable->commit(device, address, bytes);
   };
+  api.make_ready = [](void*, std::uint64_t) { return rt_status{RT_OK}; };
   return api;
 }
 
@@ -57,8 +59,9 @@ inline std::unique_ptr<OpenDevice> open_cpu(const KvProblem& problem, std::uint6
   desc.granule_bytes = problem.granule_bytes;
   desc.alignment_bytes = problem.alignment_bytes;
   desc.can_reserve = problem.can_reserve ? 1 : 0;
-  auto open =
-      OpenDevice::open(*device->c, desc, list.view(), device->host, take_fail_text, limit_bytes);
+  desc.can_make_ready = problem.can_make_ready ? 1 : 0;
+  auto open = OpenDevice::open(unreliable(*device->c), desc, list.view(), device->host,
+                               take_fail_text, limit_bytes);
   EXPECT_TRUE(open.ok());
   return std::move(open).value();
 }
@@ -81,7 +84,9 @@ class KvWorld {
   const KvPlan& plan() const { return plan_; }
   KvStore& store() { return *store_; }
   const Ledger& ledger() const { return cpu_->ledger(); }
-  std::uint64_t kv_bytes() const { return ledger().now()[MemoryKind::kKv]; }
+  // Without what is ready for the next commits.
+  std::uint64_t kv_bytes() const { return ledger().now()[MemoryKind::kKv] - cpu_->ready_bytes(); }
+  std::uint64_t ready_bytes() const { return cpu_->ready_bytes(); }
   const std::map<Slot, std::vector<std::uint64_t>>& sequences() const { return tokens_; }
   std::uint64_t length(Slot slot) const { return tokens_.at(slot).size(); }
 
@@ -154,6 +159,7 @@ class KvWorld {
       const Ledger& paper = paper_->ledger();
       EXPECT_EQ(ledger().now().by_kind, paper.now().by_kind);
       EXPECT_EQ(ledger().peak().by_kind, paper.peak().by_kind);
+      EXPECT_EQ(ready_bytes(), paper_->ready_bytes());
       EXPECT_EQ(ledger().reserved_bytes(), paper.reserved_bytes());
       EXPECT_EQ(ledger().events.copied_bytes, paper.events.copied_bytes);
       EXPECT_EQ(ledger().events.address_changes, paper.events.address_changes);

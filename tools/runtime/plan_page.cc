@@ -112,6 +112,7 @@ Json planner_json(const PlannerOutlook& one) {
   json["highest"] = memory_bytes_json(one.peak);
   json["load_peak"] = one.load_peak.owned();
   json["reserved"] = one.kv.reserved_bytes;
+  json["ready"] = one.kv.ready_bytes;
   json["copied_bytes"] = one.kv.copied_bytes;
   json["address_changes"] = one.kv.address_changes;
   json["commits"] = one.kv.commits;
