@@ -37,9 +37,12 @@ class WeightStore {
   Status store_packed(const WeightPlace& place, const rt_tensor& source);
   Status store_random(std::uint32_t weight, const WeightPlace& place);
   void count_read(std::uint64_t bytes);
-  // body(begin, end) over [0, rows) on the device's pool, if it has one.
-  void for_rows(std::uint64_t rows, std::uint64_t columns,
-                const std::function<void(std::uint64_t, std::uint64_t)>& body);
+  // body(begin, end) over [0, count) on the device's pool, or on threads of their own.
+  using RangeBody = std::function<void(std::uint64_t, std::uint64_t)>;
+  void for_ranges(std::uint64_t count, std::uint64_t grain, const RangeBody& body);
+  void for_rows(std::uint64_t rows, std::uint64_t columns, const RangeBody& body);
+  int reading_threads() const;
+  std::byte* staging(std::uint64_t bytes);
 
   OpenDevice& device_;
   const Blueprint& blueprint_;
@@ -48,6 +51,8 @@ class WeightStore {
   std::uint64_t total_bytes_ = 0;
   Buffer owned_;
   std::vector<rt_tensor> tensors_;
+  std::unique_ptr<std::byte[]> staging_;  // until load() returns
+  std::uint64_t staging_bytes_ = 0;
 };
 
 }  // namespace rt
