@@ -7,7 +7,7 @@
 # lib/runtime/deps the shared libraries of this system but for those of C and C++, which would want a
 # newer glibc than the programs do. Built on Debian 12 it starts on Ubuntu 22.04. CUDA's runtime is
 # inside the plugins; the driver and libcublasLt are looked for when a plugin is first asked.
-set(programs operators_test gpu_test bench_planners)
+set(programs operators_test gpu_test bench_planners bench_device)
 foreach(program runtime ${programs})
   # DT_RPATH and not DT_RUNPATH: it holds for the libraries of the libraries too (fmt of spdlog).
   set_target_properties(${program} PROPERTIES INSTALL_RPATH "$ORIGIN/../lib/runtime/deps")

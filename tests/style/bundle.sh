@@ -5,7 +5,7 @@ set -euo pipefail
 cmake=$1 build=$2 source=$3
 most_bytes=64000000
 
-for program in runtime operators_test gpu_test bench_planners; do
+for program in runtime operators_test gpu_test bench_planners bench_device; do
   [ -n "$(find "$build" -name "$program" -type f -perm -u+x -print -quit)" ] ||
     { echo "skipped: $program has not been built"; exit 77; }
 done
@@ -48,7 +48,7 @@ for file in "$root"/bin/* "$root"/lib/runtime/deps/* "$root"/lib/runtime/plugins
 done
 
 # The loader finds deps of the bundle itself, also for the libraries of the libraries.
-for program in runtime operators_test gpu_test bench_planners; do
+for program in runtime operators_test gpu_test bench_planners bench_device; do
   strays=$(cd / && env -i /usr/bin/ldd "$root/bin/$program" | grep -E 'spdlog|fmt|yaml|pcre|not found' |
     grep -v "$scratch/elsewhere/moved/" || true)
   [ -z "$strays" ] || fail "$program takes from outside: $strays"
