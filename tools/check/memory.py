@@ -11,7 +11,9 @@ QUESTION = "What food do llamas eat?"
 def run_planners(runner):
     """A copy of TinyLlama's weights for each of five."""
     scale = runner.scale
-    graph = runner.share("graphs", "tinyllama.yaml") + ":" + models.folder_of(runner, "tinyllama")
+    graph = runner.share("graphs", "tinyllama.yaml")
+    if not scale.full_models:
+        graph += ":" + models.folder_of(runner, "tinyllama")
     stripes = ["static"] + [f"elastic:stripe={stripe}" for stripe in scale.stripes]
     for what, chosen in (("planners", scale.planners), ("stripes of elastic", stripes)):
         entry, text = runner.part(f"chat of {scale.planner_turns[0]} turns, {what}",

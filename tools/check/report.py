@@ -77,10 +77,10 @@ def load_lines(report):
 
 
 def operator_lines(report):
-    """Where the time of a test goes: the five operators that take most."""
+    """Where the time of a test goes: the five operators that take most. At depth the JSON has it."""
     rows = []
     for part in report["parts"]:
-        for r in part.get("results", []):
+        for r in (r for r in part.get("results", []) if not r.get("n_depth")):
             for o in r.get("ops", {}).get("operators", [])[:5]:
                 rows.append([part["name"], r["test"], f"{o['op']}: {o['implementation']}",
                              o["calls"], f"{1e6 * o['seconds'] / o['calls']:.1f}",

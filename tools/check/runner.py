@@ -51,8 +51,8 @@ class Runner:
         self.done(self.add(name), state="not run", why=why)
 
     def part(self, name, command, most, least=5, variables=None, shown=None):
-        """Runs `command` for at most `most` seconds and what is left; (its entry, what it printed
-        or None). Not begun with less than `least` seconds left."""
+        """Runs `command` for at most `most` seconds and what is left; (its entry, what it printed,
+        None if it was not begun). Not begun with less than `least` seconds left."""
         entry = self.add(name, command=shown or " ".join(command))
         limit = min(most, self.left())
         if limit < min(least, most):
@@ -64,7 +64,7 @@ class Runner:
         seconds = round(time.monotonic() - begin, 1)
         if code is None:
             self.done(entry, state="not run", why=f"stopped after {limit:.0f} s", seconds=seconds)
-            return entry, None
+            return entry, out
         self.done(entry, state="passed" if code == 0 else "failed", seconds=seconds)
         if code != 0:
             self.done(entry, why=(err or out).strip()[-2000:], exit_code=code)
