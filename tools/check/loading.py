@@ -36,9 +36,8 @@ def write_checkpoint(runner):
     layers = layers_that_fit(runner, config)
     cut = layers < config["num_hidden_layers"]
     config["num_hidden_layers"] = layers
-    stop = time.monotonic() + min(110, runner.left())
     try:
-        seconds = models.write_checkpoint(checkpoint_folder(runner), config, stop)
+        seconds = models.write_checkpoint(checkpoint_folder(runner), config, runner.late(110))
     except OSError as error:
         seconds, why = None, str(error)
     else:
@@ -61,8 +60,8 @@ def forget(path):
         os.close(descriptor)
 
 
-def read_rate(path, threads, stop):
-    """GB/s of reading the file piece by piece, or None if `stop` came first."""
+def read_rate(path, threads, late):
+    """GB/s of reading the file piece by piece, or None if late() came first."""
     size = os.path.getsize(path)
     pieces = list(range(0, size, PIECE_BYTES))
 
@@ -70,7 +69,7 @@ def read_rate(path, threads, stop):
         buffer = bytearray(PIECE_BYTES)
         with open(path, "rb", buffering=0) as file:
             for at in pieces[index::threads]:
-                if time.monotonic() > stop:
+                if late():
                     return False
                 os.preadv(file.fileno(), [buffer], at)
         return True
@@ -88,7 +87,7 @@ def read_plainly(runner, what, path, threads, cold):
         return
     if cold:
         forget(path)
-    rate = read_rate(path, threads, time.monotonic() + min(40, runner.left()))
+    rate = read_rate(path, threads, runner.late(40))
     if rate is None:
         runner.done(entry, state="not run", why="stopped")
         return

@@ -106,9 +106,9 @@ def random_bf16(count):
     return block
 
 
-def write_checkpoint(folder, config, stop):
-    """A folder with config.json and model.safetensors, on the disk and not only in memory. `stop`:
-    by time.monotonic(), when to give up. Seconds that it took; None: it was given up."""
+def write_checkpoint(folder, config, late):
+    """A folder with config.json and model.safetensors, on the disk and not only in memory. Seconds
+    that it took; None: it was given up, since late() said so."""
     begin = time.monotonic()
     write_json(folder, "config.json", config)
     header, offset = {}, 0
@@ -122,7 +122,7 @@ def write_checkpoint(folder, config, stop):
     with open(os.path.join(folder, "model.safetensors"), "wb", buffering=0) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for at in range(0, offset, len(block)):
-            if time.monotonic() > stop:
+            if late():
                 return None
             file.write(block[:min(len(block), offset - at)])
         os.fsync(file.fileno())

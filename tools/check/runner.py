@@ -25,7 +25,7 @@ class Runner:
         self.written = written
         self.parts = []
         self.running = set()
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # stop() may interrupt done()
 
     def left(self):
         return self.end - time.monotonic()
@@ -103,8 +103,14 @@ class Runner:
         except (ProcessLookupError, PermissionError):
             pass
 
+    def late(self, most):
+        """Whether `most` seconds from now, or all that are left, are over."""
+        limit = time.monotonic() + most
+        return lambda: time.monotonic() > min(limit, self.end)
+
     def stop(self):
-        """Ends everything that runs, for a check that is stopped itself."""
+        """Ends everything that runs, and no more is begun: for a check that is stopped itself."""
+        self.end = 0
         with self.lock:
             groups = list(self.running)
         for group in groups:

@@ -24,6 +24,16 @@ def run(runner):
             bench(runner, f"{graph} {weights}", graph, ["--weights-format", weights, *lengths], 60)
 
 
+def run_libraries(runner):
+    """NVIDIA's libraries in place of our kernels, where they are on the machine: nobody has chosen
+    between them yet. Who ran is in the table of operators."""
+    scale = runner.scale
+    for name, graph in (("linear_cuda/cublaslt", "phi3"), ("attention_cuda/cudnn", "phi3")):
+        bench(runner, f"{graph} bf16, {name} preferred", graph,
+              ["--prefer", name, "--planner", "static", "-p", str(scale.prompt), "-n", "0",
+               "--step-tokens", str(max(scale.prompt, 512)), "-r", str(scale.repetitions)], 40)
+
+
 def run_limited(runner):
     graph, limit, depth = runner.scale.limited
     bench(runner, f"{graph} bf16 at the end of its context, within {limit:,} bytes", graph,
