@@ -78,39 +78,79 @@ Status WeightStore::place(std::uint32_t w) {
   return store_random(w, place);
 }
 
+// Where the weight's rows begin in the mapped file.
+const std::byte* WeightStore::stored_rows(const GraphWeight& weight,
+                                          const StoredWeight& source) const {
+  const std::uint64_t row_bytes =
+      source.data->bytes / static_cast<std::uint64_t>(weight.tensor_rows);
+  return source.data->data + static_cast<std::uint64_t>(weight.first_row) * row_bytes;
+}
+
 Status WeightStore::place_stored(std::uint32_t w) {
   const GraphWeight& weight = blueprint_.graph.weights[w];
   const WeightPlace& place = blueprint_.weights[w];
   const StoredWeight& source = blueprint_.stored[weight.checkpoint_index];
   rt_tensor& tensor = tensors_[w];
   if (place.mapped) {
-    const std::uint64_t row_bytes =
-        source.data->bytes / static_cast<std::uint64_t>(weight.tensor_rows);
     // Weights are read only; the C struct has one pointer for all tensors.
-    tensor.data = const_cast<std::byte*>(source.data->data) +
-                  static_cast<std::uint64_t>(weight.first_row) * row_bytes;
+    tensor.data = const_cast<std::byte*>(stored_rows(weight, source));
     return {};
   }
-  RT_RETURN_IF_ERROR(read_source(weight, source));
+  RT_RETURN_IF_ERROR(read_source(w));
   tensor.data = owned_.data() + place.offset;
-  const bool direct = device_.desc().host_readable != 0 && place.packer == kNone;
-  void* target = direct ? tensor.data : staging(tensor_bytes(weight.type));
-  convert(weight, source, target);
+  RT_RETURN_IF_ERROR(bring(weight, place, source, tensor));
   for (const CheckpointTensor* part : source.tensors()) drop_pages({part->data, part->bytes});
   count_read(source.bytes() * static_cast<std::uint64_t>(weight.type.shape[0]) /
              static_cast<std::uint64_t>(weight.tensor_rows));
-  if (direct) return {};
-  if (place.packer == kNone) {
-    RT_RETURN_IF_ERROR(store(place, target));
-    return device_.synchronize();
-  }
-  rt_tensor plain = tensor;
-  plain.data = target;
-  return store_packed(place, plain);
+  return {};
 }
 
-Status WeightStore::read_source(const GraphWeight&, const StoredWeight& source) {
-  return blueprint_.checkpoint->read_ahead(source.tensors(), reading_threads(), {});
+// From the mapped file to tensor.data.
+Status WeightStore::bring(const GraphWeight& weight, const WeightPlace& place,
+                          const StoredWeight& source, const rt_tensor& tensor) {
+  const bool readable = device_.desc().host_readable != 0;
+  const bool as_stored = weight.stored_dtype == 0 && !sdk::weight_is_quantized(weight.type.dtype);
+  if (place.packer == kNone && as_stored && !readable) {
+    return store(place, stored_rows(weight, source));  // which stays until all is loaded
+  }
+  const bool direct = place.packer == kNone && readable;
+  void* target = direct ? tensor.data : staging(tensor_bytes(weight.type));
+  convert(weight, source, target);
+  if (direct) return {};
+  if (place.packer != kNone) {
+    rt_tensor plain = tensor;
+    plain.data = target;
+    return store_packed(place, plain);
+  }
+  RT_RETURN_IF_ERROR(store(place, target));
+  return device_.synchronize();
+}
+
+// What was begun for this weight while the one before it went to the device, or all of it now; then
+// the next one is begun. Where the host's memory is the device's, reading has nothing beside it.
+Status WeightStore::read_source(std::uint32_t w) {
+  const StoredWeight& source = blueprint_.stored[blueprint_.graph.weights[w].checkpoint_index];
+  Status status;
+  if (ahead_.valid() && ahead_source_ == &source) {
+    status = ahead_.get();
+  } else {
+    status = blueprint_.checkpoint->read_ahead(source.tensors(), reading_threads(), {});
+  }
+  if (status.ok() && !ahead_.valid() && device_.desc().host_readable == 0) begin_next(w);
+  return status;
+}
+
+void WeightStore::begin_next(std::uint32_t w) {
+  const std::vector<GraphWeight>& weights = blueprint_.graph.weights;
+  for (std::uint32_t next = w + 1; next < weights.size(); ++next) {
+    const bool same = weights[next].checkpoint_index == weights[w].checkpoint_index;
+    if (weights[next].alias_of != kNone || same) continue;
+    ahead_source_ = &blueprint_.stored[weights[next].checkpoint_index];
+    ahead_ = std::async(std::launch::async, [this, source = ahead_source_] {
+      return blueprint_.checkpoint->read_ahead(source->tensors(), reading_threads(), {});
+    });
+    return;
+  }
 }
 
 int WeightStore::reading_threads() const {

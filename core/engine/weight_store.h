@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <future>
 #include <memory>
 #include <vector>
 
@@ -31,7 +32,11 @@ class WeightStore {
   Status read_mapped();
   Status place(std::uint32_t weight);
   Status place_stored(std::uint32_t weight);
-  Status read_source(const GraphWeight& weight, const StoredWeight& source);
+  const std::byte* stored_rows(const GraphWeight& weight, const StoredWeight& source) const;
+  Status bring(const GraphWeight& weight, const WeightPlace& place, const StoredWeight& source,
+               const rt_tensor& tensor);
+  Status read_source(std::uint32_t weight);
+  void begin_next(std::uint32_t weight);
   void convert(const GraphWeight& weight, const StoredWeight& source, void* target);
   Status store(const WeightPlace& place, const void* source);
   Status store_packed(const WeightPlace& place, const rt_tensor& source);
@@ -53,6 +58,8 @@ class WeightStore {
   std::vector<rt_tensor> tensors_;
   std::unique_ptr<std::byte[]> staging_;  // until load() returns
   std::uint64_t staging_bytes_ = 0;
+  const StoredWeight* ahead_source_ = nullptr;  // what ahead_ reads
+  std::future<Status> ahead_;                   // waits for its end when it is destroyed
 };
 
 }  // namespace rt
