@@ -93,7 +93,8 @@ class Aims:
                 aim = DECODE.get((graph, weights)) or DECODE_FORMATS.get(weights)
                 row = self.row(graph, weights, test) or {}
                 if aim:
-                    self.add(f"decode, {graph} {weights}, of a copy's bytes", row.get("of_read"), aim)
+                    self.add(f"decode, {graph} {weights}, of a copy's bytes", row.get("of_read"),
+                             aim)
         for graph in self.scale.graphs:
             row = self.row(graph, "bf16", test, self.scale.depth) or {}
             self.add(f"decode at depth {self.scale.depth}, {graph} bf16, of a copy's bytes",
@@ -105,8 +106,8 @@ class Aims:
         for graph in self.scale.graphs:
             row = self.row(graph, "bf16", test)
             share = flops_per_second(row) / peak if row and peak else None
-            self.add(f"prefill of {self.scale.prompt}, {graph} bf16, of the bf16 peak", share, PREFILL,
-                     note=f"{peak / 1e12:.0f} Tflop/s by {source}" if peak else source)
+            self.add(f"prefill of {self.scale.prompt}, {graph} bf16, of the bf16 peak", share,
+                     PREFILL, note=f"{peak / 1e12:.0f} Tflop/s by {source}" if peak else source)
         for weights in ("nf4", "int8"):
             for graph in self.scale.graphs:
                 part, whole = (speed(self.row(graph, f, test)) for f in (weights, "bf16"))

@@ -24,8 +24,9 @@ def layers_that_fit(runner, config):
     free = shutil.disk_usage(runner.scratch).free - 2_000_000_000
     with open("/proc/meminfo") as file:
         memory = 512 * int(re.search(r"MemAvailable: +(\d+) kB", file.read()).group(1))
+    room = min(free, memory)
     layers = config["num_hidden_layers"]
-    while layers > 1 and models.bytes_of({**config, "num_hidden_layers": layers}) > min(free, memory):
+    while layers > 1 and models.bytes_of({**config, "num_hidden_layers": layers}) > room:
         layers -= 1
     return layers
 

@@ -77,7 +77,7 @@ def load_lines(report):
 
 
 def operator_lines(report):
-    """Where the time of a test goes: the five operators that take most. At depth the JSON has it."""
+    """Where the time of a test goes: the five operators that take most. At depth: in the JSON."""
     rows = []
     for part in report["parts"]:
         for r in (r for r in part.get("results", []) if not r.get("n_depth")):
@@ -101,9 +101,10 @@ def own_tables(report):
 
 
 def markdown(report):
-    blocks = [["# gpu_check", ""] + [f"- {key}: {value}" for key, value in report["machine"].items()],
-              aim_lines(report), part_lines(report), speed_lines(report), peak_lines(report),
-              load_lines(report), own_tables(report), operator_lines(report)]
+    facts = [f"- {key}: {value}" for key, value in report["machine"].items()]
+    blocks = [["# gpu_check", "", *facts], aim_lines(report), part_lines(report),
+              speed_lines(report), peak_lines(report), load_lines(report), own_tables(report),
+              operator_lines(report)]
     return "\n".join("\n".join(block) + "\n" for block in blocks if block)
 
 

@@ -1,6 +1,6 @@
-"""Programs within a budget of seconds. What each came to is a part: a name, a state (passed, failed,
-not run), a reason, and what its caller adds. The report is written again after every part, so that
-a check that is stopped from outside leaves what it has.
+"""Programs within a budget of seconds. What each came to is a part: a name, a state (passed,
+failed, not run), a reason, and what its caller adds. The report is written again after every part,
+so that a check that is stopped from outside leaves what it has.
 """
 
 import os

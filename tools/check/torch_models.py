@@ -15,7 +15,8 @@ def seconds(work, times):
     for _ in range(times): work()
     torch.cuda.synchronize(); return (time.perf_counter() - begin) / times
 print(json.dumps({"product_flops": 2 * 8192**3 / seconds(lambda: x @ y, 60),
-    "pinned_upload_bytes_per_second": 2**30 / seconds(lambda: there.copy_(host, non_blocking=True), 4),
+    "pinned_upload_bytes_per_second":
+        2**30 / seconds(lambda: there.copy_(host, non_blocking=True), 4),
     "torch": torch.__version__}))
 '''
 
@@ -24,8 +25,8 @@ MODEL_PROGRAM = r'''
 import json, sys, time, torch, transformers
 kind, quantized = sys.argv[1], sys.argv[2] == "nf4"
 shapes = {
-    "tinyllama": ("LlamaConfig", dict(hidden_size=2048, intermediate_size=5632, num_hidden_layers=22,
-        num_attention_heads=32, num_key_value_heads=4, vocab_size=32000)),
+    "tinyllama": ("LlamaConfig", dict(hidden_size=2048, intermediate_size=5632,
+        num_hidden_layers=22, num_attention_heads=32, num_key_value_heads=4, vocab_size=32000)),
     "phi3": ("Phi3Config", dict(hidden_size=3072, intermediate_size=8192, num_hidden_layers=32,
         num_attention_heads=32, num_key_value_heads=32, vocab_size=32064, pad_token_id=0)),
 }
