@@ -2,10 +2,10 @@
 // alike: turn i runs under every planner before turn i + 1 runs under any. Random weights of the
 // graph's full size, one copy per planner. docs/BENCHMARKS.md has the results.
 //
-//   bench_planners GRAPH TURNS PROMPT NEW THREADS PLANNER...
+//   bench_planners GRAPH[:DIR] TURNS PROMPT NEW THREADS PLANNER...
 //
-// THREADS may be `cuda`. A planner may have options: elastic:stripe=256. Plugins lie beside the
-// program, as those of the command.
+// The config.json of DIR has the model's sizes. THREADS may be `cuda`. A planner may have options:
+// elastic:stripe=256. Plugins lie beside the program, as those of the command.
 //
 // Prints a row per planner: decode speed (median over turns) and the median of its ratio to the
 // first planner's in the same turn, KV and total peak, copies, address changes, step latency.
@@ -111,7 +111,9 @@ int run(const std::vector<std::string>& words) {
   places.sources = process_sources({});
   const std::unique_ptr<Registry> registry = Registry::scan(places);
   EngineOptions options;
-  options.graph = words[0];
+  const std::size_t colon = words[0].find(':');
+  options.graph = words[0].substr(0, colon);
+  if (colon != std::string::npos) options.weights = words[0].substr(colon + 1);
   options.source = WeightSource::kRandom;
   if (words[4] == "cuda") {
     options.device = words[4];
@@ -143,7 +145,7 @@ int run(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
   if (argc < 7) {
-    std::fprintf(stderr, "bench_planners GRAPH TURNS PROMPT NEW THREADS PLANNER...\n");
+    std::fprintf(stderr, "bench_planners GRAPH[:DIR] TURNS PROMPT NEW THREADS PLANNER...\n");
     return 2;
   }
   return run({argv + 1, argv + argc});

@@ -3,11 +3,11 @@
 #   cmake --build build --target bundle      (build/runtime-VERSION-linux-x86_64.tar.gz)
 #
 # The command with its plugins, graphs and configs as `cmake --install` lays them out, and the
-# component `bundle`: the test programs that tools/gpu_check runs, their models, and in
+# component `bundle`: the programs that tools/gpu_check runs, its parts, their models, and in
 # lib/runtime/deps the shared libraries of this system but for those of C and C++, which would want a
 # newer glibc than the programs do. Built on Debian 12 it starts on Ubuntu 22.04. CUDA's runtime is
 # inside the plugins; the driver and libcublasLt are looked for when a plugin is first asked.
-set(programs operators_test gpu_test bench_planners)
+set(programs operators_test gpu_test bench_planners bench_device)
 foreach(program runtime ${programs})
   # DT_RPATH and not DT_RUNPATH: it holds for the libraries of the libraries too (fmt of spdlog).
   set_target_properties(${program} PROPERTIES INSTALL_RPATH "$ORIGIN/../lib/runtime/deps")
@@ -20,6 +20,8 @@ install(RUNTIME_DEPENDENCY_SET bundled
   LIBRARY DESTINATION lib/runtime/deps COMPONENT bundle EXCLUDE_FROM_ALL)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/tests/fixtures DESTINATION share/runtime
   COMPONENT bundle EXCLUDE_FROM_ALL)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/tools/check DESTINATION share/runtime
+  COMPONENT bundle EXCLUDE_FROM_ALL FILES_MATCHING PATTERN "*.py")
 install(PROGRAMS ${PROJECT_SOURCE_DIR}/tools/gpu_check DESTINATION .
   COMPONENT bundle EXCLUDE_FROM_ALL)
 

@@ -1,5 +1,6 @@
 #include "core/engine/random_weights.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/base/assert.h"
@@ -14,6 +15,7 @@ constexpr float kStep = 0.02f * 1.7320508f / 32768.0f;
 constexpr float kInt8Largest = 0.02f * 1.7320508f;
 // The 16 values of NF4, each as likely, have a deviation of 0.517.
 constexpr float kNf4Scale = 0.02f / 0.517f;
+constexpr unsigned char kNoCode = 0x80;    // int8 codes are symmetric
 constexpr unsigned char kZeroInMap = 127;  // a scale is then the offset
 
 // The finalizer of SplitMix64 (Steele, Lea, Flood 2014): 64 well-mixed bits of a counter.
@@ -33,14 +35,34 @@ void fill_nested(const sdk::WeightFormat& format, unsigned char* base) {
   }
 }
 
+// store(i, x) for each i of [begin, end); the four elements of a group share a draw.
 template <class Store>
 void fill(std::uint64_t key, std::uint64_t begin, std::uint64_t end, Store&& store) {
-  std::uint64_t bits = 0;
-  std::uint64_t drawn = UINT64_MAX;  // which group of four elements `bits` belongs to
-  for (std::uint64_t i = begin; i < end; ++i) {
-    if (i / 4 != drawn) bits = mix(key ^ (drawn = i / 4));
-    const auto part = static_cast<std::int16_t>(bits >> (16 * (i % 4)));
-    store(i, static_cast<float>(part) * kStep);
+  const auto draw = [&](std::uint64_t group, std::uint64_t from, std::uint64_t to) {
+    const std::uint64_t bits = mix(key ^ group);
+    for (std::uint64_t i = from; i < to; ++i) {
+      const auto part = static_cast<std::int16_t>(bits >> (16 * (i % 4)));
+      store(i, static_cast<float>(part) * kStep);
+    }
+  };
+  std::uint64_t i = begin;
+  for (; i < end && i % 4 != 0; ++i) draw(i / 4, i, i + 1);
+  for (; i + 4 <= end; i += 4) draw(i / 4, i, i + 4);  // unrolled: 4 times a loop over elements
+  if (i < end) draw(i / 4, i, end);
+}
+
+// Bytes [begin, end) of a stream of 8 a draw.
+void fill_codes(std::uint64_t key, std::uint64_t begin, std::uint64_t end, unsigned char* codes) {
+  for (std::uint64_t i = begin; i < end;) {
+    const std::uint64_t bits = mix(key ^ (i / 8));
+    const std::uint64_t first = i % 8;
+    const std::uint64_t count = std::min(8 - first, end - i);
+    if (count == 8) {
+      std::memcpy(codes + i, &bits, 8);
+    } else {
+      std::memcpy(codes + i, reinterpret_cast<const unsigned char*>(&bits) + first, count);
+    }
+    i += count;
   }
 }
 
@@ -75,13 +97,10 @@ void fill_random_rows(const sdk::WeightFormat& format, std::uint64_t seed, std::
   const bool int8 = format.dtype == RT_W_INT8;
   const std::uint64_t key = mix(mix(seed) + tensor);
   unsigned char* codes = base + format.codes_offset;
+  const std::uint64_t first = begin * format.row_code_bytes;
   const std::uint64_t last = end * format.row_code_bytes;
-  std::uint64_t bits = 0;
-  for (std::uint64_t i = begin * format.row_code_bytes; i < last; ++i) {
-    if (i % 8 == 0 || i == begin * format.row_code_bytes) bits = mix(key ^ (i / 8));
-    const auto byte = static_cast<unsigned char>(bits >> (8 * (i % 8)));
-    codes[i] = int8 && byte == 0x80 ? 0 : byte;  // int8 codes are symmetric
-  }
+  fill_codes(key, first, last, codes);
+  if (int8) std::replace(codes + first, codes + last, kNoCode, static_cast<unsigned char>(0));
   for (std::uint64_t i = begin * format.row_scales; i < end * format.row_scales; ++i) {
     if (format.dtype == RT_W_NF4_DQ) {
       base[format.scales_offset + i] = kZeroInMap;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/base/log.h"
+#include "core/base/parallel.h"
 #include "core/base/text.h"
 #include "core/engine/random_weights.h"
 #include "core/graph/node_view.h"
@@ -17,19 +18,6 @@ namespace {
 constexpr std::uint64_t kRandomGrain = 1 << 20;
 // Elements per piece of parallel conversion.
 constexpr std::uint64_t kConvertGrain = 1 << 16;
-
-struct RandomJob {
-  rt_dtype dtype;
-  bool is_vector;
-  std::uint64_t seed;
-  std::uint64_t tensor;
-  void* data;
-};
-
-void fill_range(void* arg, std::uint64_t begin, std::uint64_t end, std::uint32_t) {
-  const RandomJob& job = *static_cast<const RandomJob*>(arg);
-  fill_random(job.dtype, job.is_vector, job.seed, job.tensor, begin, end, job.data);
-}
 
 }  // namespace
 
@@ -54,6 +42,7 @@ Result<std::unique_ptr<WeightStore>> WeightStore::load(OpenDevice& device,
     if (alias != kNone) store->tensors_[w].data = store->tensors_[alias].data;
   }
   RT_RETURN_IF_ERROR(device.synchronize());
+  store->staging_.reset();
   return store;
 }
 
@@ -70,8 +59,7 @@ Status WeightStore::read_mapped() {
     total_bytes_ += source.bytes();
     if (blueprint_.weights[w].mapped) tensors.push_back(source.data);
   }
-  const int threads = static_cast<int>(std::max<std::uint32_t>(1, device_.desc().threads));
-  return blueprint_.checkpoint->read_ahead(tensors, threads,
+  return blueprint_.checkpoint->read_ahead(tensors, reading_threads(),
                                            [&](std::uint64_t done, std::uint64_t total) {
                                              if (done == total) read_bytes_ = total;
                                              if (progress_) progress_(done, total_bytes_);
@@ -90,51 +78,109 @@ Status WeightStore::place(std::uint32_t w) {
   return store_random(w, place);
 }
 
+// Where the weight's rows begin in the mapped file.
+const std::byte* WeightStore::stored_rows(const GraphWeight& weight,
+                                          const StoredWeight& source) const {
+  const std::uint64_t row_bytes =
+      source.data->bytes / static_cast<std::uint64_t>(weight.tensor_rows);
+  return source.data->data + static_cast<std::uint64_t>(weight.first_row) * row_bytes;
+}
+
 Status WeightStore::place_stored(std::uint32_t w) {
   const GraphWeight& weight = blueprint_.graph.weights[w];
   const WeightPlace& place = blueprint_.weights[w];
   const StoredWeight& source = blueprint_.stored[weight.checkpoint_index];
   rt_tensor& tensor = tensors_[w];
   if (place.mapped) {
-    const std::uint64_t row_bytes =
-        source.data->bytes / static_cast<std::uint64_t>(weight.tensor_rows);
     // Weights are read only; the C struct has one pointer for all tensors.
-    tensor.data = const_cast<std::byte*>(source.data->data) +
-                  static_cast<std::uint64_t>(weight.first_row) * row_bytes;
+    tensor.data = const_cast<std::byte*>(stored_rows(weight, source));
     return {};
   }
-  RT_RETURN_IF_ERROR(read_source(weight, source));
+  RT_RETURN_IF_ERROR(read_source(w));
   tensor.data = owned_.data() + place.offset;
-  const bool direct = device_.desc().host_readable != 0 && place.packer == kNone;
-  std::vector<std::byte> staging(direct ? 0 : tensor_bytes(weight.type));
-  convert(weight, source, direct ? tensor.data : staging.data());
+  RT_RETURN_IF_ERROR(bring(weight, place, source, tensor));
   for (const CheckpointTensor* part : source.tensors()) drop_pages({part->data, part->bytes});
   count_read(source.bytes() * static_cast<std::uint64_t>(weight.type.shape[0]) /
              static_cast<std::uint64_t>(weight.tensor_rows));
-  if (direct) return {};
-  if (place.packer == kNone) {
-    RT_RETURN_IF_ERROR(store(place, staging.data()));
-    return device_.synchronize();
+  return {};
+}
+
+// From the mapped file to tensor.data.
+Status WeightStore::bring(const GraphWeight& weight, const WeightPlace& place,
+                          const StoredWeight& source, const rt_tensor& tensor) {
+  const bool readable = device_.desc().host_readable != 0;
+  const bool as_stored = weight.stored_dtype == 0 && !sdk::weight_is_quantized(weight.type.dtype);
+  if (place.packer == kNone && as_stored && !readable) {
+    return store(place, stored_rows(weight, source));  // which stays until all is loaded
   }
-  rt_tensor plain = tensor;
-  plain.data = staging.data();
-  return store_packed(place, plain);
+  const bool direct = place.packer == kNone && readable;
+  void* target = direct ? tensor.data : staging(tensor_bytes(weight.type));
+  convert(weight, source, target);
+  if (direct) return {};
+  if (place.packer != kNone) {
+    rt_tensor plain = tensor;
+    plain.data = target;
+    return store_packed(place, plain);
+  }
+  RT_RETURN_IF_ERROR(store(place, target));
+  return device_.synchronize();
 }
 
-Status WeightStore::read_source(const GraphWeight&, const StoredWeight& source) {
-  const int threads = static_cast<int>(std::max<std::uint32_t>(1, device_.desc().threads));
-  return blueprint_.checkpoint->read_ahead(source.tensors(), threads, {});
+// What was begun for this weight while the one before it went to the device, or all of it now; then
+// the next one is begun. Where the host's memory is the device's, reading has nothing beside it.
+Status WeightStore::read_source(std::uint32_t w) {
+  const StoredWeight& source = blueprint_.stored[blueprint_.graph.weights[w].checkpoint_index];
+  Status status;
+  if (ahead_.valid() && ahead_source_ == &source) {
+    status = ahead_.get();
+  } else {
+    status = blueprint_.checkpoint->read_ahead(source.tensors(), reading_threads(), {});
+  }
+  if (status.ok() && !ahead_.valid() && device_.desc().host_readable == 0) begin_next(w);
+  return status;
 }
 
-void WeightStore::for_rows(std::uint64_t rows, std::uint64_t columns,
-                           const std::function<void(std::uint64_t, std::uint64_t)>& body) {
+void WeightStore::begin_next(std::uint32_t w) {
+  const std::vector<GraphWeight>& weights = blueprint_.graph.weights;
+  for (std::uint32_t next = w + 1; next < weights.size(); ++next) {
+    const bool same = weights[next].checkpoint_index == weights[w].checkpoint_index;
+    if (weights[next].alias_of != kNone || same) continue;
+    ahead_source_ = &blueprint_.stored[weights[next].checkpoint_index];
+    ahead_ = std::async(std::launch::async, [this, source = ahead_source_] {
+      return blueprint_.checkpoint->read_ahead(source->tensors(), reading_threads(), {});
+    });
+    return;
+  }
+}
+
+int WeightStore::reading_threads() const {
+  const std::uint32_t own = device_.desc().threads;
+  return static_cast<int>(own > 0 ? own : host_threads());
+}
+
+void WeightStore::for_ranges(std::uint64_t count, std::uint64_t grain, const RangeBody& body) {
   const rt_exec& exec = device_.exec();
-  if (exec.parallel_for == nullptr || rows == 0) return body(0, rows);
+  if (exec.parallel_for == nullptr) return parallel_ranges(count, grain, body);
+  if (count == 0) return;
   const auto range = [](void* arg, std::uint64_t begin, std::uint64_t end, std::uint32_t) {
-    (*static_cast<const std::function<void(std::uint64_t, std::uint64_t)>*>(arg))(begin, end);
+    (*static_cast<const RangeBody*>(arg))(begin, end);
   };
-  exec.parallel_for(exec.device, rows, std::max<std::uint64_t>(1, kConvertGrain / columns), range,
+  exec.parallel_for(exec.device, count, grain, range,
                     const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+void WeightStore::for_rows(std::uint64_t rows, std::uint64_t columns, const RangeBody& body) {
+  for_ranges(rows, std::max<std::uint64_t>(1, kConvertGrain / columns), body);
+}
+
+// Host memory for one weight at a time, kept for the next: fresh pages cost as much as a copy.
+std::byte* WeightStore::staging(std::uint64_t bytes) {
+  if (bytes > staging_bytes_) {
+    staging_.reset();
+    staging_ = std::make_unique_for_overwrite<std::byte[]>(bytes);
+    staging_bytes_ = bytes;
+  }
+  return staging_.get();
 }
 
 // Writes the weight in its type to `target`, host memory.
@@ -189,30 +235,23 @@ Status WeightStore::store_random(std::uint32_t w, const WeightPlace& place) {
                      "implementation");
   }
   const bool direct = device_.desc().host_readable != 0;
-  std::vector<std::byte> staging(direct ? 0 : place.bytes);
+  void* target = direct ? owned_.data() + place.offset : staging(place.bytes);
+  const std::uint64_t seed = blueprint_.options.random_seed;
   if (sdk::weight_is_quantized(weight.type.dtype)) {
-    void* target = direct ? static_cast<void*>(owned_.data() + place.offset) : staging.data();
     const sdk::WeightFormat format =
         sdk::weight_format(weight.type.dtype, static_cast<std::uint64_t>(weight.type.shape[0]),
                            static_cast<std::uint64_t>(weight.type.shape[1]));
     for_rows(format.rows, format.columns, [&](std::uint64_t begin, std::uint64_t end) {
-      fill_random_rows(format, blueprint_.options.random_seed, w, begin, end, target);
+      fill_random_rows(format, seed, w, begin, end, target);
     });
-    if (direct) return {};
-    RT_RETURN_IF_ERROR(store(place, staging.data()));
-    return device_.synchronize();
-  }
-  RandomJob job{weight.type.dtype, weight.type.rank < 2, blueprint_.options.random_seed, w,
-                direct ? owned_.data() + place.offset : staging.data()};
-  const std::uint64_t count = element_count(weight.type);
-  const rt_exec& exec = device_.exec();
-  if (exec.parallel_for != nullptr) {
-    exec.parallel_for(exec.device, count, kRandomGrain, fill_range, &job);
   } else {
-    fill_range(&job, 0, count, 0);
+    for_ranges(element_count(weight.type), kRandomGrain,
+               [&](std::uint64_t begin, std::uint64_t end) {
+                 fill_random(weight.type.dtype, weight.type.rank < 2, seed, w, begin, end, target);
+               });
   }
   if (direct) return {};
-  RT_RETURN_IF_ERROR(store(place, staging.data()));
+  RT_RETURN_IF_ERROR(store(place, target));
   return device_.synchronize();
 }
 

@@ -5,7 +5,7 @@ set -euo pipefail
 cmake=$1 build=$2 source=$3
 most_bytes=64000000
 
-for program in runtime operators_test gpu_test bench_planners; do
+for program in runtime operators_test gpu_test bench_planners bench_device; do
   [ -n "$(find "$build" -name "$program" -type f -perm -u+x -print -quit)" ] ||
     { echo "skipped: $program has not been built"; exit 77; }
 done
@@ -48,7 +48,7 @@ for file in "$root"/bin/* "$root"/lib/runtime/deps/* "$root"/lib/runtime/plugins
 done
 
 # The loader finds deps of the bundle itself, also for the libraries of the libraries.
-for program in runtime operators_test gpu_test bench_planners; do
+for program in runtime operators_test gpu_test bench_planners bench_device; do
   strays=$(cd / && env -i /usr/bin/ldd "$root/bin/$program" | grep -E 'spdlog|fmt|yaml|pcre|not found' |
     grep -v "$scratch/elsewhere/moved/" || true)
   [ -z "$strays" ] || fail "$program takes from outside: $strays"
@@ -58,3 +58,10 @@ runtime() { (cd / && env -i "$root/bin/runtime" "$@"); }
 runtime generate --weights "$source/tests/fixtures/tinyllama" --graph tinyllama --prompt-ids 1,2,3 \
   -n 4 --temp 0 --ignore-eos --json | grep -q '"ids"' || fail "generate from the moved bundle failed"
 (cd / && env -i "$root/bin/gpu_test" --gtest_list_tests >"$scratch/tests") || fail "gpu_test does not start"
+
+# gpu_check finds its parts in the moved bundle; a second is enough to begin, and for a report.
+if [ -e "$build/tests/cuda_plugins/cuda.rtp.so" ] && command -v python3 >/dev/null; then
+  (cd / && python3 "$root/gpu_check" --emulated "$build/tests/cuda_plugins" --budget 2 \
+    --out "$scratch/report") >"$scratch/check" 2>&1 || true
+  grep -q '"aims"' "$scratch/report/gpu_check.json" || { cat "$scratch/check"; fail "gpu_check gives no report"; }
+fi

@@ -115,6 +115,18 @@ TEST(Bench, CountsEveryCallOfEveryOperator) {
   EXPECT_NE(graph.out.find(std::to_string(all) + " nodes"), std::string::npos) << all;
 }
 
+// Greedy unless the command line says how to draw; the sampler is then called as often.
+TEST(Bench, DrawsAsTold) {
+  const Json rows = bench_json({"-p", "0", "-n", "4", "-r", "1", "--ops", "--no-probe", "--temp",
+                                "0.8", "--top-k", "40", "--top-p", "0.95"});
+  ASSERT_EQ(rows.size(), 1u);
+  std::uint64_t calls = 0;
+  for (const Json& row : rows[0].at("ops").at("operators")) {
+    if (row.at("op") == "sample") calls += row.at("calls").get<std::uint64_t>();
+  }
+  EXPECT_EQ(calls, 4u);
+}
+
 // A fused node is a row of its own, and its bytes are its parts'.
 TEST(Bench, NamesFusedOperators) {
   const auto bytes_with = [](const std::string& fuse) {

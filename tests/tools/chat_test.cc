@@ -36,6 +36,17 @@ TEST(Chat, OneQuestionAndOneAnswer) {
   EXPECT_EQ(chat("", {"-p", "It was a dark night."}).out, chat(kFirst).out);
 }
 
+TEST(Chat, OneAnswerAsAnObject) {
+  const CommandResult result = chat("", {"-p", "It was a dark night.", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  auto json = parse_json(result.out, "stdout");
+  ASSERT_TRUE(json.ok()) << result.out;
+  EXPECT_EQ(json->at("text").get<std::string>() + "\n", chat(kFirst).out);
+  EXPECT_EQ(json->at("timings").at("predicted_n"), 12);
+  EXPECT_EQ(json->at("memory").at("measured"), json->at("memory").at("planned"));
+  EXPECT_NE(chat(kFirst, {"--json"}).err.find("give the question with -p"), std::string::npos);
+}
+
 TEST(Chat, UndoAndClearForget) {
   const std::string once = chat(kFirst).out;
   EXPECT_EQ(chat(std::string(kFirst) + "/undo\n" + kFirst).out, once + once);

@@ -72,6 +72,17 @@ bool is_float(const std::string& format) {
   return format == "f32" || format == "f16" || format == "bf16";
 }
 
+// Of a device without threads: what it did, and the share of the fastest product.
+std::string product_text(const BenchResult& result, double part) {
+  const double seconds = median(result.seconds);
+  if (seconds <= 0) return "-";
+  const double flops = result.work.flops / seconds;
+  const std::string text = number("%.1f Tflop/s", flops / 1e12);
+  if (part <= 0) return text;
+  return text + number(", %.0f %%", 100 * part) + " of " + result.product +
+         number(" (%.1f)", flops / part / 1e12);
+}
+
 // Decode is held against reading, prefill against arithmetic; the two in turn against neither.
 std::string limits_text(const BenchResult& result) {
   if (result.limits.empty() || (result.test.prompt > 0 && result.test.generated > 0)) return "-";
@@ -82,10 +93,7 @@ std::string limits_text(const BenchResult& result) {
            number(result.model.threads > 0 ? " of %.1f GB/s read" : " of %.1f GB/s copied",
                   limits.read_bytes / 1e9);
   }
-  if (limits.f32_flops == 0) {  // a device whose peak is not probed: what it did
-    const double seconds = median(result.seconds);
-    return seconds > 0 ? number("%.1f Tflop/s", result.work.flops / seconds / 1e12) : "-";
-  }
+  if (result.model.threads == 0) return product_text(result, std::max(part.f32, part.bf16));
   std::string text =
       number("%.0f %%", 100 * part.f32) + number(" of f32 (%.0f Gflop/s)", limits.f32_flops / 1e9);
   if (part.bf16 > 0) {
@@ -174,7 +182,9 @@ Json samples(const std::vector<probe::Limits>& limits, double probe::Limits::*li
 }
 
 Json probe_json(const BenchResult& result) {
-  const probe::PeakNames names = probe::peak_names();
+  const probe::PeakNames names = result.model.threads > 0
+                                     ? probe::peak_names()
+                                     : probe::PeakNames{"", result.product.c_str(), ""};
   return {{"read_bytes_per_second", samples(result.limits, &probe::Limits::read_bytes)},
           {"f32_flops_per_second", samples(result.limits, &probe::Limits::f32_flops)},
           {"bf16_flops_per_second", samples(result.limits, &probe::Limits::bf16_flops)},

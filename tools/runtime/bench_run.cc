@@ -5,7 +5,7 @@
 #include <string>
 
 #include "core/base/text.h"
-#include "tools/runtime/device_probe.h"
+#include "tools/runtime/deployment.h"
 #include "tools/runtime/interrupt.h"
 
 namespace rt {
@@ -33,6 +33,16 @@ Status check_context(const BenchPlan& plan, std::uint64_t context) {
                      "more");
   }
   return {};
+}
+
+// Greedy, for what is drawn is not looked at, unless it is the drawing that is to be measured.
+Sampling bench_sampling(const Settings& deployment) {
+  Sampling sampling;
+  sampling.temperature = 0;
+  if (deployment.level("sampling.temperature") < Level::kEnvironment) return sampling;
+  sampling = sampling_of(deployment);
+  sampling.seed = 0;
+  return sampling;
 }
 
 }  // namespace
@@ -74,7 +84,7 @@ Result<std::unique_ptr<BenchSession>> BenchSession::open(Settings& deployment,
   Session& session = *bench->loaded_.session;
   RT_TRY(bench->sequence_, session.start(most));
   bench->sequence_->reserve(most + 1);
-  bench->sequence_->sampling.temperature = 0;  // what is drawn is not looked at
+  bench->sequence_->sampling = bench_sampling(deployment);
   trace.watch(session);
   return bench;
 }
@@ -166,11 +176,16 @@ Status BenchSession::observe(const BenchTest& test, BenchResult& result) {
   return {};
 }
 
-// Of the processor that computes. A device's peaks are not asked: that would need its kernels.
-probe::Limits BenchSession::measure_limits() {
+// Of the processor that computes. A GPU's arithmetic is asked once, by the fastest product that its
+// plugins have, and only for prompts: it takes half a second.
+probe::Limits BenchSession::measure_limits(const BenchTest& test) {
   if (model_.threads > 0) return probe_.measure(model_.threads, true);
+  const Blueprint& b = loaded_.session->blueprint();
   probe::Limits limits;
-  limits.read_bytes = device_copy_rate(loaded_.session->blueprint(), probe_.bytes());
+  limits.read_bytes = device_copy_rate(b, probe_.bytes());
+  if (test.prompt == 0) return limits;
+  if (!product_) product_ = device_product_rate(*loaded_.registry, b, probe_.bytes());
+  (b.desc.value_dtype == RT_F32 ? limits.f32_flops : limits.bf16_flops) = product_->flops;
   return limits;
 }
 
@@ -186,10 +201,11 @@ Result<BenchResult> BenchSession::measure(const BenchTest& test,
   for (std::int64_t i = 0; i < options_.repetitions && !interrupted(); ++i) {
     progress(i);
     RT_RETURN_IF_ERROR(go_to(test.depth));
-    if (probed) result.limits.push_back(measure_limits());
+    if (probed) result.limits.push_back(measure_limits(test));
     RT_TRY(const double seconds, run(test));
     result.seconds.push_back(seconds);
   }
+  if (test.prompt > 0 && product_) result.product = product_->implementation;
   if (options_.operators && !interrupted()) RT_RETURN_IF_ERROR(observe(test, result));
   const Ledger& ledger = loaded_.session->ledger();
   result.peak_bytes = ledger.peak_owned() + ledger.peak()[MemoryKind::kWeightsMapped];

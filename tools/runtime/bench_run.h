@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/engine/step_work.h"
 #include "tools/probes/machine_probe.h"
 #include "tools/runtime/bench_plan.h"
+#include "tools/runtime/device_probe.h"
 #include "tools/runtime/loaded_model.h"
 #include "tools/runtime/operator_table.h"
 #include "tools/runtime/trace_file.h"
@@ -35,7 +37,8 @@ struct BenchResult {
   BenchModel model;
   BenchTest test;
   std::vector<double> seconds;         // of each repetition
-  std::vector<probe::Limits> limits;   // just before each; of a GPU what a copy moves, no peaks
+  std::vector<probe::Limits> limits;   // just before each; of a GPU what a copy moves, its product
+  std::string product;                 // the implementation behind a GPU's peak; "": not asked
   StepWork work;                       // of one repetition, at least
   std::uint64_t peak_bytes = 0;        // of device memory until now, by the ledger
   std::vector<OperatorRow> operators;  // of one more repetition, observed
@@ -75,7 +78,7 @@ class BenchSession {
   Status go_to(std::uint64_t depth);
   Result<double> run(const BenchTest& test);
   Status warm_up(const BenchTest& test);
-  probe::Limits measure_limits();
+  probe::Limits measure_limits(const BenchTest& test);
   Status observe(const BenchTest& test, BenchResult& result);
   StepWork work_of(const BenchTest& test) const;
 
@@ -84,6 +87,7 @@ class BenchSession {
   BenchOptions options_;
   LoadedModel loaded_;
   BenchModel model_;
+  std::optional<ProductRate> product_;  // of a GPU, once there is a prompt to hold against it
   std::unique_ptr<Sequence> sequence_;
   std::uint64_t random_ = 1;
 };

@@ -15,6 +15,9 @@ Result<ExitCode> run_chat(Settings& settings) {
   if (settings.given("prompt") || settings.given("file")) {
     RT_TRY(question, read_text(settings));
   }
+  if (settings.flag("json") && !question) {
+    return bad_input("--json: one question and one answer; give the question with -p or -f");
+  }
   RT_TRY(const auto conversation, Conversation::open(settings));
   if (question) {
     RT_RETURN_IF_ERROR(conversation->ask(*question));

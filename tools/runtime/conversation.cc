@@ -64,8 +64,9 @@ template <class Draw>
 Status Conversation::show(Draw draw) {
   const AnswerScope scope;
   Status written;
+  const bool json = settings_.flag("json");
   const auto emit = [&](std::string_view text) {
-    if (written.ok()) written = write_out(text);
+    if (written.ok() && !json) written = write_out(text);
     return written.ok() && !interrupted();
   };
   auto answer = draw(emit);
@@ -76,9 +77,24 @@ Status Conversation::show(Draw draw) {
     note_rewind();
     return std::move(answer).error();
   }
-  if (written.ok()) written = write_out("\n");
+  if (written.ok() && !json) written = write_out("\n");
   report(*answer);
-  return written;
+  if (!json) return written;
+  RT_TRY(const Json result, result_json(*answer));
+  return write_json(result);
+}
+
+// As `runtime generate` has it.
+Result<Json> Conversation::result_json(const ChatAnswer& answer) const {
+  Json json = Json::object();
+  json["model"] = model_.session->graph().name;
+  json["text"] = answer.text;
+  json["finish_reason"] = finish_name(answer.finish);
+  json["seed"] = chat_->options().sampling.seed;
+  json["timings"] = timings_json(answer.timings);
+  json["timings"]["load_ms"] = model_.load_ms;
+  RT_TRY(json["memory"], memory_json(*model_.session, turns_));
+  return json;
 }
 
 void Conversation::note_turn(const ChatAnswer& answer) {

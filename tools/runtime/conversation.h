@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/json_fwd.h"
 #include "core/engine/chat.h"
 #include "tools/runtime/loaded_model.h"
 #include "tools/runtime/memory_report.h"
@@ -20,7 +21,8 @@ class Conversation {
   // Loads the model. Both outlive the conversation.
   static Result<std::unique_ptr<Conversation>> open(Settings& settings);
 
-  // Errors of a turn (a message that does not fit) leave the conversation as it was.
+  // Errors of a turn (a message that does not fit) leave the conversation as it was. With --json
+  // the answer is an object, when it is complete.
   Status ask(const std::string& message);
   Status regenerate();
   Result<bool> undo();
@@ -50,6 +52,7 @@ class Conversation {
   template <class Draw>
   Status show(Draw draw);
   void report(const ChatAnswer& answer);
+  Result<Json> result_json(const ChatAnswer& answer) const;
   void note_turn(const ChatAnswer& answer);
   void note_rewind();
 

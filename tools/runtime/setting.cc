@@ -23,6 +23,7 @@ constexpr std::uint32_t kSpeed = verb_bit(Verb::kBench);
 // One value each; `bench` takes lists of the same flags.
 constexpr std::uint32_t kSingle = kRun | kPlanning | kScoring | kListing | verb_bit(Verb::kGraph);
 constexpr std::uint32_t kModel = kSingle | kSpeed;
+constexpr std::uint32_t kDraw = kRun | kSpeed;
 constexpr std::uint32_t kAll = kModel | kWords | kQuantizing;
 constexpr double kMost = 9.2e18;
 
@@ -63,13 +64,13 @@ constexpr Setting kSettings[] = {
      "go on past the tokens that end an answer"},
 
     // How tokens are drawn.
-    {"sampling.temperature", "--temp,--temperature", kReal, "0.8", 0, 1000, kRun, true, "X",
-     "0 is greedy"},
-    {"sampling.top_k", "--top-k", kInteger, "40", 0, 2147483647, kRun, true, "N",
+    {"sampling.temperature", "--temp,--temperature", kReal, "0.8", 0, 1000, kDraw, true, "X",
+     "0 is greedy; bench is, unless told"},
+    {"sampling.top_k", "--top-k", kInteger, "40", 0, 2147483647, kDraw, true, "N",
      "draw from the N likeliest; 0: all"},
-    {"sampling.top_p", "--top-p", kReal, "0.95", 0, 1, kRun, true, "X",
+    {"sampling.top_p", "--top-p", kReal, "0.95", 0, 1, kDraw, true, "X",
      "draw from the likeliest that together have this probability", "", true},
-    {"sampling.min_p", "--min-p", kReal, "0.05", 0, 1, kRun, true, "X",
+    {"sampling.min_p", "--min-p", kReal, "0.05", 0, 1, kDraw, true, "X",
      "leave out what is less likely than X times the likeliest"},
     {"sampling.repeat_penalty", "--repeat-penalty", kReal, "1", 0, 1000, kRun, true, "X",
      "penalty on repeated tokens; 1: none", "", true},
@@ -116,7 +117,7 @@ constexpr Setting kSettings[] = {
     {"plugins", "--plugin", kTexts, "", 0, 0, kModel, true, "FILE", "load this plugin; repeatable"},
 
     // What is shown.
-    {"json", "--json", kFlag, "false", 0, 0, (kModel | kWords) & ~kTalk, false, "", "print JSON on stdout"},
+    {"json", "--json", kFlag, "false", 0, 0, kModel | kWords, false, "", "print JSON on stdout; chat: with -p"},
     {"logits", "--logits", kText, "", 0, 0, kGen, false, "FILE",
      "write the logits of each generated token, float32 little-endian"},
     {"echo", "--echo", kFlag, "false", 0, 0, kGen, false, "", "print the prompt before the answer"},

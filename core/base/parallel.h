@@ -1,0 +1,18 @@
+// Loops over ranges on threads of their own: for work of the host beside a device that has no pool
+// (rt_exec.parallel_for), and so long (megabytes) that some 20 us for each thread are nothing.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace rt {
+
+// Processors this process may use, at most 16: what is done here is bound by memory beyond that.
+unsigned host_threads();
+
+// body(begin, end) for pieces of [0, count), each a multiple of `grain` but for the last, on up to
+// host_threads() threads, the caller's among them; returns when all are done. Must not throw.
+void parallel_ranges(std::uint64_t count, std::uint64_t grain,
+                     const std::function<void(std::uint64_t, std::uint64_t)>& body);
+
+}  // namespace rt

@@ -1,0 +1,49 @@
+"""Tokens per second by `runtime bench`: a prompt, tokens one by one, both at depth, for every model
+and format of weights; and the sampler with all its steps."""
+
+import json
+
+from . import models
+
+
+def bench(runner, name, graph, arguments, most):
+    command = [runner.program("runtime"), "bench", "--device", "cuda", "--graph", graph, "-m",
+               "random:" + models.folder_of(runner, graph), "--no-progress", "-q", "-o", "json",
+               "--probe", runner.scale.probe, "--ops", *arguments]
+    entry, text = runner.part(name, command, most, least=12)
+    if text and entry["state"] == "passed":
+        runner.done(entry, results=json.loads(text))
+
+
+def run(runner):
+    scale = runner.scale
+    lengths = ["-p", str(scale.prompt), "-n", str(scale.new), "-d", f"0,{scale.depth}",
+               "--step-tokens", str(max(scale.prompt, 512)), "-r", str(scale.repetitions)]
+    for weights in scale.formats:
+        for graph in scale.graphs:
+            bench(runner, f"{graph} {weights}", graph, ["--weights-format", weights, *lengths], 60)
+
+
+def run_libraries(runner):
+    """NVIDIA's libraries in place of our kernels, where they are on the machine: nobody has chosen
+    between them yet. Who ran is in the table of operators."""
+    scale = runner.scale
+    for name, graph in (("linear_cuda/cublaslt", "phi3"), ("attention_cuda/cudnn", "phi3")):
+        bench(runner, f"{graph} bf16, {name} preferred", graph,
+              ["--prefer", name, "--planner", "static", "-p", str(scale.prompt), "-n", "0",
+               "--step-tokens", str(max(scale.prompt, 512)), "-r", str(scale.repetitions)], 40)
+
+
+def run_limited(runner):
+    graph, limit, depth = runner.scale.limited
+    bench(runner, f"{graph} bf16 at the end of its context, within {limit:,} bytes", graph,
+          ["-r", "1", "--memory-limit", str(limit), "-p", "0", "-n", str(runner.scale.new), "-d",
+           str(depth)], 60)
+
+
+def run_sampler(runner):
+    """Greedy is in the run of gemma already."""
+    graph = "gemma" if "gemma" in runner.scale.graphs else runner.scale.graphs[0]
+    bench(runner, f"{graph} bf16, top-k 40, top-p 0.95", graph,
+          ["-p", "0", "-n", str(runner.scale.new), "-r", str(runner.scale.repetitions), "--temp",
+           "0.8", "--top-k", "40", "--top-p", "0.95", "--min-p", "0.05"], 60)
