@@ -7,9 +7,8 @@
 //
 //   portable     a row is widened to f32 and summed as linear_portable does
 //   avx2         the same with linear_avx2
-//   int16        x and the weights of nf4 become 16-bit integers, whose sums over a run (prefill)
-//   or
-//                a block (decode, nf4 alone) are exact
+//   int16        x and the weights of nf4 become 16-bit integers; sums over a run (prefill) or a
+//                block (decode, nf4 alone) are exact
 //   avx512       f32 sums of code * x; scales enter once per block (nf4) or row (int8)
 //   bf16         x and the weights of nf4 are rounded to bf16; one set for prefill, and one for
 //                decode, where the codes' values are rounded and scales are not
