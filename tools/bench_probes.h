@@ -127,13 +127,19 @@ constexpr int kProbeSums = 12;  // latency 4, two a cycle
                  "mov %0, %%rcx\n1:\n" RT_STEPS(instruction, r) "dec %%rcx\njnz 1b\n"  \
                  "vzeroupper" ::"r"(kProbeRounds)                                      \
                  : "rcx", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",        \
-                   "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm14", "xmm15"); \
+                   "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm13", "xmm14", "xmm15"); \
   }
 RT_PROBE(probe_fma_avx2, "vfmadd231ps", "ymm")
-RT_PROBE(probe_madd_avx2, "vpmaddwd", "ymm")
 RT_PROBE(probe_fma_avx512, "vfmadd231ps", "zmm")
 RT_PROBE(probe_bf16, "vdpbf16ps", "zmm")
 RT_PROBE(probe_vnni, "vpdpbusd", "zmm")
+// vpmaddwd has no sum of its own: the product, then vpaddd.
+#undef RT_STEP
+#define RT_STEP(instruction, r, j)          \
+  instruction " %%" r "14, %%" r "15, %%" r \
+              "13\n"                        \
+              "vpaddd %%" r "13, %%" r j ", %%" r j "\n"
+RT_PROBE(probe_madd_avx2, "vpmaddwd", "ymm")
 #undef RT_PROBE
 #undef RT_STEPS
 #undef RT_STEP

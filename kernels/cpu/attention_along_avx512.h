@@ -9,7 +9,7 @@
 
 #include "kernels/cpu/attention_pack.h"
 #include "kernels/cpu/attention_rows_avx512.h"
-#include "kernels/cpu/softmax_rows_avx512.h"
+#include "kernels/cpu/softmax_rows.h"
 
 namespace rt::cpu {
 namespace {
@@ -78,8 +78,8 @@ struct AlongTile {
 
   void soften(uint32_t g, uint32_t heads) const {
     const uint64_t r = row_index(g);
-    soften_rows(shape, {begins, ends, rows, group}, rows * heads, width,
-                block.scores + r * kTileKeys, block.states + r, block.sum_v + r * width);
+    soften_rows<Lanes16>(shape, {begins, ends, rows, group}, rows * heads, width,
+                         block.scores + r * kTileKeys, block.states + r, block.sum_v + r * width);
   }
 
   // --- straight from the cache

@@ -10,8 +10,6 @@
 // Per key and head 4 E flop, two products a lane and instruction; softmax is that of f32.
 #include "kernels/cpu/lanes_avx512.h"
 
-#include "kernels/cpu/softmax_rows_avx512.h"
-
 #include "kernels/cpu/attention_tile.h"
 
 namespace rt::cpu {
@@ -211,7 +209,8 @@ void attend_bf16(const AttentionShape& shape, const KeyTile& tile, const KeyTile
     for_rows(rows, [&]<int M>(uint32_t r) {
       score_rows<M>(q + r * width, width, pairs, keys, scores + r * kTileKeys, &ahead);
     });
-    soften_rows(shape, {begins, ends, rows, group}, rows, width, scores, block.states + at, sum_v);
+    soften_rows<Lanes16>(shape, {begins, ends, rows, group}, rows, width, scores, block.states + at,
+                         sum_v);
     for (uint32_t r = 0; r < rows; ++r) {
       round_weights(begins[r / group], ends[r / group], scores + r * kTileKeys);
     }

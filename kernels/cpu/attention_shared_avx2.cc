@@ -1,7 +1,6 @@
 // Attention with AVX2 where several query heads share a kv head: keys across a panel
 // (attention_tile.h).
 #include "kernels/cpu/lanes_avx2.h"
-#include "kernels/cpu/softmax_rows_avx2.h"
 
 #include "kernels/cpu/attention_tile.h"
 

@@ -1,6 +1,5 @@
-// One tile of keys against one block of query rows, for vectors L (lanes_avx2.h, lanes_avx512.h),
-// whose softmax_rows_*.h is included before. Per kv head: keys to the panel, scores, softmax,
-// values to the panel, sums.
+// One tile of keys against one block of query rows, for vectors L (lanes_avx2.h, lanes_avx512.h).
+// Per kv head: keys to the panel, scores, softmax, values to the panel, sums.
 //
 // A score sums its E products in their order, a column of the output its keys in theirs, however
 // many rows and keys go together; so a query's bits are those of its keys alone.
@@ -11,6 +10,7 @@
 #pragma once
 
 #include "kernels/cpu/attention_pack.h"
+#include "kernels/cpu/softmax_rows.h"
 
 namespace rt::cpu {
 
@@ -248,8 +248,8 @@ static inline void attend_tile(const AttentionShape& shape, const KeyTile& tile,
                               &ahead};
     pack_keys<L, element>(shape.row, tile.k, g, tile.first, tile.last, block.panel);
     some.score_all(block.panel, tile.first, tile.last);
-    soften_rows(shape, {begins, ends, rows, group}, rows, width, some.scores, some.states,
-                some.sum_v);
+    soften_rows<L>(shape, {begins, ends, rows, group}, rows, width, some.scores, some.states,
+                   some.sum_v);
     for (uint32_t i = tile.first; i < tile.last; ++i) {
       pack_along<L, element>(shape.row, tile.v[i], g, width, block.panel + i * width);
     }

@@ -28,8 +28,20 @@ struct Lanes8 {
   static inline F divide(F a, F b) { return _mm256_div_ps(a, b); }
   static inline F larger(F a, F b) { return _mm256_max_ps(a, b); }
   static inline F multiply_add(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
-  static inline float sum_of(F v) { return sum_lanes(v); }
-  static inline float largest_of(F v) { return max_lanes(v); }
+  // Lane i: the sum, or the largest, of the lanes of v[i], for eight vectors.
+  static inline F sum_of_each(const F* v) {
+    return _mm256_setr_m128(sum_lanes(v[0], v[1], v[2], v[3]), sum_lanes(v[4], v[5], v[6], v[7]));
+  }
+  static inline F largest_of_each(const F* v) {
+    I m[8];
+    RT_UNROLL
+    for (int i = 0; i < 8; ++i) m[i] = _mm256_castps_si256(v[i]);
+    transpose(m);
+    F largest = _mm256_castsi256_ps(m[0]);
+    RT_UNROLL
+    for (int i = 1; i < 8; ++i) largest = larger(largest, _mm256_castsi256_ps(m[i]));
+    return largest;
+  }
   static inline F exp(F x) { return exp8(x); }
   static inline F tanh(F x) { return tanh8(x); }
 

@@ -13,6 +13,7 @@
 
 #include "kernels/cpu/kv_row.h"
 #include "kernels/cpu/vector_avx2.h"
+#include "kernels/cpu/vector_avx512.h"
 
 namespace rt::cpu {
 namespace {
@@ -39,10 +40,12 @@ struct Lanes16 {
 
   static inline __m256 low_half(F v) { return _mm512_castps512_ps256(v); }
   static inline __m256 high_half(F v) { return _mm512_extractf32x8_ps(v, 1); }
-  static inline float sum_of(F v) { return sum_lanes(_mm256_add_ps(low_half(v), high_half(v))); }
-  static inline float largest_of(F v) {
-    return max_lanes(_mm256_max_ps(low_half(v), high_half(v)));
+  static inline F joined(__m256 low, __m256 high) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
   }
+  // Lane i: the sum, or the largest, of the lanes of v[i], for sixteen vectors.
+  static inline F sum_of_each(const F* v) { return joined(sum_lanes8(v), sum_lanes8(v + 8)); }
+  static inline F largest_of_each(const F* v) { return joined(max_lanes8(v), max_lanes8(v + 8)); }
 
   // v in the lanes of keys [begin, end), for the sixteen from key i; else -infinity.
   static inline F only_seen(F v, uint32_t i, uint32_t begin, uint32_t end) {
@@ -70,9 +73,7 @@ struct Lanes16 {
     const F e = _mm512_add_ps(_mm512_fmadd_ps(_mm512_mul_ps(r, r), p, r), all(1.0f));
     return _mm512_maskz_scalef_ps(kept, e, n);
   }
-  static inline F tanh(F x) {
-    return _mm512_insertf32x8(_mm512_castps256_ps512(tanh8(low_half(x))), tanh8(high_half(x)), 1);
-  }
+  static inline F tanh(F x) { return joined(tanh8(low_half(x)), tanh8(high_half(x))); }
 
   // The first `count` <= 64 bytes at p, then zeros; reads nothing beyond them.
   static inline I load_bytes(const unsigned char* p, uint64_t count) {

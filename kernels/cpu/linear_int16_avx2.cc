@@ -11,18 +11,16 @@ struct Rounded {
   const unsigned char* data;
   uint64_t K;
 
-  const unsigned char* at(uint64_t n, uint64_t k) const {
-    return data + (n * K + k) * kBytes<element>;
+  static uint64_t bytes(uint64_t columns) { return columns * kBytes<element>; }
+  uint64_t pitch() const { return bytes(K); }
+  const char* address(uint64_t n, uint64_t k) const {
+    return (const char*)data + n * pitch() + bytes(k);
   }
   void gather(uint64_t n, uint64_t rows, uint64_t k, uint64_t count, Panel16& panel) const {
     for (uint64_t i = 0; i < rows; ++i) {
-      panel.scales[i] = round_run<element>(at(n + i, k), count, kWeightSpan, panel.codes[i]);
+      panel.scales[i] = round_run<element>((const unsigned char*)address(n + i, k), count,
+                                           kWeightSpan, panel.codes[i]);
     }
-  }
-  Lines lines(uint64_t n, uint64_t rows, uint64_t k, uint64_t count) const {
-    const uint64_t columns = count < kRun16 ? count : kRun16;
-    return {(const char*)at(n, k), K * kBytes<element>, (columns * kBytes<element> + 63) / 64,
-            rows < kPanel16Rows ? rows : kPanel16Rows};
   }
 };
 

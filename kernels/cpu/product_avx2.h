@@ -6,10 +6,9 @@
 //
 // A Row is one row of a weight:
 //
-//   kBits                     bytes of an element, times 8
-//   __m256 eight(k, i) const  elements [k + i, k + i + 8): k a multiple of 8, of kCycle if i > 0,
-//   and
-//                             i one that the compiler knows, below kCycle
+//   kBits                     of an element
+//   __m256 eight(k, i) const  elements [k + i, k + i + 8), k a multiple of 8; i > 0 only where k is
+//                             one of kCycle, a constant below it
 //   __m256 part(k, n) const   the first n < 8 of them, the rest 0; reads nothing beyond
 //   const char* address(k) const
 #pragma once

@@ -1,6 +1,6 @@
 // Matrix products of many tokens in 16-bit integers (vpmaddwd): out[t, n] = sum over k of x[t, k] *
-// w[n, k], for processors without AVX-512. vpmaddwd makes 16 products where an FMA makes 8, so the
-// peak is twice that of f32 (Zen 3: 400 Gop/s on two cores, where FMA has 200).
+// w[n, k], for processors without AVX-512. vpmaddwd makes 16 products where an FMA makes 8, and
+// leaves their sum to a vpaddd (docs/BENCHMARKS.md has the peak of both).
 //
 // K is cut into runs of 512. Of a run, each token and each weight row is rounded to integers that
 // span its largest magnitude: 8191 for x, 4095 for w, or the codes themselves where w is int8. 64
@@ -13,8 +13,8 @@
 // and some 10 times less for numbers of like size. w likewise: 0.0016 at worst.
 //
 // A panel is 16 weight rows of a run (16 KiB, first-level cache); the tokens of a run, up to 256 of
-// them (256 KiB), stay in the second-level cache while kBlockRows weight rows pass by. The order of
-// an element's sum depends on K alone: runs in order, each as sum_lanes adds.
+// them (256 KiB), stay in the second-level cache while kBlock16Rows weight rows pass by. The order
+// of an element's sum depends on K alone: runs in order, each as sum_lanes adds.
 //
 // A Weight writes its rows:
 //
@@ -22,8 +22,11 @@
 //       rows [n, n + rows), rows in 1..16, of columns [k, k + count) to panel.codes, and their
 //       scales; k is a multiple of kRun16, count <= it. What lies beyond, codes of earlier calls,
 //       meets zeros of x or is computed in vain.
-//   Lines lines(n, rows, k, count) const
-//       where that data lies, to be fetched while the panel before it is in use.
+//   const char* address(n, k) const
+//       where that row's data begins, to be fetched while the panel before it is in use; rows lie
+//       pitch() bytes apart.
+//   uint64_t bytes(count) const
+//       of so many columns.
 #pragma once
 
 #include "kernels/cpu/vector_avx2.h"
@@ -36,14 +39,6 @@ constexpr uint64_t kPanel16Rows = 16;
 constexpr uint64_t kBlock16Rows = 64;
 constexpr float kTokenSpan = 8191.0f;
 constexpr float kWeightSpan = 4095.0f;
-
-// Rows `pitch` bytes apart, of which `lines` lines each are read.
-struct Lines {
-  const char* address;
-  uint64_t pitch;
-  uint64_t lines;
-  uint64_t rows;
-};
 
 struct Panel16 {
   alignas(64) int16_t codes[kPanel16Rows][kRun16];
@@ -248,22 +243,38 @@ static inline void multiply_tiles16(const int16_t* tokens, const float* token_sc
   }
 }
 
-// Lines [begin, end) of `lines`, row by row.
-static inline void fetch(const Lines& lines, uint64_t begin, uint64_t end) {
-  for (uint64_t i = begin; i < end; ++i) {
-    _mm_prefetch(lines.address + i / lines.lines * lines.pitch + i % lines.lines * 64, _MM_HINT_T1);
+// What a panel is made of: rows `pitch` bytes apart, of which `lines` lines each are read.
+struct Lines {
+  // Of the panel at row n and column k, and of what is left of the weight.
+  template <class Weight>
+  Lines(const Weight& weight, uint64_t n, uint64_t rows_left, uint64_t k, uint64_t columns_left)
+      : address(weight.address(n, k)),
+        pitch(weight.pitch()),
+        lines((weight.bytes(columns_left < kRun16 ? columns_left : kRun16) + 63) / 64),
+        rows(rows_left < kPanel16Rows ? rows_left : kPanel16Rows) {}
+
+  uint64_t count() const { return rows * lines; }
+  void fetch(uint64_t begin, uint64_t end) const {
+    for (uint64_t i = begin; i < end; ++i) {
+      _mm_prefetch(address + i / lines * pitch + i % lines * 64, _MM_HINT_T1);
+    }
   }
-}
+
+  const char* address;
+  uint64_t pitch;
+  uint64_t lines;
+  uint64_t rows;
+};
 
 // All tokens and one panel; meanwhile what the next panel is made of is fetched, part by part.
 static inline void multiply_panel16(const Tokens16& x, uint64_t run, const Panel16& panel,
                                     uint64_t rows, uint64_t count, const Lines& next, float* out,
                                     uint64_t stride) {
-  const uint64_t all = next.rows * next.lines;
+  const uint64_t all = next.count();
   uint64_t fetched = 0;
   for (uint64_t t = 0; t < x.count; t += 3) {
     const uint64_t until = all * (t + 3) / x.count;
-    fetch(next, fetched, until < all ? until : all);
+    next.fetch(fetched, until < all ? until : all);
     fetched = until;
     const int16_t* tokens = x.run(run, t);
     const float* scales = x.scale(run, t);
@@ -298,10 +309,10 @@ static inline void multiply_int16(const void* packed, uint64_t tokens, uint64_t 
         const uint64_t rows = block_end - n < kPanel16Rows ? block_end - n : kPanel16Rows;
         weight.gather(n, rows, k, count, panel);
         const uint64_t next = n + kPanel16Rows;
-        const Lines lines = next < block_end ? weight.lines(next, block_end - next, k, count)
-                            : k + kRun16 < K
-                                ? weight.lines(block, block_end - block, k + kRun16, K - k - kRun16)
-                                : weight.lines(block_end, end - block_end, 0, K);
+        const Lines lines =
+            next < block_end ? Lines(weight, next, block_end - next, k, K - k)
+            : k + kRun16 < K ? Lines(weight, block, block_end - block, k + kRun16, K - k - kRun16)
+                             : Lines(weight, block_end, end - block_end, 0, K);
         multiply_panel16(x, run, panel, rows, (count + 31) / 32 * 32, lines, out + (n - begin),
                          stride);
       }

@@ -42,7 +42,6 @@ struct Int8Row {
 // Of nf4, in blocks of kScaleBlock; K is a multiple of it.
 struct Nf4Row {
   static constexpr uint64_t kBits = 4;
-  const QuantizedMatrix& w;
   const unsigned char* codes;
   const float* scales;  // of the row
 
@@ -74,7 +73,7 @@ inline void with_row(const QuantizedMatrix& w, uint64_t n, float* scales, const 
   const unsigned char* codes = w.codes + n * w.row_bytes;
   if (!is_nf4(w)) return body(Int8Row{codes}, scale_of(w, n, 0) * Int8Row::kUnit);
   for (uint64_t b = 0; b < w.row_scales; ++b) scales[b] = scale_of(w, n, b);
-  body(Nf4Row{w, codes, scales}, 1.0f);
+  body(Nf4Row{codes, scales}, 1.0f);
 }
 
 void few_tokens(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint64_t begin,

@@ -38,6 +38,12 @@ inline bool served(const QuantizedMatrix& w) {
 struct Int8Rows {
   const QuantizedMatrix& w;
 
+  static uint64_t bytes(uint64_t columns) { return columns; }
+  uint64_t pitch() const { return w.row_bytes; }
+  const char* address(uint64_t n, uint64_t k) const {
+    return (const char*)w.codes + n * pitch() + bytes(k);
+  }
+
   void gather(uint64_t n, uint64_t rows, uint64_t first, uint64_t count, Panel16& panel) const {
     for (uint64_t i = 0; i < rows; ++i) {
       const unsigned char* from = w.codes + (n + i) * w.row_bytes + first;
@@ -51,16 +57,17 @@ struct Int8Rows {
       panel.scales[i] = scale_of(w, n + i, 0);
     }
   }
-  Lines lines(uint64_t n, uint64_t rows, uint64_t k, uint64_t count) const {
-    const uint64_t columns = count < kRun16 ? count : kRun16;
-    return {(const char*)w.codes + n * w.row_bytes + k, w.row_bytes, (columns + 63) / 64,
-            rows < kPanel16Rows ? rows : kPanel16Rows};
-  }
 };
 
 // Rows of nf4.
 struct Nf4Rows {
   const QuantizedMatrix& w;
+
+  static uint64_t bytes(uint64_t columns) { return columns / 2; }
+  uint64_t pitch() const { return w.row_bytes; }
+  const char* address(uint64_t n, uint64_t k) const {
+    return (const char*)w.codes + n * pitch() + bytes(k);
+  }
 
   // The 64 elements of a block, in order.
   static void look_up(const unsigned char* codes, const Table16& table, int16_t* to) {
@@ -100,11 +107,6 @@ struct Nf4Rows {
         look_up(codes + b * (kScaleBlock / 2), table, panel.codes[i] + b * kScaleBlock);
       }
     }
-  }
-  Lines lines(uint64_t n, uint64_t rows, uint64_t k, uint64_t count) const {
-    const uint64_t columns = count < kRun16 ? count : kRun16;
-    return {(const char*)w.codes + n * w.row_bytes + k / 2, w.row_bytes, (columns / 2 + 63) / 64,
-            rows < kPanel16Rows ? rows : kPanel16Rows};
   }
 };
 
@@ -177,7 +179,7 @@ void prepare_decode(const QuantizedMatrix& w, const float* x, uint64_t tokens, u
   }
 }
 
-// Scales of the blocks of a run.
+// `count` scales from the weight's number `at`.
 inline void load_scales(const QuantizedMatrix& w, uint64_t at, uint64_t count, float* to) {
   if (w.kind == Codes::kNf4) {
     memcpy(to, w.scales + at * sizeof(float), count * sizeof(float));
@@ -193,11 +195,7 @@ inline void load_scales(const QuantizedMatrix& w, uint64_t at, uint64_t count, f
     const __m256 product = _mm256_mul_ps(map, _mm256_set1_ps(w.nested[group]));
     _mm256_storeu_ps(to + i, _mm256_add_ps(product, _mm256_set1_ps(w.offset)));
   }
-  for (; i < count; ++i) {
-    const uint64_t group = (w.phase + at + i) / kNestedScales;
-    const float product = w.map[w.scales[at + i]] * w.nested[group];
-    to[i] = product + w.offset;
-  }
+  for (; i < count; ++i) to[i] = scale_of(w, 0, at + i);
 }
 
 // A run of one row, for M tokens: totals[m] += its sum.

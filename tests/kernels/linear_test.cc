@@ -176,6 +176,41 @@ INSTANTIATE_TEST_SUITE_P(, Linear,
                                           testing::ValuesIn(kCases)),
                          case_name);
 
+// Integers have no infinity: what has one makes its own sums NaNs, and no others.
+TEST(Int16, AnInfinityOrNaNStaysInItsRow) {
+  if (!__builtin_cpu_supports("avx2")) GTEST_SKIP() << "this machine has no AVX2";
+  constexpr std::uint64_t kTokens = 5, kRows = 7, kColumns = 600;
+  for (const float bad : {std::numeric_limits<float>::infinity(), std::nanf("")}) {
+    std::vector<float> x = numbers(kTokens * kColumns, 1);
+    std::vector<float> w = numbers(kRows * kColumns, 2);
+    x[2 * kColumns + 517] = bad;
+    w[4 * kColumns + 3] = bad;
+    std::vector<float> out(kTokens * kRows);
+    linear_packed<kPackedInt16>(x.data(), kTokens, {w.data(), Element::kF32, kColumns}, 0, kRows,
+                                out.data(), kRows);
+    for (std::uint64_t t = 0; t < kTokens; ++t) {
+      for (std::uint64_t n = 0; n < kRows; ++n) {
+        EXPECT_EQ(std::isnan(out[t * kRows + n]), t == 2 || n == 4) << t << ", " << n;
+      }
+    }
+  }
+}
+
+// Numbers of any size: none is lost to a scale that is too small or too large for f32.
+TEST(Int16, SpansWhatF32Spans) {
+  if (!__builtin_cpu_supports("avx2")) GTEST_SKIP() << "this machine has no AVX2";
+  for (const float size : {0.0f, 1e-38f, 1e-29f, 1e-10f, 1e10f, 3e38f}) {
+    std::vector<float> x(512, 0.0f);
+    x[7] = size;
+    x[8] = -size;
+    std::vector<float> w(512, 0.5f);
+    w[8] = 0.25f;
+    float out = -1;
+    linear_packed<kPackedInt16>(x.data(), 1, {w.data(), Element::kF32, 512}, 0, 1, &out, 1);
+    EXPECT_NEAR(out, size < 0x1p-100f ? 0 : size / 4, size * 1e-3f) << size;
+  }
+}
+
 class Functions : public testing::TestWithParam<Kernels> {
  protected:
   void SetUp() override {
