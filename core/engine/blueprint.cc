@@ -8,7 +8,7 @@
 #include "core/base/bytes.h"
 #include "core/base/json.h"
 #include "core/base/text.h"
-#include "core/engine/planner_choice.h"
+#include "core/engine/planner_answer.h"
 #include "core/engine/step_mirror.h"
 #include "core/engine/weight_place.h"
 #include "core/graph/bind_weights.h"
@@ -26,63 +26,6 @@ namespace rt {
 namespace {
 
 constexpr std::uint64_t kConfigLimitBytes = 16 << 20;
-
-// Of the limit, what is left for the KV cache.
-std::uint64_t left_bytes(const Blueprint& b) {
-  if (b.limit_bytes == UINT64_MAX) return UINT64_MAX;
-  return b.limit_bytes - std::min(b.fixed_memory().owned(), b.limit_bytes);
-}
-
-KvProblem kv_problem(const Blueprint& b, const KvChoice& choice) {
-  KvProblem problem;
-  problem.layers = b.graph.kv_layers;
-  problem.dtype = b.kv_dtype;
-  problem.forms = b.readable_forms;
-  problem.context_tokens = b.bounds.context_tokens;
-  problem.prompt_tokens = choice.prompt_tokens;
-  problem.new_tokens = choice.new_tokens;
-  problem.hard_budget = choice.hard_budget;
-  problem.step_tokens = b.bounds.tokens;
-  problem.max_sequences = b.bounds.sequences;
-  problem.can_reserve = b.desc.can_reserve != 0;
-  problem.can_make_ready = b.desc.can_make_ready != 0;
-  problem.granule_bytes = b.desc.granule_bytes;
-  problem.alignment_bytes = b.desc.alignment_bytes;
-  problem.limit_bytes = left_bytes(b);
-  return problem;
-}
-
-struct PlannerAnswer {
-  std::optional<KvPlan> plan;
-  std::vector<std::string> choice;  // why this planner, if another one picked it
-};
-
-// trial: a stranger's planner is first asked in a child process, where a crash or an endless loop
-// costs one sentence.
-Result<PlannerAnswer> ask_planner(Registry& registry, const Blueprint& b, const KvChoice& choice,
-                                  bool trial) {
-  PlannerAnswer out;
-  RT_TRY(Planner planner, registry.planner(choice.planner));
-  std::vector<Option> options = choice.planner_options;
-  const KvProblem problem = kv_problem(b, choice);
-  if (planner_chooses(*planner.c)) {
-    RT_TRY(PlannerChoice pick, choose_planner(registry, planner, problem, options));
-    planner = pick.planner;
-    options.clear();
-    out.choice = std::move(pick.explanation);
-  }
-  const auto make = [&] {
-    return KvPlan::make(*planner.c, planner.host, take_fail_text, problem, options);
-  };
-  if (trial && !planner.bundled) {
-    RT_RETURN_IF_ERROR(probe("planner " + planner.full_name, [&]() -> Status {
-      RT_TRY([[maybe_unused]] const KvPlan plan, make());
-      return {};
-    }));
-  }
-  RT_TRY(out.plan, make());
-  return out;
-}
 
 std::uint32_t forms_in_use(const KvPlan& plan) {
   std::uint32_t forms = 0;

@@ -1,6 +1,6 @@
 // The CUDA plugins on an emulated GPU (tests/cuda_emulation): the same sources that nvcc compiles,
-// run through the engine. Tokens of exact mode are those of transformers, as on the CPU; growth
-// neither copies nor records again; and every way that a GPU fails comes out as a sentence.
+// run through the engine. Tokens of exact mode are those of transformers, as on the CPU, and growth
+// neither copies nor records again.
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -9,26 +9,11 @@
 #include "core/engine/chat.h"
 #include "core/memory/kv_forecast.h"
 #include "tests/cuda_emulation/control.h"
-#include "tests/support/cuda_registry.h"
+#include "tests/support/cuda_models.h"
 #include "tests/support/models.h"
 
 namespace rt::test {
 namespace {
-
-Json golden_of(const std::string& fixture) {
-  return read_golden(source_path("tests/fixtures/" + fixture + "/golden.json"));
-}
-
-EngineOptions on_cuda(const std::string& fixture, const std::string& values = "f32") {
-  const std::string graph = golden_of(fixture).at("graph");
-  EngineOptions options =
-      exact_options(graph.substr(graph.find('/') + 1), source_path("tests/fixtures/" + fixture));
-  options.device = "cuda";
-  options.device_options = {{"values", values}};
-  options.exact = values == "f32";
-  options.step_tokens = 16;
-  return options;
-}
 
 class Cuda : public testing::TestWithParam<std::string> {
  protected:
@@ -101,12 +86,6 @@ TEST_P(CudaPlanners, GiveTheSameTokens) {
 INSTANTIATE_TEST_SUITE_P(All, CudaPlanners,
                          testing::Values("static", "exact", "grow", "elastic", "paged"),
                          [](const auto& planner) { return planner.param; });
-
-class CudaGpu : public testing::Test {
- protected:
-  void SetUp() override { cuda_emulation_reset(); }
-  void TearDown() override { cuda_emulation_reset(); }
-};
 
 // Values of 16 bits take the tensor cores in prefill. Weights of the fixtures are f32, so `mma`
 // needs a model of random ones; here the rest of the path: how far 16-bit values move the logits.
@@ -247,13 +226,6 @@ std::uint64_t settled_bytes(const Session& session) {
   return cuda_emulation_used_bytes();
 }
 
-EngineOptions with_pages_of_four() {
-  EngineOptions options = on_cuda("tinyllama");
-  options.planner = "paged";
-  options.planner_options = {{"page", std::int64_t{4}}};
-  return options;
-}
-
 // After the prompt's pages no step waits for cuMemCreate; plan, ledger and the driver agree on what
 // is ready too.
 TEST_F(CudaGpu, GrowthFindsItsMemoryReady) {
@@ -371,166 +343,6 @@ TEST_F(CudaGpu, RaggedBatchOfTwo) {
     answers[k].resize(kTokens);
     EXPECT_EQ(answers[k], expected);
   }
-}
-
-// --- what goes wrong
-
-std::string refusal_of(const EngineOptions& options, Fault fault) {
-  auto blueprint = draw(cuda_registry(), options);
-  if (blueprint.ok()) return "not refused";
-  EXPECT_EQ(blueprint.error().fault, fault);
-  return blueprint.error().message;
-}
-
-TEST_F(CudaGpu, SaysWhatTheMachineLacks) {
-  EngineOptions options = on_cuda("tinyllama");
-  const auto expect_refusal = [&](const char* text, Fault fault) {
-    EXPECT_NE(refusal_of(options, fault).find(text), std::string::npos)
-        << refusal_of(options, fault);
-  };
-  cuda_emulation_set_driver(0);
-  expect_refusal("no NVIDIA driver found", Fault::kEnvironment);
-  cuda_emulation_set_driver(12040);
-  expect_refusal("too old: expected one for CUDA 13.0 (580 or later), found one for CUDA 12.4",
-                 Fault::kEnvironment);
-  cuda_emulation_reset();
-  cuda_emulation_set_devices(0);
-  expect_refusal("finds no GPU", Fault::kEnvironment);
-  cuda_emulation_reset();
-  cuda_emulation_set_capability(7, 5);
-  expect_refusal("expected compute capability 8.0 (A100, RTX 30) or later, found 7.5",
-                 Fault::kEnvironment);
-  cuda_emulation_reset();
-  options.device_index = 1;
-  expect_refusal("expected a GPU below 1, found cuda:1", Fault::kBadInput);
-  cuda_emulation_set_devices(2);
-  EXPECT_TRUE(draw(cuda_registry(), options).ok());
-}
-
-TEST_F(CudaGpu, TooLittleMemoryIsRefusedBeforeAnythingIsTaken) {
-  cuda_emulation_set_memory((512 << 20) + (64 << 10));  // a context's share leaves 64 KiB
-  EngineOptions options = on_cuda("tinyllama");
-  options.memory_limit_bytes = 0;
-  auto blueprint = draw(cuda_registry(), options);
-  ASSERT_TRUE(blueprint.ok()) << blueprint.error().message;
-  EXPECT_EQ((*blueprint)->limit_bytes, std::uint64_t{64} << 10);
-  EXPECT_FALSE(Session::open(std::move(blueprint).value()).ok());
-  EXPECT_EQ(cuda_emulation_allocations(), 0u);
-}
-
-// A plan for a GPU that is not here needs no driver, and its numbers are the GPU's.
-TEST_F(CudaGpu, PlansForNamedGpusWithoutADriver) {
-  cuda_emulation_set_driver(0);
-  struct Row {
-    const char* file;
-    std::uint64_t mebibytes;
-    bool fits;  // Gemma 2 9B with its whole context of 8192 tokens, bf16
-  };
-  for (const Row& row : {Row{"h100", 81559, true}, Row{"h200", 143771, true},
-                         Row{"a100", 81920, true}, Row{"rtx4090", 24564, true}}) {
-    SCOPED_TRACE(row.file);
-    EngineOptions options;
-    options.graph = source_path("graphs/gemma2.yaml");
-    options.source = WeightSource::kNoWeights;
-    options.planner = "static";
-    auto described = DescribedDevice::read(source_path("configs/devices/") + row.file + ".yaml");
-    ASSERT_TRUE(described.ok()) << described.error().message;
-    options.described_device = *described;
-    options.device = options.described_device->kind();
-    auto blueprint = draw(cuda_registry(), options);
-    ASSERT_TRUE(blueprint.ok()) << blueprint.error().message;
-    const Blueprint& b = **blueprint;
-    EXPECT_EQ(b.desc.memory_total_bytes, row.mebibytes << 20);
-    EXPECT_EQ(b.desc.granule_bytes, std::uint64_t{2} << 20);
-    EXPECT_EQ(b.mapped_weight_bytes, 0u) << "a GPU reads no files";
-    auto memory = b.memory(8192, 0, false);
-    ASSERT_TRUE(memory.ok());
-    EXPECT_EQ(memory->owned() < b.desc.memory_available_bytes, row.fits);
-    EXPECT_LT(memory->owned(), 24'000'000'000u) << "the limit of the report's 24 GB card";
-  }
-}
-
-// Opens a session and decodes some tokens; "" or what was said.
-std::string outcome_of(const EngineOptions& options) {
-  auto blueprint = draw(cuda_registry(), options);
-  if (!blueprint.ok()) return blueprint.error().message;
-  auto session = Session::open(std::move(blueprint).value());
-  if (!session.ok()) return session.error().message;
-  auto sequence = (*session)->start();
-  if (!sequence.ok()) return sequence.error().message;
-  (*sequence)->sampling = greedy();
-  (*sequence)->push(std::vector<std::int32_t>{1, 2, 3});
-  for (int i = 0; i < 12; ++i) {
-    auto row = (*session)->run(**sequence);
-    if (!row.ok()) return row.error().message;
-    (*sequence)->push(row->sampled);
-  }
-  return "";
-}
-
-// Without a word what could be made ready is made by the commits, and their refusals are told.
-TEST_F(CudaGpu, EveryAllocationMayFail) {
-  const EngineOptions options = with_pages_of_four();
-  const auto reset = [] {
-    cuda_emulation_reset();
-    cuda_emulation_fail_creations_beside(true);
-  };
-  reset();
-  ASSERT_EQ(outcome_of(options), "");
-  const std::uint64_t allocations = cuda_emulation_allocations();
-  ASSERT_GT(allocations, 8u);
-  for (std::uint64_t n = 1; n <= allocations; ++n) {
-    SCOPED_TRACE(n);
-    reset();
-    cuda_emulation_fail_allocation(n);
-    const std::string said = outcome_of(options);
-    EXPECT_NE(said.find("out of memory"), std::string::npos) << said;
-    EXPECT_EQ(cuda_emulation_used_bytes(), 0u);
-  }
-  for (std::uint64_t n = 1; n <= allocations; ++n) {
-    SCOPED_TRACE(n);
-    cuda_emulation_reset();
-    cuda_emulation_fail_allocation(n);
-    outcome_of(options);  // who makes what is a matter of speed
-    EXPECT_EQ(cuda_emulation_used_bytes(), 0u);
-  }
-  cuda_emulation_reset();
-  EXPECT_EQ(outcome_of(options), "");
-}
-
-TEST_F(CudaGpu, AFailedKernelMakesTheSessionSickForGood) {
-  auto session = open_session(on_cuda("tinyllama"), cuda_registry());
-  ASSERT_TRUE(session);
-  auto sequence = start(*session);
-  continue_greedy(*session, *sequence, {1, 2, 3}, 4);
-  cuda_emulation_fail_kernel(5);
-  sequence->push(7);
-  auto row = session->run(*sequence);
-  ASSERT_FALSE(row.ok());
-  EXPECT_FALSE(session->healthy());
-  EXPECT_EQ(row.error().fault, Fault::kInternal);
-  const std::string& said = row.error().message;
-  for (const char* text : {"illegal memory access", "can only be destroyed", "(step 5,",
-                           "operators.blocking: true says which operator"}) {
-    EXPECT_NE(said.find(text), std::string::npos) << said;
-  }
-  for (int i = 0; i < 2; ++i) EXPECT_FALSE(session->run(*sequence).ok()) << "sick for good";
-}
-
-TEST_F(CudaGpu, BlockingNamesTheOperatorAndItsPlugin) {
-  EngineOptions options = on_cuda("tinyllama");
-  options.blocking = true;
-  auto session = open_session(options, cuda_registry());
-  ASSERT_TRUE(session);
-  auto sequence = start(*session);
-  sequence->push(std::vector<std::int32_t>{1, 2, 3});
-  cuda_emulation_fail_kernel(2);  // embedding, then rope_angles
-  auto row = session->run(*sequence);
-  ASSERT_FALSE(row.ok());
-  const std::string& said = row.error().message;
-  EXPECT_NE(said.find("rope_angles_cuda/rows at node "), std::string::npos) << said;
-  EXPECT_NE(said.find("(step 1,"), std::string::npos) << said;
-  EXPECT_EQ(session->captures(), 0u);
 }
 
 }  // namespace

@@ -1,0 +1,171 @@
+// Every way that a GPU fails comes out as a sentence and loses nothing: what the machine lacks, too
+// little memory, any allocation, a kernel. On the emulated GPU.
+#include <chrono>
+#include <thread>
+
+#include "core/engine/chat.h"
+#include "tests/support/cuda_models.h"
+
+namespace rt::test {
+namespace {
+
+std::string refusal_of(const EngineOptions& options, Fault fault) {
+  auto blueprint = draw(cuda_registry(), options);
+  if (blueprint.ok()) return "not refused";
+  EXPECT_EQ(blueprint.error().fault, fault);
+  return blueprint.error().message;
+}
+
+TEST_F(CudaGpu, SaysWhatTheMachineLacks) {
+  EngineOptions options = on_cuda("tinyllama");
+  const auto expect_refusal = [&](const char* text, Fault fault) {
+    EXPECT_NE(refusal_of(options, fault).find(text), std::string::npos)
+        << refusal_of(options, fault);
+  };
+  cuda_emulation_set_driver(0);
+  expect_refusal("no NVIDIA driver found", Fault::kEnvironment);
+  cuda_emulation_set_driver(12040);
+  expect_refusal("too old: expected one for CUDA 13.0 (580 or later), found one for CUDA 12.4",
+                 Fault::kEnvironment);
+  cuda_emulation_reset();
+  cuda_emulation_set_devices(0);
+  expect_refusal("finds no GPU", Fault::kEnvironment);
+  cuda_emulation_reset();
+  cuda_emulation_set_capability(7, 5);
+  expect_refusal("expected compute capability 8.0 (A100, RTX 30) or later, found 7.5",
+                 Fault::kEnvironment);
+  cuda_emulation_reset();
+  options.device_index = 1;
+  expect_refusal("expected a GPU below 1, found cuda:1", Fault::kBadInput);
+  cuda_emulation_set_devices(2);
+  EXPECT_TRUE(draw(cuda_registry(), options).ok());
+}
+
+TEST_F(CudaGpu, TooLittleMemoryIsRefusedBeforeAnythingIsTaken) {
+  cuda_emulation_set_memory((512 << 20) + (64 << 10));  // a context's share leaves 64 KiB
+  EngineOptions options = on_cuda("tinyllama");
+  options.memory_limit_bytes = 0;
+  auto blueprint = draw(cuda_registry(), options);
+  ASSERT_TRUE(blueprint.ok()) << blueprint.error().message;
+  EXPECT_EQ((*blueprint)->limit_bytes, std::uint64_t{64} << 10);
+  EXPECT_FALSE(Session::open(std::move(blueprint).value()).ok());
+  EXPECT_EQ(cuda_emulation_allocations(), 0u);
+}
+
+// A plan for a GPU that is not here needs no driver, and its numbers are the GPU's.
+TEST_F(CudaGpu, PlansForNamedGpusWithoutADriver) {
+  cuda_emulation_set_driver(0);
+  struct Row {
+    const char* file;
+    std::uint64_t mebibytes;
+    bool fits;  // Gemma 2 9B with its whole context of 8192 tokens, bf16
+  };
+  for (const Row& row : {Row{"h100", 81559, true}, Row{"h200", 143771, true},
+                         Row{"a100", 81920, true}, Row{"rtx4090", 24564, true}}) {
+    SCOPED_TRACE(row.file);
+    EngineOptions options;
+    options.graph = source_path("graphs/gemma2.yaml");
+    options.source = WeightSource::kNoWeights;
+    options.planner = "static";
+    auto described = DescribedDevice::read(source_path("configs/devices/") + row.file + ".yaml");
+    ASSERT_TRUE(described.ok()) << described.error().message;
+    options.described_device = *described;
+    options.device = options.described_device->kind();
+    auto blueprint = draw(cuda_registry(), options);
+    ASSERT_TRUE(blueprint.ok()) << blueprint.error().message;
+    const Blueprint& b = **blueprint;
+    EXPECT_EQ(b.desc.memory_total_bytes, row.mebibytes << 20);
+    EXPECT_EQ(b.desc.granule_bytes, std::uint64_t{2} << 20);
+    EXPECT_EQ(b.mapped_weight_bytes, 0u) << "a GPU reads no files";
+    auto memory = b.memory(8192, 0, false);
+    ASSERT_TRUE(memory.ok());
+    EXPECT_EQ(memory->owned() < b.desc.memory_available_bytes, row.fits);
+    EXPECT_LT(memory->owned(), 24'000'000'000u) << "the limit of the report's 24 GB card";
+  }
+}
+
+// Opens a session and decodes some tokens; "" or what was said.
+std::string outcome_of(const EngineOptions& options) {
+  auto blueprint = draw(cuda_registry(), options);
+  if (!blueprint.ok()) return blueprint.error().message;
+  auto session = Session::open(std::move(blueprint).value());
+  if (!session.ok()) return session.error().message;
+  auto sequence = (*session)->start();
+  if (!sequence.ok()) return sequence.error().message;
+  (*sequence)->sampling = greedy();
+  (*sequence)->push(std::vector<std::int32_t>{1, 2, 3});
+  for (int i = 0; i < 12; ++i) {
+    auto row = (*session)->run(**sequence);
+    if (!row.ok()) return row.error().message;
+    (*sequence)->push(row->sampled);
+  }
+  return "";
+}
+
+// Without a word what could be made ready is made by the commits, and their refusals are told.
+TEST_F(CudaGpu, EveryAllocationMayFail) {
+  const EngineOptions options = with_pages_of_four();
+  const auto reset = [] {
+    cuda_emulation_reset();
+    cuda_emulation_fail_creations_beside(true);
+  };
+  reset();
+  ASSERT_EQ(outcome_of(options), "");
+  const std::uint64_t allocations = cuda_emulation_allocations();
+  ASSERT_GT(allocations, 8u);
+  for (std::uint64_t n = 1; n <= allocations; ++n) {
+    SCOPED_TRACE(n);
+    reset();
+    cuda_emulation_fail_allocation(n);
+    const std::string said = outcome_of(options);
+    EXPECT_NE(said.find("out of memory"), std::string::npos) << said;
+    EXPECT_EQ(cuda_emulation_used_bytes(), 0u);
+  }
+  for (std::uint64_t n = 1; n <= allocations; ++n) {
+    SCOPED_TRACE(n);
+    cuda_emulation_reset();
+    cuda_emulation_fail_allocation(n);
+    outcome_of(options);  // who makes what is a matter of speed
+    EXPECT_EQ(cuda_emulation_used_bytes(), 0u);
+  }
+  cuda_emulation_reset();
+  EXPECT_EQ(outcome_of(options), "");
+}
+
+TEST_F(CudaGpu, AFailedKernelMakesTheSessionSickForGood) {
+  auto session = open_session(on_cuda("tinyllama"), cuda_registry());
+  ASSERT_TRUE(session);
+  auto sequence = start(*session);
+  continue_greedy(*session, *sequence, {1, 2, 3}, 4);
+  cuda_emulation_fail_kernel(5);
+  sequence->push(7);
+  auto row = session->run(*sequence);
+  ASSERT_FALSE(row.ok());
+  EXPECT_FALSE(session->healthy());
+  EXPECT_EQ(row.error().fault, Fault::kInternal);
+  const std::string& said = row.error().message;
+  for (const char* text : {"illegal memory access", "can only be destroyed", "(step 5,",
+                           "operators.blocking: true says which operator"}) {
+    EXPECT_NE(said.find(text), std::string::npos) << said;
+  }
+  for (int i = 0; i < 2; ++i) EXPECT_FALSE(session->run(*sequence).ok()) << "sick for good";
+}
+
+TEST_F(CudaGpu, BlockingNamesTheOperatorAndItsPlugin) {
+  EngineOptions options = on_cuda("tinyllama");
+  options.blocking = true;
+  auto session = open_session(options, cuda_registry());
+  ASSERT_TRUE(session);
+  auto sequence = start(*session);
+  sequence->push(std::vector<std::int32_t>{1, 2, 3});
+  cuda_emulation_fail_kernel(2);  // embedding, then rope_angles
+  auto row = session->run(*sequence);
+  ASSERT_FALSE(row.ok());
+  const std::string& said = row.error().message;
+  EXPECT_NE(said.find("rope_angles_cuda/rows at node "), std::string::npos) << said;
+  EXPECT_NE(said.find("(step 1,"), std::string::npos) << said;
+  EXPECT_EQ(session->captures(), 0u);
+}
+
+}  // namespace
+}  // namespace rt::test
