@@ -88,6 +88,9 @@ Result<std::shared_ptr<const DescribedDevice>> DescribedDevice::read(const std::
   RT_TRY(desc.host_readable, flag_under(file, "host_readable", true));
   RT_TRY(desc.can_reserve, flag_under(file, "can_reserve", true));
   RT_TRY(desc.can_make_ready, flag_under(file, "can_make_ready", false));
+  if (desc.can_make_ready > desc.can_reserve) {
+    return file.find("can_make_ready")->expected("can_reserve: true beside it");
+  }
   RT_TRY(desc.can_capture, flag_under(file, "can_capture", false));
   RT_TRY(desc.value_dtype, dtype_under(file));
   RT_RETURN_IF_ERROR(file.finish());

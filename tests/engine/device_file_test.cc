@@ -90,6 +90,8 @@ const BadDevice kBadDevices[] = {
     {"MoreAvailable", "kind: cpu\nmemory: 8GiB\navailable: 9GiB\n", "at least the available"},
     {"Threads", "kind: cpu\nmemory: 8GiB\nthreads: 9999\n", "4096"},
     {"Flag", "kind: cpu\nmemory: 8GiB\ncan_reserve: maybe\n", "true or false"},
+    {"ReadyWithoutReserve", "kind: cuda\nmemory: 8GiB\ncan_reserve: false\ncan_make_ready: true\n",
+     "can_reserve: true"},
     {"Values", "kind: cpu\nmemory: 8GiB\nvalues: int8\n", "f32, f16 or bf16"},
     {"Isa", "kind: cpu\nmemory: 8GiB\nisa: {avx2: true}\n", "d.yaml:3"},
     {"NotYaml", "kind: [cpu\n", "d.yaml"},
