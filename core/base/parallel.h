@@ -7,7 +7,7 @@
 
 namespace rt {
 
-// Processors this process may use, at most 16: what is done here is bound by memory beyond that.
+// Processors this process may run on, a quota aside; at most 16, beyond which memory is the bound.
 unsigned host_threads();
 
 // body(begin, end) for pieces of [0, count), each a multiple of `grain` but for the last, on up to
