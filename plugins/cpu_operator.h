@@ -113,7 +113,7 @@ constexpr sdk::ImplementationInfo bf16_product(const char* op, bool fast) {
           .weight_dtypes = RT_DTYPE_BIT(RT_BF16)};
 }
 
-// In 16-bit integers, at up to 1.4 times the rate of AVX2's f32 products; those of AVX-512 are
+// In 16-bit integers, at 1.5 times the rate of AVX2's f32 products; those of AVX-512 are
 // faster.
 constexpr sdk::ImplementationInfo int16_product(const char* op) {
   return {.op = op,
