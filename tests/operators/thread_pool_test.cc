@@ -122,7 +122,9 @@ TEST(ThreadPool, PinsWhereItTakesEveryCore) {
   EXPECT_EQ(worker_cores, std::set<int>{here});
 }
 
-#if !defined(__SANITIZE_THREAD__)  // TSan forbids new work in a fork of a threaded process
+// TSan forbids new work in a fork of a threaded process; ASan's allocator (g++ 12) stays locked in
+// the child where the fork met a thread that was just starting.
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
 TEST(ThreadPool, AForkedChildComputesAlone) {
   auto pool = pool_of(3);
   loop(*pool, 100, 1, [](std::uint64_t, std::uint64_t, std::uint32_t) {});
