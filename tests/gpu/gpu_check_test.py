@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """gpu_check_test.py SOURCE BUILD: tools/gpu_check on the emulated GPU, to its end and with every
-part; within a budget that is too small; and that nothing it has started outlives its limit. No
-figure is looked at."""
+part; within a budget that is too small; what it refuses; and that nothing it has started outlives
+its limit. No figure is looked at."""
 
 import json
 import os
@@ -97,6 +97,25 @@ def check_limits():
     expect(entry["state"] == "failed", f"{entry}")
 
 
+# Said at once, not after ten minutes on somebody's GPU.
+def check_refusals(folder):
+    plugins = os.path.join(BUILD, "tests", "cuda_plugins")
+    taken = os.path.join(folder, "taken")
+    with open(taken, "w"):
+        pass
+    for flag, value, said in (("--budget", "nan", "expected seconds above 0"),
+                              ("--budget", "-1", "expected seconds above 0"),
+                              ("--root", folder, "found no bin/runtime"),
+                              ("--emulated", folder, "found no cuda.rtp.so"),
+                              ("--out", os.path.join(taken, "x"), "expected a folder to write to")):
+        options = {"--emulated": plugins, "--root": BUILD, "--out": folder, flag: value}
+        command = [sys.executable, os.path.join(SOURCE, "tools", "gpu_check")]
+        done = subprocess.run(command + [word for pair in options.items() for word in pair],
+                              capture_output=True, text=True)
+        expect(done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr,
+               f"{flag} {value}: {done.returncode}, {done.stderr}")
+
+
 def check_outcomes():
     tests = outcomes_of("[ RUN      ] A/B.C/d\n[       OK ] A/B.C/d (3 ms)\n[ RUN      ] E.f\n"
                         "[  FAILED  ] E.f, where GetParam() = 16-byte object <00> (2 ms)\n"
@@ -108,6 +127,8 @@ def check_outcomes():
 def main():
     check_outcomes()
     check_limits()
+    with tempfile.TemporaryDirectory() as folder:
+        check_refusals(folder)
     with tempfile.TemporaryDirectory() as folder:
         check_budget(folder)
     with tempfile.TemporaryDirectory() as folder:
