@@ -60,10 +60,11 @@ struct AttentionNode {
             format.scales_offset};
   }
 
-  // The new rows go to the cache; returns the rest's view of it.
-  KvCache append(const sdk::Call& call, const StepTokens& tokens) const {
+  // The new rows go to the cache, and arrivals are cleared for split(); returns the rest's view of
+  // the cache.
+  KvCache append(const sdk::Call& call, const StepTokens& tokens, const Arrivals& arrivals) const {
     const KvCache kv = cache(call);
-    append_kv(kv, tokens, matrix(call.input(1)), matrix(call.input(2)), stream_of(call));
+    append_kv(kv, tokens, matrix(call.input(1)), matrix(call.input(2)), arrivals, stream_of(call));
     return kv;
   }
 
@@ -71,25 +72,29 @@ struct AttentionNode {
     return {step.tokens, step.positions, step.token_sequence, step.token_offsets};
   }
 
-  // Tokens at a time that split() is given workspace for, and how much that is.
+  // Tokens at a time that split() has work memory for.
   static std::uint64_t round_tokens(const sdk::Node& node) {
     return std::min<std::uint64_t>(std::max(node.bounds().sequences, 1u), kMostRoundTokens);
   }
-  std::uint64_t workspace_bytes(const sdk::Node& node) const {
-    return split_bytes(shape) * round_tokens(node);
+  // The work memory: arrivals, then partials, each beginning where the device's vectors may.
+  std::uint64_t arrival_bytes(std::uint64_t round) const {
+    return aligned_bytes(round * shape.heads * sizeof(std::uint32_t));
+  }
+  std::uint64_t work_bytes(std::uint64_t round) const {
+    return arrival_bytes(round) + aligned_bytes(partial_bytes(shape) * round);
+  }
+  SplitWork work_at(char* at, std::uint64_t round) const {
+    return {{reinterpret_cast<std::uint32_t*>(at), static_cast<std::uint32_t>(round * shape.heads)},
+            reinterpret_cast<float*>(at + arrival_bytes(round))};
   }
   // Tokens [first, last) of the step, `round` at a time; their rows are in the cache.
   void split(const KvCache& kv, const StepTokens& tokens, std::uint64_t first, std::uint64_t last,
-             std::uint64_t round, const Matrix& q, const Matrix& out, float* workspace,
+             std::uint64_t round, const Matrix& q, const Matrix& out, const SplitWork& work,
              void* stream) const {
     for (; first < last; first += round) {
-      attention_split(shape, kv, tokens, first, std::min(round, last - first), q, out, workspace,
+      attention_split(shape, kv, tokens, first, std::min(round, last - first), q, out, work,
                       stream);
     }
-  }
-  void split(const KvCache& kv, const StepTokens& tokens, std::uint64_t round, const Matrix& q,
-             const Matrix& out, float* workspace, void* stream) const {
-    split(kv, tokens, 0, tokens.tokens, round, q, out, workspace, stream);
   }
 
   AttentionShape shape;

@@ -9,11 +9,6 @@
 
 namespace rt::cuda {
 
-// A part of a workspace begins where the device's vectors may.
-constexpr std::uint64_t aligned_bytes(std::uint64_t bytes) {
-  return (bytes + 255) / 256 * 256;
-}
-
 // Bytes of `tokens` rows of `width` values of a node.
 inline std::uint64_t value_bytes(const sdk::Node& node, std::uint64_t tokens, std::int64_t width) {
   return aligned_bytes(tokens * static_cast<std::uint64_t>(width) *

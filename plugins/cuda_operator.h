@@ -65,6 +65,11 @@ struct Guarded : Op {
   }
 };
 
+// A part of a workspace begins where the device's vectors may.
+constexpr std::uint64_t aligned_bytes(std::uint64_t bytes) {
+  return (bytes + 255) / 256 * 256;
+}
+
 inline void* stream_of(const sdk::Call& call) {
   return call.c().exec->stream;
 }

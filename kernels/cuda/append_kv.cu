@@ -1,5 +1,6 @@
 // New rows to the cache, byte for byte as core/sdk/kv_row.hpp writes them.
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/count_arrivals.h"
 #include "kernels/cuda/kv_rows.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/reduce.h"
@@ -98,8 +99,10 @@ __device__ void store_row(const KvCache& kv, const Matrix& rows, uint64_t t, uns
 // the cache; bound by latency.
 template <KvElement kElement>
 __global__ void __launch_bounds__(kThreads)
-    append_rows(KvCache kv, StepTokens step, Matrix k, Matrix v) {
+    append_rows(KvCache kv, StepTokens step, Matrix k, Matrix v, Arrivals arrivals) {
+  after_previous();
   const uint64_t t = blockIdx.x;
+  if (blockIdx.y == 0) clear(arrivals, t * kThreads + threadIdx.x, step.tokens * kThreads);
   const KvStream stream = blockIdx.y == 0 ? kKeys : kValues;
   Matrix rows = k;  // v has its type and shape
   rows.data = stream == kKeys ? k.data : v.data;
@@ -110,28 +113,28 @@ __global__ void __launch_bounds__(kThreads)
 
 template <KvElement kElement>
 void launch_append(const KvCache& kv, const StepTokens& step, const Matrix& k, const Matrix& v,
-                   void* stream) {
+                   const Arrivals& arrivals, void* stream) {
   launch(append_rows<kElement>, dim3(static_cast<unsigned>(step.tokens), 2), kThreads, 0, stream,
-         kv, step, k, v);
+         kv, step, k, v, arrivals);
 }
 
 }  // namespace
 
 void append_kv(const KvCache& kv, const StepTokens& step, const Matrix& k, const Matrix& v,
-               void* stream) {
+               const Arrivals& arrivals, void* stream) {
   switch (kv.element) {
     case KvElement::kF32:
-      return launch_append<KvElement::kF32>(kv, step, k, v, stream);
+      return launch_append<KvElement::kF32>(kv, step, k, v, arrivals, stream);
     case KvElement::kBf16:
-      return launch_append<KvElement::kBf16>(kv, step, k, v, stream);
+      return launch_append<KvElement::kBf16>(kv, step, k, v, arrivals, stream);
     case KvElement::kF16:
-      return launch_append<KvElement::kF16>(kv, step, k, v, stream);
+      return launch_append<KvElement::kF16>(kv, step, k, v, arrivals, stream);
     case KvElement::kInt8:
-      return launch_append<KvElement::kInt8>(kv, step, k, v, stream);
+      return launch_append<KvElement::kInt8>(kv, step, k, v, arrivals, stream);
     case KvElement::kQ8_0:
-      return launch_append<KvElement::kQ8_0>(kv, step, k, v, stream);
+      return launch_append<KvElement::kQ8_0>(kv, step, k, v, arrivals, stream);
     case KvElement::kQ4_0:
-      return launch_append<KvElement::kQ4_0>(kv, step, k, v, stream);
+      return launch_append<KvElement::kQ4_0>(kv, step, k, v, arrivals, stream);
   }
 }
 

@@ -6,6 +6,7 @@
 // a fixed number of tokens, whatever stripes, planners, chunks and batches do.
 #pragma once
 
+#include "kernels/cuda/arrivals.h"
 #include "kernels/cuda/element.h"
 #include "kernels/cuda/kv_cache.h"
 
@@ -27,15 +28,22 @@ struct AttentionShape {
   uint32_t pieces;  // of the longest context, ceil(N / kPieceKeys): no more splits than these
 };
 
-// Rows of k and v [T, G*E] to the cache, rounded to its type.
+// Rows of k and v [T, G*E] to the cache, rounded to its type; `arrivals` are cleared for
+// attention_split behind it.
 void append_kv(const KvCache& kv, const StepTokens& step, const Matrix& k, const Matrix& v,
-               void* stream);
+               const Arrivals& arrivals, void* stream);
 
-// Tokens [first, first + count) of the step. `partials` holds split_bytes(shape) * count.
+// Work memory for `count` tokens.
+struct SplitWork {
+  Arrivals arrivals;  // at least H count
+  float* partials;    // partial_bytes(shape) * count
+};
+
+// Tokens [first, first + count) of the step.
 void attention_split(const AttentionShape& shape, const KvCache& kv, const StepTokens& step,
                      uint64_t first, uint64_t count, const Matrix& q, const Matrix& out,
-                     float* partials, void* stream);
-uint64_t split_bytes(const AttentionShape& shape);
+                     const SplitWork& work, void* stream);
+uint64_t partial_bytes(const AttentionShape& shape);
 
 // All tokens of the step.
 void attention_tiled(const AttentionShape& shape, const KvCache& kv, const StepTokens& step,

@@ -291,6 +291,7 @@ __device__ void attend_segment(const Rows& rows, const KvCache& kv, const StepTo
 template <class T, unsigned E>
 __global__ void __launch_bounds__(kThreads)
     attend_mma(Rows rows, KvCache kv, StepTokens step, Matrix q, Matrix out) {
+  after_previous();
   for_each_segment(rows, step, [&](const Segment& segment) {
     attend_segment<T, E>(rows, kv, step, segment, q, out);
   });

@@ -1,8 +1,9 @@
 // Decode: the cache of a sequence is cut into pieces of kPieceKeys tokens, which the splits take in
-// turns; a second kernel joins the splits. How many splits there are depends on the heads and the
-// longest context alone, so that a recorded step serves every length and a query has the same bits
-// in every batch.
+// turns; the split that comes last joins them. How many splits there are depends on the heads and
+// the longest context alone, so that a recorded step serves every length and a query has the same
+// bits in every batch.
 #include "kernels/cuda/attention.h"
+#include "kernels/cuda/count_arrivals.h"
 #include "kernels/cuda/kv_rows.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/reduce.h"
@@ -24,6 +25,9 @@ struct Split {
   uint64_t first_token;
   bool q_is_aligned;
   bool kv_is_aligned;
+
+  // Tiles of heads of a token: each has its count of arrivals.
+  __device__ uint32_t tiles() const { return shape.kv_heads * group_tiles; }
 };
 
 // m, l, sums[E] of one head in one split.
@@ -108,10 +112,40 @@ __device__ inline float* slot_at(const Split& split, uint32_t slot, uint32_t hea
          (static_cast<uint64_t>(slot) * heads + h) * (split.shape.head_width + 2);
 }
 
-// Joins the slots in their order and writes the split's partial of each head.
+// The splits that have pieces of one query, in rising order: split `at(j)` for j of [0, count).
+struct LiveSplits {
+  uint32_t first;    // that has the first piece
+  uint32_t wrapped;  // how many lie before it, having pieces beyond the last split's
+  uint32_t count;
+
+  __device__ LiveSplits(uint64_t first_piece, uint64_t last_piece, uint32_t splits) {
+    const uint64_t pieces = last_piece - first_piece + 1;
+    count = pieces < splits ? static_cast<uint32_t>(pieces) : splits;
+    first = static_cast<uint32_t>(first_piece % splits);
+    wrapped = first + count > splits ? first + count - splits : 0;
+  }
+  __device__ uint32_t at(uint32_t j) const { return j < wrapped ? j : first + j - wrapped; }
+};
+
+// Where a block's result goes: one query's heads [first_head, first_head + heads).
+struct Target {
+  uint64_t token;  // of the round
+  uint32_t first_head;
+  uint32_t heads;
+  Matrix out;
+
+  __device__ void store_sum(const Split& split, uint32_t h, uint32_t e, float sum, float l) const {
+    const uint64_t row = (split.first_token + token) * out.columns;
+    store(out.data, out.element,
+          row + static_cast<uint64_t>(first_head + h) * split.shape.head_width + e, sum / l);
+  }
+};
+
+// Joins the slots in their order: to `target` where this split is the only one, else to its
+// partial of each head.
 template <unsigned kHeads>
-__device__ void join_slots(const Split& split, uint32_t first_head, uint32_t heads,
-                           const SlotState<kHeads>& state, uint64_t token, uint32_t s,
+__device__ void join_slots(const Split& split, const Target& target,
+                           const SlotState<kHeads>& state, uint32_t s, bool is_only,
                            float* partials) {
   const uint32_t E = split.shape.head_width;
   const uint32_t slots = kThreads / split.lanes;
@@ -128,90 +162,115 @@ __device__ void join_slots(const Split& split, uint32_t first_head, uint32_t hea
     }
   }
   __syncthreads();
-  for (uint32_t index = threadIdx.x; index < heads * (E + 1); index += kThreads) {
-    const uint32_t h = index / (E + 1);
-    const uint32_t column = index % (E + 1);  // 0: l, else sums[column - 1]
+  for (uint32_t index = threadIdx.x; index < target.heads * E; index += kThreads) {
+    const uint32_t h = index / E;
+    const uint32_t column = index % E;
     float m = minus_infinity();
     for (uint32_t i = 0; i < slots; ++i) m = fmaxf(m, slot_at(split, i, kHeads, h)[0]);
+    float l = 0;
     float sum = 0;
     for (uint32_t i = 0; i < slots; ++i) {
       const float* at = slot_at(split, i, kHeads, h);
-      sum = fmaf(weight_of(at[0], m), at[1 + column], sum);
+      const float weight = weight_of(at[0], m);
+      l = fmaf(weight, at[1], l);
+      sum = fmaf(weight, at[2 + column], sum);
     }
-    float* out = partial_at(partials, split, token, s, first_head + h);
-    if (column == 0) out[0] = m;
-    out[1 + column] = sum;
+    if (is_only) {
+      target.store_sum(split, h, column, sum, l);
+      continue;
+    }
+    float* out = partial_at(partials, split, target.token, s, target.first_head + h);
+    if (column == 0) {
+      out[0] = m;
+      out[1] = l;
+    }
+    out[2 + column] = sum;
+  }
+}
+
+// Joins the partials of the splits in their order. Called by the block that comes last, whose
+// shared memory then holds f32[3, heads, count] of them: m, l, weight.
+__device__ inline void join_splits(const Split& split, const Target& target,
+                                   const LiveSplits& live, float* partials) {
+  const uint32_t E = split.shape.head_width;
+  const uint32_t cells = target.heads * live.count;
+  float* const m_of = static_cast<float*>(dynamic_shared());
+  float* const l_of = m_of + cells;
+  float* const weights = l_of + cells;
+  const auto partial = [&](uint32_t h, uint32_t j) {
+    return partial_at(partials, split, target.token, live.at(j), target.first_head + h);
+  };
+  for (uint32_t i = threadIdx.x; i < cells; i += kThreads) {
+    const float* at = partial(i / live.count, i % live.count);
+    m_of[i] = __ldcg(at);
+    l_of[i] = __ldcg(at + 1);
+  }
+  __syncthreads();
+  for (uint32_t i = threadIdx.x; i < cells; i += kThreads) {
+    const float* of_head = m_of + i / live.count * live.count;
+    float m = minus_infinity();
+    for (uint32_t j = 0; j < live.count; ++j) m = fmaxf(m, of_head[j]);
+    weights[i] = weight_of(m_of[i], m);
+  }
+  __syncthreads();
+  for (uint32_t index = threadIdx.x; index < target.heads * E; index += kThreads) {
+    const uint32_t h = index / E;
+    const uint32_t column = index % E;
+    float l = 0;
+    float sum = 0;
+    for (uint32_t j = 0; j < live.count; ++j) {
+      const float weight = weights[h * live.count + j];
+      l = fmaf(weight, l_of[h * live.count + j], l);
+      sum = fmaf(weight, __ldcg(partial(h, j) + 2 + column), sum);
+    }
+    target.store_sum(split, h, column, sum, l);
   }
 }
 
 // grid [splits, G ceil(group / kHeads), tokens], block 128, shared memory f32[128 / lanes, kHeads,
 // E + 2] (17 KiB for E = 128 and four heads). Moves (K row + V row) of every visible key once per
-// tile of heads, and splits H (E + 2) floats; bound by the bandwidth of global memory. A split
-// whose turn does not come writes that it has seen nothing, and ends.
+// tile of heads, and splits H (E + 2) floats through L2; bound by the bandwidth of global memory. A
+// split whose turn does not come ends at once.
 template <KvElement kElement, unsigned kHeads>
 __global__ void __launch_bounds__(kThreads)
-    attend_splits(Split split, KvCache kv, StepTokens step, Matrix q_rows, float* partials) {
+    attend_splits(Split split, KvCache kv, StepTokens step, Matrix q_rows, Matrix out,
+                  SplitWork work) {
+  after_previous();
   const uint32_t s = blockIdx.x;
   const uint32_t g = blockIdx.y / split.group_tiles;
   const uint32_t first_in_group = blockIdx.y % split.group_tiles * kHeads;
-  const uint64_t token = blockIdx.z;
-  const uint64_t t = split.first_token + token;
-  const uint32_t first_head = g * split.group + first_in_group;
+  const uint64_t t = split.first_token + blockIdx.z;
   const uint32_t left = split.group - first_in_group;
-  const uint32_t heads = left < kHeads ? left : kHeads;
+  const Target target = {blockIdx.z, g * split.group + first_in_group, left < kHeads ? left : kHeads,
+                         out};
   const auto b = static_cast<uint32_t>(step.sequences[t]);
   const auto end = static_cast<uint64_t>(step.positions[t]) + 1;
   const uint64_t window = split.shape.window;
   const uint64_t begin = window > 0 && end > window ? end - window : 0;
   const uint64_t first_piece = begin / kPieceKeys;
+  const LiveSplits live(first_piece, (end - 1) / kPieceKeys, split.splits);
   uint64_t piece = first_piece / split.splits * split.splits + s;
   if (piece < first_piece) piece += split.splits;
-  if (piece * kPieceKeys >= end) {
-    if (threadIdx.x < heads) {
-      partial_at(partials, split, token, s, first_head + threadIdx.x)[0] = minus_infinity();
-    }
-    return;
-  }
+  if (piece * kPieceKeys >= end) return;
   const uint32_t e = threadIdx.x % split.lanes * 8;
   float q[kHeads][8] = {};
   SlotState<kHeads> state = {};
   for (unsigned h = 0; h < kHeads; ++h) {
     state.m[h] = minus_infinity();
-    if (h >= heads || e >= split.shape.head_width) continue;
-    const uint64_t row =
-        t * q_rows.columns + static_cast<uint64_t>(first_head + h) * split.shape.head_width;
+    if (h >= target.heads || e >= split.shape.head_width) continue;
+    const uint64_t row = t * q_rows.columns +
+                         static_cast<uint64_t>(target.first_head + h) * split.shape.head_width;
     load8(q_rows.data, q_rows.element, row + e, row + split.shape.head_width, split.q_is_aligned,
           q[h]);
   }
   for (; piece * kPieceKeys < end; piece += split.splits) {
     attend_piece<kElement, kHeads>(split, kv, b, g, piece, begin, end, q, state);
   }
-  join_slots<kHeads>(split, first_head, heads, state, token, s, partials);
-}
-
-// grid [H, tokens], block 128, no shared memory. Moves splits (E + 2) floats per head from L2;
-// bound by latency.
-__global__ void __launch_bounds__(kThreads) join_splits(Split split, Matrix out, float* partials) {
-  const uint32_t h = blockIdx.x;
-  const uint64_t token = blockIdx.y;
-  const uint32_t E = split.shape.head_width;
-  float m = minus_infinity();
-  for (uint32_t s = 0; s < split.splits; ++s) {
-    m = fmaxf(m, partial_at(partials, split, token, s, h)[0]);
-  }
-  for (uint32_t e = threadIdx.x; e < E; e += kThreads) {
-    float l = 0;
-    float sum = 0;
-    for (uint32_t s = 0; s < split.splits; ++s) {
-      const float* at = partial_at(partials, split, token, s, h);
-      if (at[0] == minus_infinity()) continue;  // the rest of it is not written
-      const float weight = weight_of(at[0], m);
-      l = fmaf(weight, at[1], l);
-      sum = fmaf(weight, at[2 + e], sum);
-    }
-    store(out.data, out.element,
-          (split.first_token + token) * out.columns + static_cast<uint64_t>(h) * E + e, sum / l);
-  }
+  const bool is_only = live.count == 1;
+  join_slots<kHeads>(split, target, state, s, is_only, work.partials);
+  if (is_only) return;
+  uint32_t* const arrived = work.arrivals.counts + blockIdx.z * split.tiles() + blockIdx.y;
+  if (comes_last(arrived, live.count)) join_splits(split, target, live, work.partials);
 }
 
 // Enough blocks for the 132 multiprocessors of an H200 at batch 1, four of 128 threads on each, and
@@ -237,35 +296,33 @@ Split split_for(const AttentionShape& shape, uint64_t first) {
 
 template <KvElement kElement, unsigned kHeads>
 void launch_splits(Split split, const KvCache& kv, const StepTokens& step, uint64_t count,
-                   const Matrix& q, const Matrix& out, float* partials, void* stream) {
+                   const Matrix& q, const Matrix& out, const SplitWork& work, void* stream) {
   split.group_tiles = divide_up(split.group, kHeads);
   const unsigned shared =
       kThreads / split.lanes * kHeads * (split.shape.head_width + 2) * sizeof(float);
-  const auto tokens = static_cast<unsigned>(count);
   launch(attend_splits<kElement, kHeads>,
-         dim3(split.splits, split.shape.kv_heads * split.group_tiles, tokens), kThreads, shared,
-         stream, split, kv, step, q, partials);
-  launch(join_splits, dim3(split.shape.heads, tokens), kThreads, 0, stream, split, out, partials);
+         dim3(split.splits, split.shape.kv_heads * split.group_tiles, static_cast<unsigned>(count)),
+         kThreads, shared, stream, split, kv, step, q, out, work);
 }
 
 template <KvElement kElement>
 void launch_heads(const Split& split, const KvCache& kv, const StepTokens& step, uint64_t count,
-                  const Matrix& q, const Matrix& out, float* partials, void* stream) {
+                  const Matrix& q, const Matrix& out, const SplitWork& work, void* stream) {
   if (split.group == 1) {
-    return launch_splits<kElement, 1>(split, kv, step, count, q, out, partials, stream);
+    return launch_splits<kElement, 1>(split, kv, step, count, q, out, work, stream);
   }
-  launch_splits<kElement, kTileHeads>(split, kv, step, count, q, out, partials, stream);
+  launch_splits<kElement, kTileHeads>(split, kv, step, count, q, out, work, stream);
 }
 
 }  // namespace
 
-uint64_t split_bytes(const AttentionShape& shape) {
+uint64_t partial_bytes(const AttentionShape& shape) {
   return sizeof(float) * splits_for(shape) * shape.heads * (shape.head_width + 2ull);
 }
 
 void attention_split(const AttentionShape& shape, const KvCache& kv, const StepTokens& step,
                      uint64_t first, uint64_t count, const Matrix& q, const Matrix& out,
-                     float* partials, void* stream) {
+                     const SplitWork& work, void* stream) {
   if (count == 0) return;
   Split split = split_for(shape, first);
   split.q_is_aligned = shape.head_width % 8 == 0 && rows_aligned(q);
@@ -286,7 +343,7 @@ void attention_split(const AttentionShape& shape, const KvCache& kv, const StepT
         return launch_heads<KvElement::kQ4_0>;
     }
   }();
-  launch_for(split, kv, step, count, q, out, partials, stream);
+  launch_for(split, kv, step, count, q, out, work, stream);
 }
 
 }  // namespace rt::cuda

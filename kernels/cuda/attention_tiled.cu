@@ -157,6 +157,7 @@ __device__ void attend_segment(const Tiled& tiled, const KvCache& kv, const Step
 template <KvElement kElement>
 __global__ void __launch_bounds__(kThreads)
     attend_tiles(Tiled tiled, KvCache kv, StepTokens step, Matrix q, Matrix out) {
+  after_previous();
   for_each_segment(tiled, step, [&](const Segment& segment) {
     attend_segment<kElement>(tiled, kv, step, segment, q, out);
   });

@@ -13,6 +13,7 @@ constexpr unsigned kThreads = 256;
 // 16 KiB per block.
 __global__ void __launch_bounds__(kThreads)
     embedding_rows(const int32_t* ids, Matrix table, float scale, Matrix out) {
+  after_previous();
   const uint64_t t = blockIdx.x;
   const int64_t id = ids[t];
   const bool known = id >= 0 && static_cast<uint64_t>(id) < table.rows;
@@ -31,6 +32,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ SharedCodebook shared;
   fill(shared, book);
   __syncthreads();
+  after_previous();
   const uint64_t t = blockIdx.x;
   const int64_t id = ids[t];
   const bool known = id >= 0 && static_cast<uint64_t>(id) < table.rows;

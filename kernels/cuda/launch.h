@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 
+#include <cstdlib>
 #include <type_traits>
 
 #include "kernels/cuda/launch_error.h"
@@ -31,6 +32,50 @@ inline void check(cudaError_t error) {
   if (error != cudaSuccess) throw LaunchError(error, cudaGetErrorString(error));
 }
 
+// --- One kernel begins while the one before it ends
+//
+// From compute capability 9.0 on, a kernel may be put on the multiprocessors as soon as every block
+// of the kernel before it has begun (programmatic dependent launch): its tables and its first
+// weights are on their way while the other finishes, in place of some 2 us in which memory rests.
+// Every kernel calls after_previous() once, in every thread. Above the call it may touch its
+// arguments and weights alone; below it all that the kernels before have written is there, and
+// nobody reads any more what it writes: each of them has made the same call, so that the end of one
+// is the end of all before.
+
+__device__ inline void after_previous() {
+#ifdef RT_AFTER_PREVIOUS  // tests/cuda_emulation sees that it is called
+  RT_AFTER_PREVIOUS;
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Whether the code that a GPU of 9.0 takes of this build waits: it would not be so of code for 8.0
+// alone, which the driver translates for later GPUs.
+constexpr bool built_to_wait() {
+#ifdef __CUDA_ARCH_LIST__
+  for (const int architecture : {__CUDA_ARCH_LIST__}) {
+    if (architecture >= 900) return true;
+  }
+  return false;
+#else
+  return true;
+#endif
+}
+
+// RUNTIME_SERIAL_KERNELS=1 in the environment: each kernel after the end of the one before, to see
+// what the above is worth and for tools that look at one kernel at a time.
+inline bool starts_early() {
+  static const bool serial = std::getenv("RUNTIME_SERIAL_KERNELS") != nullptr;
+  if (!built_to_wait() || serial) return false;
+  int device = 0;
+  int major = 0;
+  check(cudaGetDevice(&device));
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  return major >= 9;
+}
+
 template <class... Args>
 void launch(void (*kernel)(Args...), dim3 grid, unsigned threads, unsigned shared_bytes,
             void* stream, std::type_identity_t<Args>... args) {
@@ -44,6 +89,11 @@ void launch(void (*kernel)(Args...), dim3 grid, unsigned threads, unsigned share
   config.blockDim = dim3(threads);
   config.dynamicSmemBytes = shared_bytes;
   config.stream = static_cast<cudaStream_t>(stream);
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &early;
+  config.numAttrs = starts_early() ? 1 : 0;
   check(cudaLaunchKernelEx(&config, kernel, args...));
 }
 

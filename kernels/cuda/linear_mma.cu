@@ -13,6 +13,7 @@ namespace {
 template <class T>
 __global__ void __launch_bounds__(kMmaThreads)
     linear_mma_tiles(Matrix x, Matrix weight, Matrix out, unsigned steps) {
+  after_previous();
   __shared__ MmaStage<T> stages[2];
   DenseBlock<T> block = {weight, static_cast<uint64_t>(blockIdx.x) * kMmaBlock};
   multiply_blocks(x, block, out, steps, stages);

@@ -10,6 +10,7 @@ namespace {
 // grid [N / 64, T / 64], block 256, 8.5 KiB of shared memory. Moves T N K (1/64 + 1/64) elements
 // through L2; bound by f32 arithmetic: 16 multiply-adds for 8 reads of shared memory.
 __global__ void __launch_bounds__(kTileThreads) linear_tiles(Matrix x, Matrix weight, Matrix out) {
+  after_previous();
   __shared__ Tile x_tile;
   __shared__ Tile weight_tile;
   multiply_by_tiles(x, weight, out, x_tile, weight_tile);

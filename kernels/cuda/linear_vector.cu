@@ -32,6 +32,7 @@ __global__ void __launch_bounds__(kThreads)
   }
   float first_w[kRows][8];
   first_weights<W, kRows>(rows, weight_is_aligned, x.columns, first_w);
+  after_previous();
   float sums[kRows][kTokens];
   dot_rows<W, kRows, kTokens>(rows, weight_is_aligned, first_w, x, x_is_aligned, tokens, sums);
   if (threadIdx.x % kWarp != 0) return;

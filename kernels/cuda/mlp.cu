@@ -29,6 +29,7 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kTokens))
                             inside ? static_cast<const W*>(up.data) + f * up.columns : nullptr};
   float first_w[2][8];  // on their way while the block norms
   first_weights<W, 2>(rows, weights_are_aligned, gate.columns, first_w);
+  after_previous();
   const ProductRows x = product_rows<kThreads>(normed, x_is_aligned, tokens);
   float sums[2][kTokens];
   dot_rows<W, 2, kTokens>(rows, weights_are_aligned, first_w, x.x, x.aligned, x.tokens, sums);
@@ -44,6 +45,7 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kTokens))
 // grid [F / 64, T / 64], block 256, 12.8 KiB of shared memory. As linear_tiles, with two weights.
 __global__ void __launch_bounds__(kTileThreads)
     gate_up_tiles(Matrix x, Matrix gate, Matrix up, Activation activation, Matrix hidden) {
+  after_previous();
   __shared__ Tile x_tile;
   __shared__ Tile gate_tile;
   __shared__ Tile up_tile;
@@ -74,6 +76,7 @@ __global__ void __launch_bounds__(kTileThreads)
 // grid [T F / 256], block 256, no shared memory. Moves 3 T F values; bound by bandwidth.
 __global__ void __launch_bounds__(kThreads)
     activate_elements(Matrix gate, Matrix up, Activation activation, Matrix hidden) {
+  after_previous();
   const uint64_t i = static_cast<uint64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= hidden.rows * hidden.columns) return;
   store(hidden.data, hidden.element, i,

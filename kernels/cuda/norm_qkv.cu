@@ -29,6 +29,7 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kTokens))
   const W* const rows[2] = {begin, begin + job.kv.head_width / 2 * D};
   float first_w[2][8];  // on their way while the block norms
   first_weights<W, 2>(rows, weights_are_aligned, D, first_w);
+  after_previous();
   const ProductRows x = product_rows<kThreads>(normed, x_is_aligned, tokens);
   if (!inside) return;
   float sums[2][kTokens];
@@ -42,6 +43,7 @@ __global__ void __launch_bounds__(kThreads, blocks_for(kTokens))
     low = sums[0][t];
     high = sums[1][t];
   }
+  if (lane == 0) job.clear_arrivals(i);
   if (lane < tokens.count) job.finish(pair, first + lane, low, high);
 }
 

@@ -2,6 +2,7 @@
 // rope, and k and v on to the cache. The bits are those of the kernels that it stands for.
 #pragma once
 
+#include "kernels/cuda/arrivals.h"
 #include "kernels/cuda/kv_cache.h"
 #include "kernels/cuda/normed.h"
 #include "kernels/cuda/quantized_matrix.h"
@@ -21,13 +22,14 @@ struct QuantizedQkvWeights {
   QuantizedMatrix v;
 };
 
-// Where the products go: q [T, H*E] always; k and v [T, G*E] where the rows of the cache are codes,
+// Where the products go, and what is cleared for attention_split: q [T, H*E] always; k and v [T, G*E] where the rows of the cache are codes,
 // which need a whole head at a time (append_kv then), and else to the cache alone.
 struct QkvOut {
   Matrix q;
   Matrix k;
   Matrix v;
   bool to_cache;
+  Arrivals arrivals;
 };
 
 // cos and sin f32[T, E/2].

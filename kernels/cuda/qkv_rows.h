@@ -2,6 +2,7 @@
 // sums.
 #pragma once
 
+#include "kernels/cuda/count_arrivals.h"
 #include "kernels/cuda/kv_rows.h"
 #include "kernels/cuda/norm_qkv.h"
 
@@ -32,6 +33,9 @@ struct QkvJob {
     const uint32_t own = kind == 0 ? i : kind == 1 ? i - q_rows / 2 : i - (q_rows + kv_rows) / 2;
     return {kind, own / half * 2 * half + own % half, own % half};
   }
+
+  // Once for each pair.
+  __device__ void clear_arrivals(uint64_t i) const { clear(out.arrivals, i, pairs()); }
 
   // The sums of both rows for token t, rounded and turned as the operators apart would, to where
   // they go. Products are not fused, as in rope.cu.

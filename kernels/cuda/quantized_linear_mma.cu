@@ -101,6 +101,7 @@ __global__ void __launch_bounds__(kMmaThreads)
     }
     __syncthreads();
   }
+  after_previous();
   QuantizedBlock<T, Format> block(weight, table);
   multiply_blocks(x, block, out, steps, stages);
 }

@@ -26,6 +26,7 @@ __global__ void __launch_bounds__(kTileThreads, 2)
   __shared__ SharedCodebook shared;
   fill(shared, book);
   __syncthreads();
+  after_previous();
   const QuantizedSource source = {weight, shared, weight.rows, weight.columns};
   multiply_by_tiles(x, source, out, x_tile, weight_tile);
 }

@@ -32,6 +32,7 @@ struct QuantizedQkv {
   template <unsigned kTokens>
   __device__ void store_sums(uint64_t n, TokenRange tokens, const float (&sums)[2][kTokens]) const {
     if (n >= outputs()) return;
+    job.clear_arrivals(n);
     const RowPair pair = job.pair(static_cast<uint32_t>(n));
     RT_UNROLL
     for (unsigned t = 0; t < kTokens; ++t) {

@@ -87,6 +87,7 @@ __global__ void __launch_bounds__(kDecodeThreads, kTokens == 8 ? 2 : 3)
     fill_maps<Format>(job, maps);
     __syncthreads();
   }
+  after_previous();
   ProductRows x = {normed.x, true, tokens};
   if constexpr (Job::kNorms) x = product_rows<kDecodeThreads>(normed, true, tokens);
   // All lanes of a warp go round as often: their shuffles meet.
@@ -116,6 +117,7 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
   __shared__ SharedCodebook shared;
   fill(shared, book);
   __syncthreads();
+  after_previous();
   const TokenRange tokens = tokens_of_block(normed.x, kTokens);
   ProductRows x = {normed.x, false, tokens};
   if constexpr (Job::kNorms) x = product_rows<kDecodeThreads>(normed, false, tokens);

@@ -12,6 +12,7 @@ constexpr unsigned kThreads = 256;
 // and D of the weight; bound by latency in decode, by bandwidth in prefill.
 __global__ void __launch_bounds__(kThreads)
     rms_norm_rows(NormedRows rows, Matrix residual, Matrix out) {
+  after_previous();
   const uint64_t begin = static_cast<uint64_t>(blockIdx.x) * out.columns;
   norm_row<kThreads>(rows.x, blockIdx.x, rows.weight, rows.offset, rows.eps,
                      [&](uint64_t d, float value) { store_sum(out, residual, begin + d, value); });

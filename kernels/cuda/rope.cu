@@ -12,6 +12,7 @@ constexpr unsigned kThreads = 256;
 // Products are not fused, so that the bits are those of the CPU.
 __global__ void __launch_bounds__(kThreads)
     rope_rows(Matrix x, uint64_t head_width, const float* cos, const float* sin, Matrix out) {
+  after_previous();
   const uint64_t t = blockIdx.x;
   const uint64_t half = head_width / 2;
   for (uint64_t i = threadIdx.x; i < x.columns / 2; i += kThreads) {

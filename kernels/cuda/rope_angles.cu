@@ -11,6 +11,7 @@ namespace {
 __global__ void rope_angles_rows(RopeFrequencies frequencies, const int32_t* positions,
                                  const int32_t* sequences, const int32_t* regimes, float* cos_out,
                                  float* sin_out) {
+  after_previous();
   const uint64_t t = blockIdx.x;
   const unsigned j = threadIdx.x;
   if (j >= frequencies.half) return;

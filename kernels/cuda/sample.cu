@@ -276,6 +276,7 @@ __device__ int32_t draw(const Row& row, double largest, const SamplingRow& rule)
 __global__ void __launch_bounds__(kThreads)
     sample_rows(Matrix logits, uint64_t first, const SamplingRow* rules, const int32_t* history,
                 int32_t* ids, unsigned char* scratch, uint64_t scratch_bytes) {
+  after_previous();
   const uint64_t r = first + blockIdx.x;
   const SamplingRow rule = rules[r];
   double* values = reinterpret_cast<double*>(scratch + blockIdx.x * scratch_bytes);

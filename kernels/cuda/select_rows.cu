@@ -10,6 +10,7 @@ constexpr unsigned kThreads = 256;
 
 // grid [R], block 256, no shared memory. Moves 2 R D elements; bound by latency.
 __global__ void __launch_bounds__(kThreads) copy_rows(const int32_t* rows, Matrix x, Matrix out) {
+  after_previous();
   const uint64_t from = static_cast<uint64_t>(rows[blockIdx.x]) * x.columns;
   const uint64_t to = static_cast<uint64_t>(blockIdx.x) * x.columns;
   for (uint64_t d = threadIdx.x; d < x.columns; d += kThreads) {

@@ -11,6 +11,7 @@ constexpr unsigned kThreads = 256;
 // grid [count / 256], block 256, no shared memory. Moves 2 count elements; bound by latency:
 // 256,000 logits are 1 MB, in L2 since the head wrote them.
 __global__ void __launch_bounds__(kThreads) softcap_elements(Matrix x, float cap, Matrix out) {
+  after_previous();
   const uint64_t i = static_cast<uint64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= out.rows * out.columns) return;
   store(out.data, out.element, i, cap * tanhf(load(x.data, x.element, i) / cap));

@@ -15,13 +15,14 @@ struct SplitAttention : AttentionNode {
   static void supports(const sdk::Node& node) { AttentionNode::supports(node); }
   static void require(const sdk::Node& node, rt_requirements& need) {
     need.kv_forms = RT_KV_ALL_FORMS;
-    need.workspace_bytes = AttentionNode(node).workspace_bytes(node);
+    need.workspace_bytes = AttentionNode(node).work_bytes(round_tokens(node));
   }
 
   void execute(const sdk::Call& call) {
     const StepTokens tokens = tokens_of(call.step());
-    split(append(call, tokens), tokens, round, matrix(call.input(0)), matrix(call.output(0)),
-          call.workspace<float>(), stream_of(call));
+    const SplitWork work = work_at(call.workspace<char>(), round);
+    split(append(call, tokens, work.arrivals), tokens, 0, tokens.tokens, round,
+          matrix(call.input(0)), matrix(call.output(0)), work, stream_of(call));
   }
 
   std::uint64_t round;
@@ -38,7 +39,7 @@ struct TileAttention : AttentionNode {
 
   void execute(const sdk::Call& call) {
     const StepTokens tokens = tokens_of(call.step());
-    const KvCache kv = append(call, tokens);
+    const KvCache kv = append(call, tokens, {});
     kernel(shape, kv, tokens, matrix(call.input(0)), matrix(call.output(0)), stream_of(call));
   }
 };
@@ -90,7 +91,9 @@ struct CudnnAttention : SplitAttention {
   static void require(const sdk::Node& node, rt_requirements& need) {
     SplitAttention::require(node, need);
     need.kv_forms = RT_KV_ONE_STRIPE;
-    need.workspace_bytes = std::max(need.workspace_bytes, cudnn::kWorkspaceBytes);
+    need.workspace_bytes =
+        std::max(need.workspace_bytes, AttentionNode(node).arrival_bytes(round_tokens(node)) +
+                                           cudnn::kWorkspaceBytes);
   }
 
   void prepare(const rt_step& step, void*) {
@@ -112,7 +115,9 @@ struct CudnnAttention : SplitAttention {
 
   void execute(const sdk::Call& call) {
     const StepTokens tokens = tokens_of(call.step());
-    const KvCache kv = append(call, tokens);
+    // cuDNN works where the partials are: arrivals stay zero from one part to the next.
+    const SplitWork work = work_at(call.workspace<char>(), round);
+    const KvCache kv = append(call, tokens, work.arrivals);
     const Matrix q = matrix(call.input(0));
     const Matrix out = matrix(call.output(0));
     const std::uint64_t* base = bases.data() + std::size_t{call.kv().class_index} * parts.size();
@@ -120,14 +125,14 @@ struct CudnnAttention : SplitAttention {
       const auto first = static_cast<std::uint64_t>(part.first);
       if (part.plan == nullptr) {
         split(kv, tokens, first, static_cast<std::uint64_t>(part.last), round, q, out,
-              call.workspace<float>(), stream_of(call));
+              work, stream_of(call));
       } else {
         char* stripe = reinterpret_cast<char*>(*base);
         const std::uint64_t skipped = first * q.columns * 2;  // bytes
         plans->run(*part.plan,
                    {static_cast<const char*>(q.data) + skipped, stripe + call.kv().k_offset,
                     stripe + call.kv().v_offset, static_cast<char*>(out.data) + skipped,
-                    shape.scale, call.workspace<void>()},
+                    shape.scale, work.partials},
                    stream_of(call));
       }
       ++base;

@@ -1,6 +1,6 @@
-// norm_qkv_attention on CUDA devices, for decode, as three kernels: norm, products, rope and the
-// new rows of the cache; attention split over the cache; its join. A cache of codes gets its rows
-// from a kernel of its own, since a scale is of a whole head.
+// norm_qkv_attention on CUDA devices, for decode, as two kernels: norm, products, rope and the new
+// rows of the cache; attention split over the cache. A cache of codes gets its rows from a kernel of
+// its own, since a scale is of a whole head.
 #include "kernels/cuda/norm_qkv.h"
 
 #include "plugins/cuda_attention.h"
@@ -17,7 +17,7 @@ struct NormQkvAttention {
   // Parts of the workspace, one behind the other.
   struct Layout {
     std::uint64_t round;  // tokens that attention takes at a time
-    std::uint64_t partials_bytes;
+    std::uint64_t work_bytes;
     std::uint64_t q_bytes;
     std::uint64_t kv_bytes;  // of k, and of v; 0: they go to the cache alone
     std::uint64_t scratch_bytes;
@@ -26,7 +26,8 @@ struct NormQkvAttention {
     const AttentionNode attention(node, "a.");
     const std::uint64_t tokens = node.bounds().tokens;
     const bool codes = attention.format.head_scales != 0;
-    return {AttentionNode::round_tokens(node), aligned_bytes(attention.workspace_bytes(node)),
+    const std::uint64_t round = AttentionNode::round_tokens(node);
+    return {round, attention.work_bytes(round),
             value_bytes(node, tokens, node.input(2).shape[0]),
             codes ? value_bytes(node, tokens, node.input(3).shape[0]) : 0,
             NormPart::scratch_bytes(node, node.input(0), 2)};
@@ -49,7 +50,7 @@ struct NormQkvAttention {
     const Layout layout = layout_of(node);
     need.kv_forms = RT_KV_ALL_FORMS;
     need.workspace_bytes =
-        layout.partials_bytes + layout.q_bytes + 2 * layout.kv_bytes + layout.scratch_bytes;
+        layout.work_bytes + layout.q_bytes + 2 * layout.kv_bytes + layout.scratch_bytes;
   }
 
   template <class Weights, class Matrix>
@@ -59,8 +60,9 @@ struct NormQkvAttention {
 
   void execute(const sdk::Call& call) {
     void* const stream = stream_of(call);
-    char* const partials = call.workspace<char>();
-    char* const q_at = partials + layout.partials_bytes;
+    char* const work_at = call.workspace<char>();
+    const SplitWork work = attention.work_at(work_at, layout.round);
+    char* const q_at = work_at + layout.work_bytes;
     char* const k_at = q_at + layout.q_bytes;
     char* const v_at = k_at + layout.kv_bytes;
     const NormedRows rows = norm.rows(call.input(0), call.input(1), v_at + layout.kv_bytes, stream);
@@ -68,7 +70,8 @@ struct NormQkvAttention {
       return Matrix{data, rows.x.element, rows.x.rows,
                     static_cast<std::uint64_t>(call.input(weight).shape[0])};
     };
-    const QkvOut out = {values(q_at, 2), values(k_at, 3), values(v_at, 4), layout.kv_bytes == 0};
+    const QkvOut out = {values(q_at, 2), values(k_at, 3), values(v_at, 4), layout.kv_bytes == 0,
+                        work.arrivals};
     const StepTokens tokens = AttentionNode::tokens_of(call.step());
     const KvCache kv = attention.cache(call);
     const float* const cos = call.in<float>(5);
@@ -79,9 +82,9 @@ struct NormQkvAttention {
       quantized_norm_qkv(rows, weights_of<QuantizedQkvWeights>(call, quantized_matrix), cos, sin,
                          kv, tokens, out, stream);
     }
-    if (!out.to_cache) append_kv(kv, tokens, out.k, out.v, stream);
-    attention.split(kv, tokens, layout.round, out.q, matrix(call.output(0)),
-                    reinterpret_cast<float*>(partials), stream);
+    if (!out.to_cache) append_kv(kv, tokens, out.k, out.v, {}, stream);
+    attention.split(kv, tokens, 0, tokens.tokens, layout.round, out.q, matrix(call.output(0)), work,
+                    stream);
   }
 
   NormPart norm;

@@ -98,6 +98,7 @@ struct Fiber {
   const Barrier* waits_for = nullptr;
   std::uint64_t generation = 0;  // of the barrier when it began to wait
   bool done = false;
+  bool after_previous = false;  // it has made the call
 };
 
 struct Warp {
@@ -129,6 +130,7 @@ struct Machine {
   Fiber* current = nullptr;
   const std::function<void()>* body = nullptr;
   std::size_t shared_bytes = 0;
+  bool starts_early = false;
 };
 
 // One for the process, as is the driver in runtime.cc; never destroyed.
@@ -174,6 +176,9 @@ void fiber_main() {
 #endif
   Machine& m = machine();
   (*m.body)();
+  if (m.starts_early && !m.current->after_previous) {
+    die("a kernel that may start early, a thread of which ends without after_previous()");
+  }
   m.current->done = true;
   to_scheduler(true);
   die("a thread that has ended runs again");
@@ -203,6 +208,7 @@ void prepare(Fiber& fiber) {
   fiber.waits_for = nullptr;
   fiber.exchanges = 0;
   fiber.done = false;
+  fiber.after_previous = false;
 }
 
 void wait_at(Barrier& barrier) {
@@ -250,6 +256,7 @@ void run_block(const cudaLaunchConfig_t& config, uint3 block_index,
   m.block = {threads, 0, 0};
   for (unsigned w = 0; w < threads / 32; ++w) m.warps[w]->barrier = {32, 0, 0};
   m.body = &body;
+  m.starts_early = config.numAttrs > 0;
   m.shared_bytes = (config.dynamicSmemBytes + 15) / 16 * 16;
   std::memset(m.shared.end - m.shared_bytes, 0xff, m.shared_bytes);
   for (unsigned i = 0; i < threads; ++i) {
@@ -274,6 +281,10 @@ const Indices& indices() {
 }
 unsigned lane() {
   return machine().current->lane;
+}
+void after_previous() {
+  if (machine().current->after_previous) die("a thread that calls after_previous() twice");
+  machine().current->after_previous = true;
 }
 void block_barrier() {
   wait_at(machine().block);

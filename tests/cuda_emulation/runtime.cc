@@ -122,12 +122,14 @@ cudaError_t put(CUstream_st* stream, Work work) {
 cudaError_t run_kernel(const cudaLaunchConfig_t& config, const std::function<void()>& body) {
   Driver& d = driver();
   if (++d.kernels == d.failing_kernel) return cudaErrorIllegalAddress;
-  for (unsigned z = 0; z < config.gridDim.z; ++z) {
-    for (unsigned y = 0; y < config.gridDim.y; ++y) {
-      for (unsigned x = 0; x < config.gridDim.x; ++x) {
-        cuda_emulation::run_block(config, {x, y, z}, body);
-      }
-    }
+  const dim3& grid = config.gridDim;
+  const std::uint64_t blocks = std::uint64_t{grid.x} * grid.y * grid.z;
+  for (std::uint64_t i = 0; i < blocks; ++i) {
+    // Every second kernel from its last block to its first: no kernel may count on an order.
+    const std::uint64_t b = d.kernels % 2 == 0 ? i : blocks - 1 - i;
+    const auto x = static_cast<unsigned>(b % grid.x);
+    const auto y = static_cast<unsigned>(b / grid.x % grid.y);
+    cuda_emulation::run_block(config, {x, y, static_cast<unsigned>(b / grid.x / grid.y)}, body);
   }
   return cudaSuccess;
 }
@@ -180,6 +182,15 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
 cudaError_t cudaSetDevice(int device) {
   if (driver().sticky != cudaSuccess) return driver().sticky;
   return device >= 0 && device < driver().devices ? cudaSuccess : cudaErrorInvalidDevice;
+}
+// For what a device can, which all of them can.
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  *value = driver().major;
+  return cudaSuccess;
 }
 cudaError_t cudaGetLastError() {
   return driver().sticky;

@@ -52,6 +52,7 @@ enum cudaMemcpyKind {
   cudaMemcpyDeviceToDevice = 3
 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum cudaDriverEntryPointQueryResult {
   cudaDriverEntryPointSuccess = 0,
@@ -72,11 +73,21 @@ struct cudaDeviceProp {
   int pciDeviceID;
   int pciDomainID;
 };
+enum cudaLaunchAttributeID { cudaLaunchAttributeProgrammaticStreamSerialization = 6 };
+union cudaLaunchAttributeValue {
+  int programmaticStreamSerializationAllowed;
+};
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  cudaLaunchAttributeValue val;
+};
 struct cudaLaunchConfig_t {
   dim3 gridDim;
   dim3 blockDim;
   std::size_t dynamicSmemBytes = 0;
   cudaStream_t stream = nullptr;
+  cudaLaunchAttribute* attrs = nullptr;
+  unsigned numAttrs = 0;
 };
 
 extern "C" {
@@ -84,6 +95,8 @@ cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaGetLastError();
 const char* cudaGetErrorString(cudaError_t error);
 cudaError_t cudaMalloc(void** address, std::size_t bytes);
@@ -124,6 +137,7 @@ struct Indices {
 const Indices& indices();  // of the thread that is running
 
 cudaError_t launch_kernel(const cudaLaunchConfig_t& config, std::function<void()> thread_body);
+void after_previous();
 void block_barrier();
 void warp_barrier();
 void* dynamic_shared();  // of the running block
@@ -169,6 +183,7 @@ void mma_m16n8k16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2],
 }  // namespace cuda_emulation
 
 // What kernels/cuda/launch.h and kernels/cuda/mma.h ask for where there is no nvcc.
+#define RT_AFTER_PREVIOUS (::cuda_emulation::after_previous())
 #define RT_DYNAMIC_SHARED (::cuda_emulation::dynamic_shared())
 #define RT_MMA(T, c, a, b)        \
   ::cuda_emulation::mma_m16n8k16( \
@@ -231,6 +246,12 @@ inline unsigned atomicAdd(unsigned* address, unsigned value) {
   const unsigned before = *address;
   *address += value;
   return before;
+}
+// Blocks run one after another: what one has written the next one sees.
+inline void __threadfence() {}
+template <class T>
+T __ldcg(const T* address) {
+  return *address;
 }
 inline float __uint_as_float(unsigned bits) {
   float value;
