@@ -49,7 +49,7 @@ struct NormPart {
   }
 
   NormedRows rows(const rt_tensor& x, const rt_tensor& weight, void* scratch, void* stream) const {
-    const NormedRows normed = {matrix(x), matrix(weight), offset, eps};
+    const NormedRows normed = normed_rows(matrix(x), matrix(weight), offset, eps);
     if (norms_in_block(normed.x, most_bytes)) return normed;
     Matrix out = normed.x;
     out.data = scratch;

@@ -2,6 +2,8 @@
 // turns; the split that comes last joins them. How many splits there are depends on the heads and
 // the longest context alone, so that a recorded step serves every length and a query has the same
 // bits in every batch.
+#include <type_traits>
+
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/count_arrivals.h"
 #include "kernels/cuda/kv_rows.h"
@@ -24,7 +26,6 @@ struct Split {
   uint32_t group_tiles;  // ceil(group / kHeads)
   uint64_t first_token;
   bool q_is_aligned;
-  bool kv_is_aligned;
 
   // Tiles of heads of a token: each has its count of arrivals.
   __device__ uint32_t tiles() const { return shape.kv_heads * group_tiles; }
@@ -45,33 +46,84 @@ struct SlotState {
   float sums[kHeads][8];
 };
 
-// The scores of one key for all heads of the tile: a dot product over the slot's lanes.
-template <unsigned kHeads>
-__device__ void score_key(const Split& split, const float (&q)[kHeads][8], const float (&k)[8],
-                          bool visible, float (&scores)[kHeads]) {
-  for (unsigned h = 0; h < kHeads; ++h) {
-    float dot = 0;
-    for (int i = 0; i < 8; ++i) dot = fmaf(q[h][i], k[i], dot);
-    for (unsigned step = split.lanes / 2; step > 0; step /= 2) {
-      dot += __shfl_xor_sync(kAllLanes, dot, static_cast<int>(step));
+// Eight elements of a key or value on their way, of a cache that is aligned or not.
+template <KvElement kElement, bool kAligned>
+struct Element8 {
+  using Reader = KvReader<kElement>;
+  std::conditional_t<kAligned, typename Reader::Raw, Raw8<float>> raw = {};
+
+  __device__ void load(const KvCache& kv, const unsigned char* row, uint32_t g, uint32_t e) {
+    if constexpr (kAligned) {
+      raw = Reader::load_raw(kv, row, g, e);
+    } else {
+      float values[8];
+      Reader::load8(kv, row, g, e, false, values);
+      raw = pack(values, static_cast<const float*>(nullptr));
     }
-    scores[h] = visible ? capped(dot, split.shape.scale, split.shape.softcap) : minus_infinity();
+  }
+  __device__ void unpack_to(float (&out)[8]) const {
+    if constexpr (kAligned) {
+      Reader::unpack_raw(raw, out);
+    } else {
+      unpack(raw, out);
+    }
+  }
+};
+
+// The scores of a batch of keys for all heads of the tile: dot products over the slot's lanes, all
+// of them side by side, since a shuffle takes as long as five of them.
+template <KvElement kElement, unsigned kHeads, bool kAligned>
+__device__ void score_batch(const Split& split, const float (&q)[kHeads][8],
+                            const Element8<kElement, kAligned> (&keys)[kBatch],
+                            const bool (&visible)[kBatch], float (&scores)[kBatch][kHeads]) {
+  RT_UNROLL
+  for (unsigned u = 0; u < kBatch; ++u) {
+    float key[8];
+    keys[u].unpack_to(key);
+    RT_UNROLL
+    for (unsigned h = 0; h < kHeads; ++h) {
+      scores[u][h] = 0;
+      RT_UNROLL
+      for (int i = 0; i < 8; ++i) scores[u][h] = fmaf(q[h][i], key[i], scores[u][h]);
+    }
+  }
+  for (unsigned step = split.lanes / 2; step > 0; step /= 2) {
+    RT_UNROLL
+    for (unsigned u = 0; u < kBatch; ++u) {
+      RT_UNROLL
+      for (unsigned h = 0; h < kHeads; ++h) {
+        scores[u][h] += __shfl_xor_sync(kAllLanes, scores[u][h], static_cast<int>(step));
+      }
+    }
+  }
+  RT_UNROLL
+  for (unsigned u = 0; u < kBatch; ++u) {
+    RT_UNROLL
+    for (unsigned h = 0; h < kHeads; ++h) {
+      scores[u][h] = visible[u] ? capped(scores[u][h], split.shape.scale, split.shape.softcap)
+                                : minus_infinity();
+    }
   }
 }
 
 template <unsigned kHeads>
 __device__ void add_batch(const float (&scores)[kBatch][kHeads], const float (&v)[kBatch][8],
                           SlotState<kHeads>& state) {
+  RT_UNROLL
   for (unsigned h = 0; h < kHeads; ++h) {
     float m = state.m[h];
+    RT_UNROLL
     for (unsigned u = 0; u < kBatch; ++u) m = fmaxf(m, scores[u][h]);
     const float keep = weight_of(state.m[h], m);
     state.m[h] = m;
     state.l[h] *= keep;
+    RT_UNROLL
     for (int i = 0; i < 8; ++i) state.sums[h][i] *= keep;
+    RT_UNROLL
     for (unsigned u = 0; u < kBatch; ++u) {
       const float weight = weight_of(scores[u][h], m);
       state.l[h] += weight;
+      RT_UNROLL
       for (int i = 0; i < 8; ++i) {
         state.sums[h][i] = fmaf(weight, v[u][i], state.sums[h][i]);
       }
@@ -79,30 +131,39 @@ __device__ void add_batch(const float (&scores)[kBatch][kHeads], const float (&v
   }
 }
 
-// Keys [begin, end) of one piece. The slots take them in turns, kBatch at a time.
-template <KvElement kElement, unsigned kHeads>
+// Keys [begin, end) of one piece. The slots take them in turns, kBatch at a time, whose loads are
+// under way together: 4 KiB a warp of a 16-bit cache. A piece is one run of rows unless stripes end
+// within it.
+template <KvElement kElement, unsigned kHeads, bool kAligned>
 __device__ void attend_piece(const Split& split, const KvCache& kv, uint32_t b, uint32_t g,
-                             uint64_t piece, uint64_t begin, uint64_t end,
+                             uint32_t piece, uint32_t begin, uint32_t end,
                              const float (&q)[kHeads][8], SlotState<kHeads>& state) {
   const uint32_t slots = kThreads / split.lanes;
   const uint32_t slot = threadIdx.x / split.lanes;
   const uint32_t e = threadIdx.x % split.lanes * 8;
-  for (uint32_t base = 0; base < kPieceKeys; base += slots * kBatch) {
-    float k[kBatch][8];
-    float v[kBatch][8];
+  const uint32_t first = piece * kPieceKeys;
+  const uint32_t keys = end - first < kPieceKeys ? end - first : kPieceKeys;
+  const KvRun run = kv_run(kv, b, first);
+  for (uint32_t base = 0; base < keys; base += slots * kBatch) {
+    Element8<kElement, kAligned> k[kBatch];
+    Element8<kElement, kAligned> v[kBatch];
     bool visible[kBatch];
+    RT_UNROLL
     for (unsigned u = 0; u < kBatch; ++u) {
       const uint32_t within = base + u * slots + slot;
-      const uint64_t t = piece * kPieceKeys + within;
-      visible[u] = within < kPieceKeys && t >= begin && t < end;
-      for (int i = 0; i < 8; ++i) k[u][i] = v[u][i] = 0;
+      visible[u] = within < keys && first + within >= begin;
       if (!visible[u] || e >= kv.head_width) continue;
-      KvReader<kElement>::load8(kv, kv_row(kv, b, t, kKeys), g, e, split.kv_is_aligned, k[u]);
-      KvReader<kElement>::load8(kv, kv_row(kv, b, t, kValues), g, e, split.kv_is_aligned, v[u]);
+      KvRun rows = {run.keys + within * kv.row_bytes[0], run.values + within * kv.row_bytes[1], 1};
+      if (keys > run.tokens) rows = kv_run(kv, b, first + within);
+      k[u].load(kv, rows.keys, g, e);
+      v[u].load(kv, rows.values, g, e);
     }
     float scores[kBatch][kHeads];
-    for (unsigned u = 0; u < kBatch; ++u) score_key<kHeads>(split, q, k[u], visible[u], scores[u]);
-    add_batch<kHeads>(scores, v, state);
+    score_batch<kElement, kHeads, kAligned>(split, q, k, visible, scores);
+    float values[kBatch][8];
+    RT_UNROLL
+    for (unsigned u = 0; u < kBatch; ++u) v[u].unpack_to(values[u]);
+    add_batch<kHeads>(scores, values, state);
   }
 }
 
@@ -118,10 +179,10 @@ struct LiveSplits {
   uint32_t wrapped;  // how many lie before it, having pieces beyond the last split's
   uint32_t count;
 
-  __device__ LiveSplits(uint64_t first_piece, uint64_t last_piece, uint32_t splits) {
-    const uint64_t pieces = last_piece - first_piece + 1;
-    count = pieces < splits ? static_cast<uint32_t>(pieces) : splits;
-    first = static_cast<uint32_t>(first_piece % splits);
+  __device__ LiveSplits(uint32_t first_piece, uint32_t last_piece, uint32_t splits) {
+    const uint32_t pieces = last_piece - first_piece + 1;
+    count = pieces < splits ? pieces : splits;
+    first = first_piece % splits;
     wrapped = first + count > splits ? first + count - splits : 0;
   }
   __device__ uint32_t at(uint32_t j) const { return j < wrapped ? j : first + j - wrapped; }
@@ -144,19 +205,20 @@ struct Target {
 // Joins the slots in their order: to `target` where this split is the only one, else to its
 // partial of each head.
 template <unsigned kHeads>
-__device__ void join_slots(const Split& split, const Target& target,
-                           const SlotState<kHeads>& state, uint32_t s, bool is_only,
-                           float* partials) {
+__device__ void join_slots(const Split& split, const Target& target, const SlotState<kHeads>& state,
+                           uint32_t s, bool is_only, float* partials) {
   const uint32_t E = split.shape.head_width;
   const uint32_t slots = kThreads / split.lanes;
   const uint32_t slot = threadIdx.x / split.lanes;
   const uint32_t e = threadIdx.x % split.lanes * 8;
+  RT_UNROLL
   for (unsigned h = 0; h < kHeads; ++h) {
     float* at = slot_at(split, slot, kHeads, h);
     if (e == 0) {
       at[0] = state.m[h];
       at[1] = state.l[h];
     }
+    RT_UNROLL
     for (uint32_t i = 0; i < 8; ++i) {
       if (e + i < E) at[2 + e + i] = state.sums[h][i];
     }
@@ -190,8 +252,8 @@ __device__ void join_slots(const Split& split, const Target& target,
 
 // Joins the partials of the splits in their order. Called by the block that comes last, whose
 // shared memory then holds f32[3, heads, count] of them: m, l, weight.
-__device__ inline void join_splits(const Split& split, const Target& target,
-                                   const LiveSplits& live, float* partials) {
+__device__ inline void join_splits(const Split& split, const Target& target, const LiveSplits& live,
+                                   float* partials) {
   const uint32_t E = split.shape.head_width;
   const uint32_t cells = target.heads * live.count;
   float* const m_of = static_cast<float*>(dynamic_shared());
@@ -231,8 +293,10 @@ __device__ inline void join_splits(const Split& split, const Target& target,
 // E + 2] (17 KiB for E = 128 and four heads). Moves (K row + V row) of every visible key once per
 // tile of heads, and splits H (E + 2) floats through L2; bound by the bandwidth of global memory. A
 // split whose turn does not come ends at once.
-template <KvElement kElement, unsigned kHeads>
-__global__ void __launch_bounds__(kThreads)
+template <KvElement kElement, unsigned kHeads, bool kAligned>
+__global__ void __launch_bounds__(kThreads, !kAligned     ? 2
+                                            : kHeads == 4 ? 3
+                                                          : 4)
     attend_splits(Split split, KvCache kv, StepTokens step, Matrix q_rows, Matrix out,
                   SplitWork work) {
   after_previous();
@@ -241,30 +305,31 @@ __global__ void __launch_bounds__(kThreads)
   const uint32_t first_in_group = blockIdx.y % split.group_tiles * kHeads;
   const uint64_t t = split.first_token + blockIdx.z;
   const uint32_t left = split.group - first_in_group;
-  const Target target = {blockIdx.z, g * split.group + first_in_group, left < kHeads ? left : kHeads,
-                         out};
+  const Target target = {blockIdx.z, g * split.group + first_in_group,
+                         left < kHeads ? left : kHeads, out};
   const auto b = static_cast<uint32_t>(step.sequences[t]);
-  const auto end = static_cast<uint64_t>(step.positions[t]) + 1;
-  const uint64_t window = split.shape.window;
-  const uint64_t begin = window > 0 && end > window ? end - window : 0;
-  const uint64_t first_piece = begin / kPieceKeys;
+  const auto end = static_cast<uint32_t>(step.positions[t]) + 1;
+  const uint32_t window = split.shape.window;
+  const uint32_t begin = window > 0 && end > window ? end - window : 0;
+  const uint32_t first_piece = begin / kPieceKeys;
   const LiveSplits live(first_piece, (end - 1) / kPieceKeys, split.splits);
-  uint64_t piece = first_piece / split.splits * split.splits + s;
+  uint32_t piece = first_piece / split.splits * split.splits + s;
   if (piece < first_piece) piece += split.splits;
   if (piece * kPieceKeys >= end) return;
   const uint32_t e = threadIdx.x % split.lanes * 8;
   float q[kHeads][8] = {};
   SlotState<kHeads> state = {};
+  RT_UNROLL
   for (unsigned h = 0; h < kHeads; ++h) {
     state.m[h] = minus_infinity();
     if (h >= target.heads || e >= split.shape.head_width) continue;
-    const uint64_t row = t * q_rows.columns +
-                         static_cast<uint64_t>(target.first_head + h) * split.shape.head_width;
+    const uint64_t row =
+        t * q_rows.columns + static_cast<uint64_t>(target.first_head + h) * split.shape.head_width;
     load8(q_rows.data, q_rows.element, row + e, row + split.shape.head_width, split.q_is_aligned,
           q[h]);
   }
   for (; piece * kPieceKeys < end; piece += split.splits) {
-    attend_piece<kElement, kHeads>(split, kv, b, g, piece, begin, end, q, state);
+    attend_piece<kElement, kHeads, kAligned>(split, kv, b, g, piece, begin, end, q, state);
   }
   const bool is_only = live.count == 1;
   join_slots<kHeads>(split, target, state, s, is_only, work.partials);
@@ -277,7 +342,8 @@ __global__ void __launch_bounds__(kThreads)
 // no more of them without work at short lengths than the grid costs nothing for.
 uint32_t splits_for(const AttentionShape& shape) {
   const uint32_t group = shape.heads / shape.kv_heads;
-  const uint32_t blocks = shape.kv_heads * divide_up(group, group == 1 ? 1 : kTileHeads);
+  const uint32_t blocks =
+      shape.kv_heads * divide_up(group, group < kTileHeads ? group : kTileHeads);
   uint32_t splits = 64;
   while (splits > 8 && splits * blocks > 512) splits /= 2;
   return splits < shape.pieces ? splits : shape.pieces;
@@ -294,13 +360,14 @@ Split split_for(const AttentionShape& shape, uint64_t first) {
   return split;
 }
 
-template <KvElement kElement, unsigned kHeads>
+// kHeads heads share one read of their kv head.
+template <KvElement kElement, unsigned kHeads, bool kAligned>
 void launch_splits(Split split, const KvCache& kv, const StepTokens& step, uint64_t count,
                    const Matrix& q, const Matrix& out, const SplitWork& work, void* stream) {
   split.group_tiles = divide_up(split.group, kHeads);
   const unsigned shared =
       kThreads / split.lanes * kHeads * (split.shape.head_width + 2) * sizeof(float);
-  launch(attend_splits<kElement, kHeads>,
+  launch(attend_splits<kElement, kHeads, kAligned>,
          dim3(split.splits, split.shape.kv_heads * split.group_tiles, static_cast<unsigned>(count)),
          kThreads, shared, stream, split, kv, step, q, out, work);
 }
@@ -308,10 +375,11 @@ void launch_splits(Split split, const KvCache& kv, const StepTokens& step, uint6
 template <KvElement kElement>
 void launch_heads(const Split& split, const KvCache& kv, const StepTokens& step, uint64_t count,
                   const Matrix& q, const Matrix& out, const SplitWork& work, void* stream) {
-  if (split.group == 1) {
-    return launch_splits<kElement, 1>(split, kv, step, count, q, out, work, stream);
-  }
-  launch_splits<kElement, kTileHeads>(split, kv, step, count, q, out, work, stream);
+  const auto launch_for = !cache_is_aligned(kv) ? launch_splits<kElement, kTileHeads, false>
+                          : split.group == 1    ? launch_splits<kElement, 1, true>
+                          : split.group == 2    ? launch_splits<kElement, 2, true>
+                                                : launch_splits<kElement, kTileHeads, true>;
+  launch_for(split, kv, step, count, q, out, work, stream);
 }
 
 }  // namespace
@@ -326,7 +394,6 @@ void attention_split(const AttentionShape& shape, const KvCache& kv, const StepT
   if (count == 0) return;
   Split split = split_for(shape, first);
   split.q_is_aligned = shape.head_width % 8 == 0 && rows_aligned(q);
-  split.kv_is_aligned = cache_is_aligned(kv);
   const auto launch_for = [&]() {
     switch (kv.element) {
       case KvElement::kF32:

@@ -12,57 +12,122 @@
 
 namespace rt::cuda {
 
-// The tokens [first, first + count) of x, of which a warp takes at most kTokens.
-struct TokenRange {
-  uint64_t first;
-  uint64_t count;
+constexpr unsigned kChunk = 256;  // elements of a row that a warp reads at once
+
+// Weights under way: of each of kRows rows the next kDepth chunks, as they lie in memory.
+template <class W, unsigned kRows, unsigned kDepth>
+struct RowStream {
+  Raw8<W> raw[kRows][kDepth];
+
+  // Chunk `slot` from `from` on, of which `left` elements are there.
+  __device__ void load(const W* const (&from)[kRows], unsigned left, unsigned slot) {
+    const unsigned at = slot * kChunk + threadIdx.x % kWarp * 8;
+    if (at >= left) return;
+    RT_UNROLL
+    for (unsigned r = 0; r < kRows; ++r) raw[r][slot] = load_raw8(from[r] + at);
+  }
+  __device__ void begin(const W* const (&rows)[kRows], unsigned K) {
+    RT_UNROLL
+    for (unsigned slot = 0; slot < kDepth; ++slot) load(rows, K, slot);
+  }
 };
 
-// A lane's eight elements of each row from k on; a row that is NULL, and what lies behind K, reads
-// as 0.
-template <class W, unsigned kRows>
-__device__ inline void load_rows(const W* const (&rows)[kRows], bool rows_are_aligned, uint64_t k,
-                                 uint64_t K, float (&w)[kRows][8]) {
+template <unsigned kRows, unsigned kTokens>
+__device__ inline void sum_lanes(unsigned tokens, float (&sums)[kRows][kTokens]) {
+  RT_UNROLL
+  for (unsigned t = 0; t < kTokens; ++t) {
+    if (t >= tokens) break;
+    RT_UNROLL
+    for (unsigned r = 0; r < kRows; ++r) sums[r][t] = warp_sum(sums[r][t]);
+  }
+}
+
+// sums[row][token], where row and token are each lane's own: chosen among registers.
+template <unsigned kRows, unsigned kTokens>
+__device__ inline float sum_of_lane(const float (&sums)[kRows][kTokens], unsigned row,
+                                    unsigned token) {
+  float sum = sums[0][0];
+  RT_UNROLL
+  for (unsigned t = 0; t < kTokens; ++t) {
+    RT_UNROLL
+    for (unsigned r = 0; r < kRows; ++r) sum = r == row && t == token ? sums[r][t] : sum;
+  }
+  return sum;
+}
+
+// sums[r][t] = rows[r] . x[t], in all lanes, of `tokens` rows of x that lie K apart; beyond them
+// anything. `stream` holds the first chunks of `rows` before and those of `next` after, if
+// `has_next`. Rows of 8 n elements that are 16-byte aligned.
+template <class X, class W, unsigned kRows, unsigned kDepth, unsigned kTokens>
+__device__ inline void dot_rows(RowStream<W, kRows, kDepth>& stream, const W* const (&rows)[kRows],
+                                const W* const (&next)[kRows], bool has_next, unsigned K,
+                                const X* x, unsigned tokens, float (&sums)[kRows][kTokens]) {
+  constexpr unsigned kTurn = kDepth * kChunk;
   RT_UNROLL
   for (unsigned r = 0; r < kRows; ++r) {
     RT_UNROLL
-    for (int i = 0; i < 8; ++i) w[r][i] = 0;
-    if (rows[r] != nullptr && k < K) load8(rows[r], k, K, rows_are_aligned, w[r]);
-  }
-}
-
-// The first of them: what a warp has on its way while its block does something else.
-template <class W, unsigned kRows>
-__device__ inline void first_weights(const W* const (&rows)[kRows], bool rows_are_aligned,
-                                     uint64_t K, float (&w)[kRows][8]) {
-  load_rows<W, kRows>(rows, rows_are_aligned, threadIdx.x % 32 * 8, K, w);
-}
-
-// sums[r][t] = rows[r] . x[tokens.first + t], in all lanes; a row that is NULL gives 0, a token
-// beyond the range anything. w: the first weights.
-template <class W, unsigned kRows, unsigned kTokens>
-__device__ inline void dot_rows(const W* const (&rows)[kRows], bool rows_are_aligned,
-                                float (&w)[kRows][8], const Matrix& x, bool x_is_aligned,
-                                TokenRange tokens, float (&sums)[kRows][kTokens]) {
-  const uint64_t K = x.columns;
-  for (unsigned r = 0; r < kRows; ++r) {
     for (unsigned t = 0; t < kTokens; ++t) sums[r][t] = 0;
   }
-  for (uint64_t k = threadIdx.x % 32 * 8; k < K; k += 256) {
+  for (unsigned k = 0; k < K; k += kTurn) {
+    const bool is_last = K - k <= kTurn;
+    const unsigned left = !is_last ? K - k - kTurn : has_next ? K : 0;
+    const W* from[kRows];
+    RT_UNROLL
+    for (unsigned r = 0; r < kRows; ++r) from[r] = is_last ? next[r] : rows[r] + k + kTurn;
+    RT_UNROLL
+    for (unsigned slot = 0; slot < kDepth; ++slot) {
+      const unsigned at = k + slot * kChunk + threadIdx.x % kWarp * 8;
+      if (at < K) {
+        float w[kRows][8];
+        RT_UNROLL
+        for (unsigned r = 0; r < kRows; ++r) unpack(stream.raw[r][slot], w[r]);
+        RT_UNROLL
+        for (unsigned t = 0; t < kTokens; ++t) {
+          if (t > 0 && t >= tokens) break;
+          float value[8];
+          load8(x + static_cast<uint64_t>(t) * K + at, value);
+          RT_UNROLL
+          for (unsigned r = 0; r < kRows; ++r) {
+            RT_UNROLL
+            for (int i = 0; i < 8; ++i) sums[r][t] = fmaf(w[r][i], value[i], sums[r][t]);
+          }
+        }
+      }
+      stream.load(from, left, slot);
+    }
+  }
+  sum_lanes(tokens, sums);
+}
+
+// The same for rows of any width and alignment, with nothing ahead.
+template <class W, unsigned kRows, unsigned kTokens>
+__device__ inline void dot_elements(const W* const (&rows)[kRows], const Matrix& x,
+                                    uint64_t first_token, unsigned tokens,
+                                    float (&sums)[kRows][kTokens]) {
+  const uint64_t K = x.columns;
+  RT_UNROLL
+  for (unsigned r = 0; r < kRows; ++r) {
+    RT_UNROLL
+    for (unsigned t = 0; t < kTokens; ++t) sums[r][t] = 0;
+  }
+  for (uint64_t k = threadIdx.x % kWarp * 8; k < K; k += kChunk) {
+    float w[kRows][8];
+    RT_UNROLL
+    for (unsigned r = 0; r < kRows; ++r) load8(rows[r], k, K, false, w[r]);
+    RT_UNROLL
     for (unsigned t = 0; t < kTokens; ++t) {
-      if (t >= tokens.count) break;
-      const uint64_t begin = (tokens.first + t) * K;
+      if (t >= tokens) break;
+      const uint64_t begin = (first_token + t) * K;
       float value[8];
-      load8(x.data, x.element, begin + k, begin + K, x_is_aligned, value);
+      load8(x.data, x.element, begin + k, begin + K, false, value);
+      RT_UNROLL
       for (unsigned r = 0; r < kRows; ++r) {
+        RT_UNROLL
         for (int i = 0; i < 8; ++i) sums[r][t] = fmaf(w[r][i], value[i], sums[r][t]);
       }
     }
-    load_rows<W, kRows>(rows, rows_are_aligned, k + 256, K, w);
   }
-  for (unsigned r = 0; r < kRows; ++r) {
-    for (unsigned t = 0; t < kTokens; ++t) sums[r][t] = warp_sum(sums[r][t]);
-  }
+  sum_lanes(tokens, sums);
 }
 
 }  // namespace rt::cuda

@@ -1,66 +1,53 @@
 #include <stdint.h>
 
-#include "kernels/cuda/dot_rows.h"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/dense_rows.h"
 #include "kernels/cuda/linear.h"
 
 namespace rt::cuda {
 namespace {
 
-constexpr unsigned kThreads = 256;
-constexpr unsigned kWarps = kThreads / kWarp;
+// One row of weights for one token, two where several tokens' values are read for them.
+template <class W, unsigned kLaneRows>
+struct Product {
+  using Weight = W;
+  static constexpr unsigned kRows = kLaneRows;
+  static constexpr bool kNorms = false;
+  Matrix weight;
+  Matrix residual;
+  Matrix out;
 
-// Below this many rows two rows per warp leave multiprocessors without work: 132 of 8 warps each.
-constexpr uint64_t kManyRows = 4096;
-
-// grid [N / (8 kRows), T / kTokens], block 256, no shared memory. Moves N K weights for every
-// kTokens rows of x, and T (K + N) values, N more with a residual; bound by the bandwidth of global
-// memory. In flight per multiprocessor with 8 blocks: 64 warps * 32 lanes * 16 bytes * kRows, 32 or
-// 64 KiB.
-template <class W, unsigned kRows, unsigned kTokens>
-__global__ void __launch_bounds__(kThreads)
-    linear_vector_rows(Matrix x, Matrix weight, Matrix residual, Matrix out, bool weight_is_aligned,
-                       bool x_is_aligned) {
-  const uint64_t n = (static_cast<uint64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp) * kRows;
-  const uint64_t first = static_cast<uint64_t>(blockIdx.y) * kTokens;
-  const uint64_t left = x.rows - first;
-  const TokenRange tokens = {first, left < kTokens ? left : kTokens};
-  const W* rows[kRows];
-  for (unsigned r = 0; r < kRows; ++r) {
-    rows[r] = n + r < weight.rows ? static_cast<const W*>(weight.data) + (n + r) * weight.columns
-                                  : nullptr;
+  __device__ uint64_t groups() const { return (weight.rows + kRows - 1) / kRows; }
+  // The last row again where a group has one too many.
+  __device__ const W* row(uint64_t group, unsigned r) const {
+    const uint64_t n = group * kRows + r;
+    return static_cast<const W*>(weight.data) +
+           (n < weight.rows ? n : weight.rows - 1) * weight.columns;
   }
-  float first_w[kRows][8];
-  first_weights<W, kRows>(rows, weight_is_aligned, x.columns, first_w);
-  after_previous();
-  float sums[kRows][kTokens];
-  dot_rows<W, kRows, kTokens>(rows, weight_is_aligned, first_w, x, x_is_aligned, tokens, sums);
-  if (threadIdx.x % kWarp != 0) return;
-  RT_UNROLL
-  for (unsigned r = 0; r < kRows; ++r) {
-    RT_UNROLL
-    for (unsigned t = 0; t < kTokens; ++t) {
-      if (rows[r] == nullptr || t >= tokens.count) continue;
-      store_sum(out, residual, (first + t) * out.columns + n + r, sums[r][t]);
-    }
+  // Lane l finishes row l % kRows for token l / kRows.
+  template <unsigned kTokens>
+  __device__ void store_sums(uint64_t group, TokenRange tokens,
+                             const float (&sums)[kRows][kTokens]) const {
+    const unsigned lane = threadIdx.x % kWarp;
+    const uint64_t n = group * kRows + lane % kRows;
+    const unsigned t = lane / kRows;
+    if (n >= weight.rows || t >= tokens.count) return;
+    store_sum(out, residual, (tokens.first + t) * out.columns + n,
+              sum_of_lane(sums, lane % kRows, t));
   }
-}
-
-template <class W, unsigned kRows, unsigned kTokens>
-void launch_rows(const Matrix& x, const Matrix& weight, const Matrix& residual, const Matrix& out,
-                 void* stream) {
-  const dim3 grid(divide_up(weight.rows, kWarps * kRows), divide_up(x.rows, kTokens));
-  launch(linear_vector_rows<W, kRows, kTokens>, grid, kThreads, 0, stream, x, weight, residual, out,
-         rows_aligned(weight), rows_aligned(x));
-}
+};
 
 template <class W>
 void launch_weights(const Matrix& x, const Matrix& weight, const Matrix& residual,
                     const Matrix& out, void* stream) {
-  if (x.rows > 4) return launch_rows<W, 2, 8>(x, weight, residual, out, stream);
-  if (x.rows > 1) return launch_rows<W, 2, 4>(x, weight, residual, out, stream);
-  if (weight.rows >= kManyRows) return launch_rows<W, 2, 1>(x, weight, residual, out, stream);
-  launch_rows<W, 1, 1>(x, weight, residual, out, stream);
+  const NormedRows rows = plain_rows(x);
+  const Product<W, 1> one = {weight, residual, out};
+  const Product<W, 2> two = {weight, residual, out};
+  const uint64_t pairs = divide_up(weight.rows, 2);
+  if (!rows_aligned(x) || !rows_aligned(weight)) {
+    return launch_dense_elements(rows, two, pairs, stream);
+  }
+  if (x.rows > 1) return launch_dense<kMostTokens>(rows, two, pairs, stream);
+  launch_dense<1>(rows, one, weight.rows, stream);
 }
 
 }  // namespace

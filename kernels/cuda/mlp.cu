@@ -1,46 +1,39 @@
 #include "kernels/cuda/mlp.h"
 
 #include "kernels/cuda/activation.h"
-#include "kernels/cuda/dot_rows.h"
-#include "kernels/cuda/launch.h"
-#include "kernels/cuda/normed_rows.h"
+#include "kernels/cuda/dense_rows.h"
 #include "kernels/cuda/tile.h"
 
 namespace rt::cuda {
 namespace {
 
 constexpr unsigned kThreads = 256;
-constexpr unsigned kWarps = kThreads / kWarp;
 
-// grid [F / 8, T / kTokens], block 256, shared memory of kTokens D values where x is normed. Moves
-// 2 F D weights for every kTokens rows of x; bound by the bandwidth of global memory. A warp has a
-// row of gate and the row of up that it meets, so that hidden is written once and nothing between
-// is.
-template <class W, unsigned kTokens>
-__global__ void __launch_bounds__(kThreads, blocks_for(kTokens))
-    gate_up_rows(NormedRows normed, Matrix gate, Matrix up, Activation activation, Matrix hidden,
-                 bool weights_are_aligned, bool x_is_aligned) {
-  const uint64_t f = static_cast<uint64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;
-  const uint64_t first = static_cast<uint64_t>(blockIdx.y) * kTokens;
-  const uint64_t left = hidden.rows - first;
-  const TokenRange tokens = {first, left < kTokens ? left : kTokens};
-  const bool inside = f < gate.rows;
-  const W* const rows[2] = {inside ? static_cast<const W*>(gate.data) + f * gate.columns : nullptr,
-                            inside ? static_cast<const W*>(up.data) + f * up.columns : nullptr};
-  float first_w[2][8];  // on their way while the block norms
-  first_weights<W, 2>(rows, weights_are_aligned, gate.columns, first_w);
-  after_previous();
-  const ProductRows x = product_rows<kThreads>(normed, x_is_aligned, tokens);
-  float sums[2][kTokens];
-  dot_rows<W, 2, kTokens>(rows, weights_are_aligned, first_w, x.x, x.aligned, x.tokens, sums);
-  if (!inside || threadIdx.x % kWarp != 0) return;
-  RT_UNROLL
-  for (unsigned t = 0; t < kTokens; ++t) {
-    if (t >= tokens.count) break;
-    store(hidden.data, hidden.element, (first + t) * hidden.columns + f,
-          activated(sums[0][t], sums[1][t], activation));
+// A warp has a row of gate and the row of up that it meets, so that hidden is written once and
+// nothing between is.
+template <class W>
+struct GateUp {
+  using Weight = W;
+  static constexpr unsigned kRows = 2;
+  static constexpr bool kNorms = true;
+  Matrix gate;
+  Matrix up;
+  Activation activation;
+  Matrix hidden;
+
+  __device__ uint64_t groups() const { return gate.rows; }
+  __device__ const W* row(uint64_t group, unsigned r) const {
+    return static_cast<const W*>(r == 0 ? gate.data : up.data) + group * gate.columns;
   }
-}
+  template <unsigned kTokens>
+  __device__ void store_sums(uint64_t group, TokenRange tokens,
+                             const float (&sums)[2][kTokens]) const {
+    const unsigned t = threadIdx.x % kWarp;  // of which a lane finishes one
+    if (t >= tokens.count) return;
+    store(hidden.data, hidden.element, (tokens.first + t) * hidden.columns + group,
+          activated(sum_of_lane(sums, 0, t), sum_of_lane(sums, 1, t), activation));
+  }
+};
 
 // grid [F / 64, T / 64], block 256, 12.8 KiB of shared memory. As linear_tiles, with two weights.
 __global__ void __launch_bounds__(kTileThreads)
@@ -83,20 +76,15 @@ __global__ void __launch_bounds__(kThreads)
         activated(load(gate.data, gate.element, i), load(up.data, up.element, i), activation));
 }
 
-template <class W, unsigned kTokens>
-void launch_rows(const NormedRows& rows, const Matrix& gate, const Matrix& up,
-                 Activation activation, const Matrix& hidden, void* stream) {
-  const dim3 grid(divide_up(gate.rows, kWarps), divide_up(rows.x.rows, kTokens));
-  launch(gate_up_rows<W, kTokens>, grid, kThreads, normed_bytes(rows, kTokens), stream, rows, gate,
-         up, activation, hidden, rows_aligned(gate) && rows_aligned(up), rows_aligned(rows.x));
-}
-
 template <class W>
 void launch_weights(const NormedRows& rows, const Matrix& gate, const Matrix& up,
                     Activation activation, const Matrix& hidden, void* stream) {
-  if (rows.x.rows > 4) return launch_rows<W, 8>(rows, gate, up, activation, hidden, stream);
-  if (rows.x.rows > 1) return launch_rows<W, 4>(rows, gate, up, activation, hidden, stream);
-  launch_rows<W, 1>(rows, gate, up, activation, hidden, stream);
+  const GateUp<W> job = {gate, up, activation, hidden};
+  if (!rows_aligned(gate) || !rows_aligned(up) || !rows_aligned(rows.x)) {
+    return launch_dense_elements(rows, job, gate.rows, stream);
+  }
+  if (rows.x.rows > 1) return launch_dense<kMostTokens>(rows, job, gate.rows, stream);
+  launch_dense<1>(rows, job, gate.rows, stream);
 }
 
 }  // namespace

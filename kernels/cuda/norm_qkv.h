@@ -22,8 +22,9 @@ struct QuantizedQkvWeights {
   QuantizedMatrix v;
 };
 
-// Where the products go, and what is cleared for attention_split: q [T, H*E] always; k and v [T, G*E] where the rows of the cache are codes,
-// which need a whole head at a time (append_kv then), and else to the cache alone.
+// Where the products go, and what is cleared for attention_split: q [T, H*E] always; k and v [T,
+// G*E] where the rows of the cache are codes, which need a whole head at a time (append_kv then),
+// and else to the cache alone.
 struct QkvOut {
   Matrix q;
   Matrix k;

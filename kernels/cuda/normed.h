@@ -10,10 +10,14 @@ struct NormedRows {
   Matrix weight;  // [1, D]; data NULL: x is taken as it is
   float offset;   // added to the weight
   float eps;
+  bool is_aligned;  // eight elements of x and of the weight can be read at once
 };
 
+inline NormedRows normed_rows(const Matrix& x, const Matrix& weight, float offset, float eps) {
+  return {x, weight, offset, eps, rows_aligned(x) && rows_aligned(weight)};
+}
 inline NormedRows plain_rows(const Matrix& x) {
-  return {x, {nullptr, x.element, 0, 0}, 0, 0};
+  return {x, {nullptr, x.element, 0, 0}, 0, 0, rows_aligned(x)};
 }
 
 // Shared memory that the rows of a block may take: what a kernel may have unasked, and where there

@@ -4,23 +4,27 @@
 // multiprocessors that goes with it.
 #pragma once
 
-#include "kernels/cuda/dot_rows.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/norm_row.h"
 #include "kernels/cuda/normed.h"
 
 namespace rt::cuda {
 
-// Blocks of 256 threads that a multiprocessor shall hold at least: left alone, nvcc would have one
-// more where several tokens share a read, and spill.
-constexpr unsigned blocks_for(unsigned tokens) {
-  return tokens == 8 ? 2 : tokens == 4 ? 3 : 4;
+// The tokens [first, first + count) of x, of which a warp takes at most kTokens.
+struct TokenRange {
+  uint64_t first;
+  uint64_t count;
+};
+
+__device__ inline TokenRange tokens_of_block(const Matrix& x, unsigned most) {
+  const uint64_t first = static_cast<uint64_t>(blockIdx.y) * most;
+  const uint64_t left = x.rows - first;
+  return {first, left < most ? left : most};
 }
 
 // What a warp multiplies: rows [tokens.first, tokens.first + tokens.count) of x.
 struct ProductRows {
   Matrix x;
-  bool aligned;
   TokenRange tokens;
 };
 
@@ -34,19 +38,18 @@ inline unsigned normed_bytes(const NormedRows& rows, uint64_t tokens) {
 // The tokens of a block of kThreads threads: normed in shared memory, rounded as they would be
 // between two operators, or as they lie where there is no norm. All threads of the block call it.
 template <unsigned kThreads>
-__device__ inline ProductRows product_rows(const NormedRows& rows, bool x_is_aligned,
-                                           TokenRange tokens) {
-  if (rows.weight.data == nullptr) return {rows.x, x_is_aligned, tokens};
+__device__ inline ProductRows product_rows(const NormedRows& rows, TokenRange tokens) {
+  if (rows.weight.data == nullptr) return {rows.x, tokens};
   Matrix normed = rows.x;
   normed.data = dynamic_shared();
   for (uint64_t t = 0; t < tokens.count; ++t) {
-    norm_row<kThreads>(rows.x, tokens.first + t, rows.weight, rows.offset, rows.eps,
-                       [&](uint64_t d, float value) {
-                         store(normed.data, normed.element, t * normed.columns + d, value);
-                       });
+    norm_row<kThreads>(rows, tokens.first + t, [&](uint64_t d, const float* y) {
+      store8(normed.data, normed.element, t * normed.columns + d, (t + 1) * normed.columns,
+             normed.columns % 8 == 0, y);
+    });
   }
   __syncthreads();
-  return {normed, normed.columns % 8 == 0, {0, tokens.count}};
+  return {normed, {0, tokens.count}};
 }
 
 }  // namespace rt::cuda

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "kernels/cuda/element.h"
+#include "kernels/cuda/launch.h"
 
 namespace rt::cuda {
 
@@ -79,35 +80,70 @@ __device__ inline void store_sum(const Matrix& out, const Matrix& residual, uint
   store(out.data, out.element, i, x);
 }
 
-// 16 bytes at once: the widest load there is, and what a warp needs to fill whole 128-byte lines
-// with four rows' worth of requests in flight.
+// 16 bytes at once, the widest load there is.
 struct alignas(16) Bytes16 {
   uint32_t words[4];
 };
 
-__device__ inline void unpack(Bytes16 bytes, const Bf16*, float* out) {
-  for (int i = 0; i < 4; ++i) {
-    out[2 * i] = __uint_as_float(bytes.words[i] << 16);
-    out[2 * i + 1] = __uint_as_float(bytes.words[i] & 0xffff0000u);
-  }
-}
-__device__ inline void unpack(Bytes16 bytes, const F16*, float* out) {
-  for (int i = 0; i < 4; ++i) {
-    out[2 * i] = to_f32(F16{static_cast<uint16_t>(bytes.words[i] & 0xffffu)});
-    out[2 * i + 1] = to_f32(F16{static_cast<uint16_t>(bytes.words[i] >> 16)});
-  }
-}
+// Eight elements as they lie in memory. A load is under way until its bytes are used, and nothing
+// uses them before they are unpacked: loads that shall be under way together are kept in these.
+template <class T>
+struct alignas(16) Raw8 {
+  Bytes16 parts[sizeof(T) / 2];
+};
 
 // Elements [0, 8) from `from` on; 16-byte aligned.
 template <class T>
-__device__ inline void load8(const T* from, float* out) {
-  unpack(*reinterpret_cast<const Bytes16*>(from), from, out);
-}
-__device__ inline void load8(const float* from, float* out) {
-  for (int half = 0; half < 2; ++half) {
-    const Bytes16 bytes = reinterpret_cast<const Bytes16*>(from)[half];
-    for (int i = 0; i < 4; ++i) out[4 * half + i] = __uint_as_float(bytes.words[i]);
+__device__ inline Raw8<T> load_raw8(const T* from) {
+  Raw8<T> raw;
+  RT_UNROLL
+  for (unsigned i = 0; i < sizeof(T) / 2; ++i) {
+    raw.parts[i] = reinterpret_cast<const Bytes16*>(from)[i];
   }
+  return raw;
+}
+
+__device__ inline void unpack(const Raw8<Bf16>& raw, float* out) {
+  RT_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    out[2 * i] = __uint_as_float(raw.parts[0].words[i] << 16);
+    out[2 * i + 1] = __uint_as_float(raw.parts[0].words[i] & 0xffff0000u);
+  }
+}
+__device__ inline void unpack(const Raw8<F16>& raw, float* out) {
+  RT_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    out[2 * i] = to_f32(F16{static_cast<uint16_t>(raw.parts[0].words[i] & 0xffffu)});
+    out[2 * i + 1] = to_f32(F16{static_cast<uint16_t>(raw.parts[0].words[i] >> 16)});
+  }
+}
+__device__ inline void unpack(const Raw8<float>& raw, float* out) {
+  RT_UNROLL
+  for (int i = 0; i < 8; ++i) out[i] = __uint_as_float(raw.parts[i / 4].words[i % 4]);
+}
+
+template <class T>
+__device__ inline void load8(const T* from, float* out) {
+  unpack(load_raw8(from), out);
+}
+
+__device__ inline Raw8<float> pack(const float* x, const float*) {
+  Raw8<float> raw;
+  RT_UNROLL
+  for (int i = 0; i < 8; ++i) raw.parts[i / 4].words[i % 4] = __float_as_uint(x[i]);
+  return raw;
+}
+template <class T>
+__device__ inline Raw8<T> pack(const float* x, const T*) {
+  Raw8<T> raw;
+  RT_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    T low, high;
+    round_to(x[2 * i], &low);
+    round_to(x[2 * i + 1], &high);
+    raw.parts[0].words[i] = low.bits | static_cast<uint32_t>(high.bits) << 16;
+  }
+  return raw;
 }
 
 // The same of an array that may be aligned to its elements only, or end within the eight: what is
@@ -128,6 +164,29 @@ __device__ inline void load8(const void* values, Element type, uint64_t first, u
     load8(static_cast<const Bf16*>(values), first, count, aligned, out);
   } else {
     load8(static_cast<const F16*>(values), first, count, aligned, out);
+  }
+}
+
+// x to elements [first, first + 8) of an array of `count`, as load8 reads them.
+template <class T>
+__device__ inline void store8(T* array, uint64_t first, uint64_t count, bool aligned,
+                              const float* x) {
+  if (aligned) {
+    *reinterpret_cast<Raw8<T>*>(array + first) = pack(x, array);
+    return;
+  }
+  for (int i = 0; i < 8; ++i) {
+    if (first + i < count) round_to(x[i], array + first + i);
+  }
+}
+__device__ inline void store8(void* values, Element type, uint64_t first, uint64_t count,
+                              bool aligned, const float* x) {
+  if (type == Element::kF32) {
+    store8(static_cast<float*>(values), first, count, aligned, x);
+  } else if (type == Element::kBf16) {
+    store8(static_cast<Bf16*>(values), first, count, aligned, x);
+  } else {
+    store8(static_cast<F16*>(values), first, count, aligned, x);
   }
 }
 

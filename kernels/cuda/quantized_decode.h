@@ -14,8 +14,8 @@
 // additions depends on K alone: a token gives the same bits whatever stands beside it.
 #pragma once
 
-#include "kernels/cuda/dot_rows.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/normed_rows.h"
 #include "kernels/cuda/quantized_codes.h"
 
 namespace rt::cuda {

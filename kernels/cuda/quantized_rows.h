@@ -31,12 +31,6 @@ struct CodeRow {
   unsigned map;
 };
 
-__device__ inline TokenRange tokens_of_block(const Matrix& x, unsigned most) {
-  const uint64_t first = static_cast<uint64_t>(blockIdx.y) * most;
-  const uint64_t left = x.rows - first;
-  return {first, left < most ? left : most};
-}
-
 // The first row that this lane's row of lanes has in a turn of the blocks.
 template <class Job>
 __device__ inline uint64_t first_row(unsigned turn) {
@@ -82,14 +76,15 @@ __global__ void __launch_bounds__(kDecodeThreads, kTokens == 8 ? 2 : 3)
     }
   };
   begin();
+  if constexpr (Job::kNorms) fetch_norm<kDecodeThreads>(normed);
   if constexpr (Format::kPerByte == 2) {
     fill(table, book);
     fill_maps<Format>(job, maps);
     __syncthreads();
   }
   after_previous();
-  ProductRows x = {normed.x, true, tokens};
-  if constexpr (Job::kNorms) x = product_rows<kDecodeThreads>(normed, true, tokens);
+  ProductRows x = {normed.x, tokens};
+  if constexpr (Job::kNorms) x = product_rows<kDecodeThreads>(normed, tokens);
   // All lanes of a warp go round as often: their shuffles meet.
   while (true) {
     float sums[kRows][kTokens];
@@ -119,8 +114,8 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
   __syncthreads();
   after_previous();
   const TokenRange tokens = tokens_of_block(normed.x, kTokens);
-  ProductRows x = {normed.x, false, tokens};
-  if constexpr (Job::kNorms) x = product_rows<kDecodeThreads>(normed, false, tokens);
+  ProductRows x = {normed.x, tokens};
+  if constexpr (Job::kNorms) x = product_rows<kDecodeThreads>(normed, tokens);
   const uint64_t n = first_row<Job>(blockIdx.x);
   float sums[kRows][kTokens];
   RT_UNROLL

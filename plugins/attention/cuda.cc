@@ -92,8 +92,8 @@ struct CudnnAttention : SplitAttention {
     SplitAttention::require(node, need);
     need.kv_forms = RT_KV_ONE_STRIPE;
     need.workspace_bytes =
-        std::max(need.workspace_bytes, AttentionNode(node).arrival_bytes(round_tokens(node)) +
-                                           cudnn::kWorkspaceBytes);
+        std::max(need.workspace_bytes,
+                 AttentionNode(node).arrival_bytes(round_tokens(node)) + cudnn::kWorkspaceBytes);
   }
 
   void prepare(const rt_step& step, void*) {
@@ -124,8 +124,8 @@ struct CudnnAttention : SplitAttention {
     for (const Part& part : parts) {
       const auto first = static_cast<std::uint64_t>(part.first);
       if (part.plan == nullptr) {
-        split(kv, tokens, first, static_cast<std::uint64_t>(part.last), round, q, out,
-              work, stream_of(call));
+        split(kv, tokens, first, static_cast<std::uint64_t>(part.last), round, q, out, work,
+              stream_of(call));
       } else {
         char* stripe = reinterpret_cast<char*>(*base);
         const std::uint64_t skipped = first * q.columns * 2;  // bytes

@@ -8,7 +8,7 @@ struct NormAdd {
   explicit NormAdd(const sdk::Node& node) : norm(node, "h", 1) {}
   static void supports(const sdk::Node& node) { expect_dense_weight(node, 1); }
   void execute(const sdk::Call& call) {
-    rms_norm({matrix(call.input(0)), matrix(call.input(1)), norm.offset, norm.eps},
+    rms_norm(normed_rows(matrix(call.input(0)), matrix(call.input(1)), norm.offset, norm.eps),
              matrix(call.input(2)), matrix(call.output(0)), stream_of(call));
   }
   NormPart norm;

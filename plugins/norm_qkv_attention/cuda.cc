@@ -1,6 +1,6 @@
 // norm_qkv_attention on CUDA devices, for decode, as two kernels: norm, products, rope and the new
-// rows of the cache; attention split over the cache. A cache of codes gets its rows from a kernel of
-// its own, since a scale is of a whole head.
+// rows of the cache; attention split over the cache. A cache of codes gets its rows from a kernel
+// of its own, since a scale is of a whole head.
 #include "kernels/cuda/norm_qkv.h"
 
 #include "plugins/cuda_attention.h"
@@ -27,8 +27,7 @@ struct NormQkvAttention {
     const std::uint64_t tokens = node.bounds().tokens;
     const bool codes = attention.format.head_scales != 0;
     const std::uint64_t round = AttentionNode::round_tokens(node);
-    return {round, attention.work_bytes(round),
-            value_bytes(node, tokens, node.input(2).shape[0]),
+    return {round, attention.work_bytes(round), value_bytes(node, tokens, node.input(2).shape[0]),
             codes ? value_bytes(node, tokens, node.input(3).shape[0]) : 0,
             NormPart::scratch_bytes(node, node.input(0), 2)};
   }

@@ -13,7 +13,7 @@ struct RmsNorm {
   static void supports(const sdk::Node& node) { expect_dense_weight(node, 1); }
 
   void execute(const sdk::Call& call) {
-    rms_norm({matrix(call.input(0)), matrix(call.input(1)), offset, eps}, kNoResidual,
+    rms_norm(normed_rows(matrix(call.input(0)), matrix(call.input(1)), offset, eps), kNoResidual,
              matrix(call.output(0)), stream_of(call));
   }
 
