@@ -1,14 +1,16 @@
-// The inner loop of decode with quantized weights: eight lanes take a row, a warp 4 kRows rows.
+// The inner loop of decode with quantized weights: a team of four warps takes rows of weights,
+// eight lanes of each warp a quarter of a row, so that a warp has a part of 4 kRows rows.
 //
 // Each lane takes 16 bytes of codes at a time, so eight of them read 128 adjacent bytes of a row,
-// and the four rows of a warp read the same values of x, which come out of L1 once. The next piece
-// is on its way while one is multiplied.
+// and the four rows of a warp read the same values of x, which come out of L1 once. The pieces that
+// follow are on their way while one is multiplied.
 //
 // A byte of nf4 is looked up as a pair of f32: 256 pairs, 16 copies side by side. A lane uses its
 // own copy, so that half a warp's loads of 8 bytes meet all 32 banks and no bank twice; a shuffle
-// or a table of nibbles would take twice as many reads. Shared memory gives 32 weights per cycle
-// of a multiprocessor, 18 bytes of nf4: the limit of this loop, above what an H100 reads (14.5
-// bytes) and four fifths of what an H200 does (20).
+// or a table of nibbles would take twice as many reads. Shared memory and L1 give 128 bytes a cycle
+// of a multiprocessor: for 512 bytes of codes 32 cycles of lookups and 8 of bf16 values where kRows
+// is 2, so 14.4 bytes of nf4 a cycle with their scales, what an H100 reads (14.5) and seven tenths
+// of what an H200 does (20).
 //
 // A piece lies within one block, so its scale multiplies the piece's sum once. The order of the
 // additions depends on K alone: a token gives the same bits whatever stands beside it.
@@ -23,6 +25,8 @@ namespace rt::cuda {
 constexpr unsigned kDecodeThreads = 256;
 constexpr unsigned kRowLanes = 8;
 constexpr unsigned kWarpRows = kWarp / kRowLanes;
+constexpr unsigned kTeamWarps = 4;
+constexpr unsigned kTeams = kDecodeThreads / kWarp / kTeamWarps;
 
 struct alignas(8) Pair {
   float first;  // of the high nibble
@@ -83,78 +87,106 @@ __device__ inline float row_sum(float x) {
   return x;
 }
 
-// The first piece of a lane: what a kernel has in flight while it fills its table. Lanes beyond
-// the row read its last piece.
-template <class Format>
-__device__ inline Piece<Format> first_piece(const typename Format::Row& row, unsigned columns) {
-  constexpr unsigned kElements = Piece<Format>::kElements;
-  const unsigned k = threadIdx.x % kRowLanes * kElements;
-  return load_piece<Format>(row, k < columns ? k : columns - kElements);
+// Pieces under way: of each of kRows rows the next kDepth of this lane.
+template <class Format, unsigned kRows, unsigned kDepth>
+struct PieceStream {
+  static constexpr unsigned kElements = Piece<Format>::kElements;
+  static constexpr unsigned kStep = kTeamWarps * kRowLanes * kElements;  // of a team
+  using Rows = typename Format::Row[kRows];
+
+  Piece<Format> pieces[kRows][kDepth];
+
+  // Where this lane's first piece begins.
+  __device__ static unsigned lane_begin() {
+    const unsigned part = threadIdx.x / kWarp % kTeamWarps;
+    return (part * kRowLanes + threadIdx.x % kRowLanes) * kElements;
+  }
+  // Slot `slot` gets the piece at k of `rows`, if it is within their K elements.
+  __device__ void load(const Rows& rows, unsigned k, unsigned K, unsigned slot) {
+    if (k >= K) return;
+    RT_UNROLL
+    for (unsigned r = 0; r < kRows; ++r) pieces[r][slot] = load_piece<Format>(rows[r], k);
+  }
+  __device__ void begin(const Rows& rows, unsigned K) {
+    RT_UNROLL
+    for (unsigned slot = 0; slot < kDepth; ++slot) load(rows, lane_begin() + slot * kStep, K, slot);
+  }
+};
+
+// Adds a piece of each row times its part of x to the sums.
+template <class Format, class X, unsigned kRows, unsigned kDepth, unsigned kTokens>
+__device__ inline void add_pieces(const PieceStream<Format, kRows, kDepth>& stream, unsigned slot,
+                                  const typename Format::Row (&rows)[kRows], const PairTable& table,
+                                  const X* x, unsigned K, unsigned tokens,
+                                  float (&sums)[kRows][kTokens]) {
+  float partial[kRows][kTokens] = {};
+  RT_UNROLL
+  for (unsigned j = 0; j < Piece<Format>::kElements / 8; ++j) {
+    float w[kRows][8];
+    RT_UNROLL
+    for (unsigned r = 0; r < kRows; ++r) unpack<Format>(stream.pieces[r][slot], j, table, w[r]);
+    RT_UNROLL
+    for (unsigned t = 0; t < kTokens; ++t) {
+      if (t > 0 && t >= tokens) break;
+      float value[8];
+      load8(x + static_cast<uint64_t>(t) * K + 8 * j, value);
+      RT_UNROLL
+      for (unsigned r = 0; r < kRows; ++r) {
+        RT_UNROLL
+        for (int i = 0; i < 8; ++i) partial[r][t] = fmaf(w[r][i], value[i], partial[r][t]);
+      }
+    }
+  }
+  RT_UNROLL
+  for (unsigned r = 0; r < kRows; ++r) {
+    const float scale = Format::scale(rows[r], stream.pieces[r][slot].scale);
+    RT_UNROLL
+    for (unsigned t = 0; t < kTokens; ++t) sums[r][t] = fmaf(partial[r][t], scale, sums[r][t]);
+  }
 }
 
-// sums[r][t] = rows[r] . x[tokens.first + t], in all lanes of the row; a token beyond the range
-// gives anything. K is divisible by the piece.
-template <class Format, class X, unsigned kRows, unsigned kTokens>
-__device__ inline void dot_pieces(const typename Format::Row (&rows)[kRows],
-                                  Piece<Format> (&pieces)[kRows], const PairTable& table,
-                                  const Matrix& x, TokenRange tokens,
+// sums[r][t] = this warp's part of rows[r] . x[t], in all lanes of the row, of `tokens` rows of x
+// that lie K apart; beyond them anything. `stream` holds the first pieces of `rows` before and
+// those of `next` after, if `has_next`. K is divisible by the piece.
+template <class Format, class X, unsigned kRows, unsigned kDepth, unsigned kTokens>
+__device__ inline void dot_pieces(PieceStream<Format, kRows, kDepth>& stream,
+                                  const typename Format::Row (&rows)[kRows],
+                                  const typename Format::Row (&next)[kRows], bool has_next,
+                                  const PairTable& table, const X* x, unsigned K, unsigned tokens,
                                   float (&sums)[kRows][kTokens]) {
-  constexpr unsigned kElements = Piece<Format>::kElements;
-  constexpr unsigned kStep = kRowLanes * kElements;
-  // nf4's sums of several tokens need the registers, and their arithmetic hides the loads.
-  constexpr bool kAhead = kTokens == 1 || Format::kPerByte == 1;
-  const auto K = static_cast<unsigned>(x.columns);
-  const X* values = static_cast<const X*>(x.data) + tokens.first * x.columns;
+  using Stream = PieceStream<Format, kRows, kDepth>;
+  constexpr unsigned kTurn = Stream::kStep * kDepth;
   RT_UNROLL
   for (unsigned r = 0; r < kRows; ++r) {
     RT_UNROLL
     for (unsigned t = 0; t < kTokens; ++t) sums[r][t] = 0;
   }
-  for (unsigned k = threadIdx.x % kRowLanes * kElements; k < K; k += kStep) {
-    Piece<Format> next[kRows];
-    const unsigned ahead = k + kStep < K ? k + kStep : k;
+  for (unsigned k = 0; k < K; k += kTurn) {
+    const bool is_last = K - k <= kTurn;
     RT_UNROLL
-    for (unsigned r = 0; r < kRows; ++r) next[r] = load_piece<Format>(rows[r], kAhead ? ahead : k);
-    if constexpr (!kAhead) {
-      RT_UNROLL
-      for (unsigned r = 0; r < kRows; ++r) pieces[r] = next[r];
-    }
-    float partial[kRows][kTokens] = {};
-    RT_UNROLL
-    for (unsigned j = 0; j < kElements / 8; ++j) {
-      float w[kRows][8];
-      RT_UNROLL
-      for (unsigned r = 0; r < kRows; ++r) unpack<Format>(pieces[r], j, table, w[r]);
-      RT_UNROLL
-      for (unsigned t = 0; t < kTokens; ++t) {
-        if (t >= tokens.count) break;
-        float value[8];
-        load8(values + t * x.columns + k + 8 * j, value);
-        RT_UNROLL
-        for (unsigned r = 0; r < kRows; ++r) {
-          RT_UNROLL
-          for (int i = 0; i < 8; ++i) partial[r][t] = fmaf(w[r][i], value[i], partial[r][t]);
-        }
+    for (unsigned slot = 0; slot < kDepth; ++slot) {
+      const unsigned at = Stream::lane_begin() + slot * Stream::kStep;
+      if (k + at < K) {
+        add_pieces<Format, X, kRows, kDepth, kTokens>(stream, slot, rows, table, x + k + at, K,
+                                                      tokens, sums);
       }
-    }
-    RT_UNROLL
-    for (unsigned r = 0; r < kRows; ++r) {
-      const float scale = Format::scale(rows[r], pieces[r].scale);
-      RT_UNROLL
-      for (unsigned t = 0; t < kTokens; ++t) {
-        sums[r][t] = fmaf(partial[r][t], scale, sums[r][t]);
+      if (is_last) {
+        stream.load(next, at, has_next ? K : 0, slot);
+      } else {
+        stream.load(rows, k + kTurn + at, K, slot);
       }
-      if constexpr (kAhead) pieces[r] = next[r];
     }
   }
   RT_UNROLL
-  for (unsigned r = 0; r < kRows; ++r) {
+  for (unsigned t = 0; t < kTokens; ++t) {
+    if (t > 0 && t >= tokens) break;
     RT_UNROLL
-    for (unsigned t = 0; t < kTokens; ++t) sums[r][t] = row_sum(sums[r][t]);
+    for (unsigned r = 0; r < kRows; ++r) sums[r][t] = row_sum(sums[r][t]);
   }
 }
 
-// The same for one row of a weight of any width and an x of any alignment, element by element.
+// The whole product for one row of a weight of any width and an x of any alignment, by eight lanes,
+// element by element.
 template <unsigned kTokens>
 __device__ inline void dot_elements(const QuantizedMatrix& weight, uint64_t n,
                                     const SharedCodebook& book, const Matrix& x, TokenRange tokens,

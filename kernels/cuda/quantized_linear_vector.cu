@@ -7,7 +7,8 @@
 namespace rt::cuda {
 namespace {
 
-// Below this many rows two rows per lane leave multiprocessors without work.
+// Below this many rows two rows per lane leave multiprocessors with little work; values of f32 are
+// worth sharing all the same, since eight of them are two reads of L1.
 constexpr uint64_t kManyRows = 4096;
 
 template <unsigned kRows>
@@ -24,16 +25,10 @@ struct Product {
   __device__ CodeRow part(uint64_t n, unsigned r) const {
     return {weight, inside(*this, n + r), 0};
   }
-  template <unsigned kTokens>
-  __device__ void store_sums(uint64_t n, TokenRange tokens,
-                             const float (&sums)[kRows][kTokens]) const {
+  __device__ void finish(uint64_t n, uint64_t t, const float (&sums)[kRows]) const {
     RT_UNROLL
     for (unsigned r = 0; r < kRows; ++r) {
-      RT_UNROLL
-      for (unsigned t = 0; t < kTokens; ++t) {
-        if (n + r >= weight.rows || t >= tokens.count) continue;
-        store_sum(out, residual, (tokens.first + t) * out.columns + n + r, sums[r][t]);
-      }
+      if (n + r < weight.rows) store_sum(out, residual, t * out.columns + n + r, sums[r]);
     }
   }
 };
@@ -52,14 +47,10 @@ struct GateUp {
   __device__ CodeRow part(uint64_t n, unsigned r) const {
     return {r == 0 ? gate : up, inside(*this, n), r};
   }
-  template <unsigned kTokens>
-  __device__ void store_sums(uint64_t n, TokenRange tokens, const float (&sums)[2][kTokens]) const {
-    RT_UNROLL
-    for (unsigned t = 0; t < kTokens; ++t) {
-      if (n >= gate.rows || t >= tokens.count) continue;
-      store(hidden.data, hidden.element, (tokens.first + t) * hidden.columns + n,
-            activated(sums[0][t], sums[1][t], activation));
-    }
+  __device__ void finish(uint64_t n, uint64_t t, const float (&sums)[2]) const {
+    if (n >= gate.rows) return;
+    store(hidden.data, hidden.element, t * hidden.columns + n,
+          activated(sums[0], sums[1], activation));
   }
 };
 
@@ -79,7 +70,8 @@ void quantized_linear_add_vector(const Matrix& x, const QuantizedMatrix& weight,
   const Product<1> one = {weight, residual, out};
   if (!in_pieces(weight, x)) return launch_elements<1>(rows, one, N, stream);
   if (x.rows > 1) return launch_formats<2, 8>(rows, weight.kind, two, N, stream);
-  if (N >= kManyRows) return launch_formats<2, 1>(rows, weight.kind, two, N, stream);
+  if (N >= kManyRows || x.element == Element::kF32)
+    return launch_formats<2, 1>(rows, weight.kind, two, N, stream);
   launch_formats<1, 1>(rows, weight.kind, one, N, stream);
 }
 

@@ -29,15 +29,10 @@ struct QuantizedQkv {
     row.weight.map = map(i);
     return row;
   }
-  template <unsigned kTokens>
-  __device__ void store_sums(uint64_t n, TokenRange tokens, const float (&sums)[2][kTokens]) const {
+  __device__ void finish(uint64_t n, uint64_t t, const float (&sums)[2]) const {
     if (n >= outputs()) return;
     job.clear_arrivals(n);
-    const RowPair pair = job.pair(static_cast<uint32_t>(n));
-    RT_UNROLL
-    for (unsigned t = 0; t < kTokens; ++t) {
-      if (t < tokens.count) job.finish(pair, tokens.first + t, sums[0][t], sums[1][t]);
-    }
+    job.finish(job.pair(static_cast<uint32_t>(n)), t, sums[0], sums[1]);
   }
 };
 

@@ -6,23 +6,32 @@
 //   kNorms              whether its rows of values may have a norm before them
 //   outputs()           in all
 //   part(n, r)          which row of which weight is row r of outputs from n on
-//   store_sums(...)     called by the first lane of a row of lanes
+//   finish(n, t, sums)  called by one lane for each token t of x, with the sums of the kRows rows;
+//                       n may be beyond the last output
 #pragma once
 
 #include <stdint.h>
 
 #include <type_traits>
 
+#include "kernels/cuda/dot_rows.h"
+#include "kernels/cuda/grid.h"
 #include "kernels/cuda/normed_rows.h"
 #include "kernels/cuda/quantized_decode.h"
 
 namespace rt::cuda {
 
-constexpr unsigned kBlockLanes = kDecodeThreads / kRowLanes;  // rows of lanes: 32
+// Rows of lanes that a block has in a turn: as teams, and each for itself.
+constexpr unsigned kTeamRows = kTeams * kWarpRows;
+constexpr unsigned kBlockLanes = kDecodeThreads / kRowLanes;
 
-// Blocks take rows in turns from here on, so that a head of 256,000 rows does not fill 8000 tables:
-// eight blocks for each multiprocessor of an H100, of which three run at once.
-constexpr unsigned kMostBlocks = 1056;
+// Blocks that run on a multiprocessor at once: rows of nf4-dq take twice the registers.
+template <class Format, unsigned kTokens>
+constexpr unsigned kDecodeBlocks = kTokens == 1 && !std::is_same_v<Format, Nf4DqCodes> ? 3 : 2;
+
+// Pieces of a row under way: 2 KiB a warp for one token.
+template <unsigned kRows, unsigned kTokens>
+constexpr unsigned kDecodeDepth = kTokens == 1 ? 4 / kRows : 1;
 
 // Row `row` of `weight`; its map is number `map`.
 struct CodeRow {
@@ -31,16 +40,18 @@ struct CodeRow {
   unsigned map;
 };
 
-// The first row that this lane's row of lanes has in a turn of the blocks.
-template <class Job>
-__device__ inline uint64_t first_row(unsigned turn) {
-  return (static_cast<uint64_t>(turn) * kBlockLanes + threadIdx.x / kRowLanes) * Job::kLaneRows;
-}
-
 // Outputs beyond the last are computed and not stored.
 template <class Job>
 __device__ inline uint64_t inside(const Job& job, uint64_t n) {
   return n < job.outputs() ? n : job.outputs() - 1;
+}
+
+// The first output that this lane's row of lanes has in a turn of its team.
+template <class Job>
+__device__ inline uint64_t first_output(unsigned turn) {
+  const unsigned team = threadIdx.x / kWarp / kTeamWarps;
+  const unsigned row = threadIdx.x % kWarp / kRowLanes;
+  return (static_cast<uint64_t>(turn) * kTeamRows + team * kWarpRows + row) * Job::kLaneRows;
 }
 
 // nf4-dq's map of each weight, f32[256]: 256 threads.
@@ -52,30 +63,75 @@ __device__ inline void fill_maps(const Job& job, float (&maps)[Job::kMaps][256])
   }
 }
 
-// grid [N / (32 kLaneRows), T / kTokens], at most 1056 wide, block 256, 33 to 35 KiB of shared
-// memory (1 for each map of nf4-dq; int8 none), and kTokens rows of values where x is normed. Moves
-// N K weights for every kTokens rows of x; bound by the bandwidth of global memory, nf4 on an H200
-// by shared memory (quantized_decode.h). In flight per warp: two pieces of 16 bytes for each of
-// kRows rows of 32 lanes, 2 KiB where kRows is 2.
+template <class Format, class Job, unsigned kRows>
+__device__ inline void code_rows(const Job& job, unsigned turn,
+                                 const float (&maps)[Job::kMaps][256],
+                                 typename Format::Row (&rows)[kRows]) {
+  const uint64_t n = first_output<Job>(turn);
+  RT_UNROLL
+  for (unsigned r = 0; r < kRows; ++r) {
+    const CodeRow part = job.part(n, r);
+    rows[r] = Format::row(part.weight, maps[part.map], part.row);
+  }
+}
+
+// What the warps of a team leave for each other.
+template <unsigned kRows, unsigned kTokens>
+struct TeamSums {
+  float sums[kTeams][kTeamWarps][kWarpRows][kRows][kTokens];
+};
+
+// The warps' parts of a turn are joined in their order by the first warp of each team: lane t of a
+// row of lanes finishes token t. One barrier a turn: `shared` is another one the next time.
+template <class Format, class Job, unsigned kRows, unsigned kTokens>
+__device__ inline void join_team(const Job& job, unsigned turn, TokenRange tokens,
+                                 const float (&sums)[kRows][kTokens],
+                                 TeamSums<kRows, kTokens>& shared) {
+  const unsigned team = threadIdx.x / kWarp / kTeamWarps;
+  const unsigned part = threadIdx.x / kWarp % kTeamWarps;
+  const unsigned row = threadIdx.x % kWarp / kRowLanes;
+  const unsigned t = threadIdx.x % kRowLanes;
+  static_assert(kTokens <= kRowLanes);
+  if (t < kTokens) {
+    RT_UNROLL
+    for (unsigned r = 0; r < kRows; ++r) {
+      shared.sums[team][part][row][r][t] = sum_of_lane(sums, r, t);
+    }
+  }
+  __syncthreads();
+  if (part != 0 || t >= kTokens || t >= tokens.count) return;
+  const uint64_t n = first_output<Job>(turn);
+  float whole[kRows];
+  RT_UNROLL
+  for (unsigned r = 0; r < kRows; ++r) {
+    whole[r] = 0;
+    RT_UNROLL
+    for (unsigned p = 0; p < kTeamWarps; ++p) whole[r] += shared.sums[team][p][row][r][t];
+    const CodeRow code_row = job.part(n, r);
+    whole[r] *= Format::row_scale(code_row.weight, code_row.row);
+  }
+  job.finish(n, tokens.first + t, whole);
+}
+
+// grid [as many as run at once, or fewer; T / kTokens], block 256, 33 to 39 KiB of shared memory (1
+// for each map of nf4-dq; int8 4 at most), and kTokens rows of values where x is normed. Moves N K
+// weights for every kTokens rows of x; bound by the bandwidth of global memory, nf4 on an H200 by
+// shared memory (quantized_decode.h).
 template <class Format, class X, class Job, unsigned kRows, unsigned kTokens>
-__global__ void __launch_bounds__(kDecodeThreads, kTokens == 8 ? 2 : 3)
+__global__ void __launch_bounds__(kDecodeThreads, kDecodeBlocks<Format, kTokens>)
     quantized_rows(NormedRows normed, Job job, const __grid_constant__ Codebook book) {
   __shared__ PairTable table;
   __shared__ float maps[Job::kMaps][256];
+  __shared__ TeamSums<kRows, kTokens> sums_of_turn[2];
   const TokenRange tokens = tokens_of_block(normed.x, kTokens);
+  const auto K = static_cast<unsigned>(normed.x.columns);
+  constexpr unsigned kOutputs = kTeamRows * Job::kLaneRows;  // of a turn
+  const auto turns = static_cast<unsigned>((job.outputs() + kOutputs - 1) / kOutputs);
   unsigned turn = blockIdx.x;
+  PieceStream<Format, kRows, kDecodeDepth<kRows, kTokens>> stream;
   typename Format::Row rows[kRows];
-  Piece<Format> pieces[kRows];
-  const auto begin = [&] {
-    const uint64_t n = first_row<Job>(turn);
-    RT_UNROLL
-    for (unsigned r = 0; r < kRows; ++r) {
-      const CodeRow part = job.part(n, r);
-      rows[r] = Format::row(part.weight, maps[part.map], part.row);
-      pieces[r] = first_piece<Format>(rows[r], static_cast<unsigned>(normed.x.columns));
-    }
-  };
-  begin();
+  code_rows<Format>(job, turn, maps, rows);
+  stream.begin(rows, turn < turns ? K : 0);
   if constexpr (Job::kNorms) fetch_norm<kDecodeThreads>(normed);
   if constexpr (Format::kPerByte == 2) {
     fill(table, book);
@@ -85,22 +141,19 @@ __global__ void __launch_bounds__(kDecodeThreads, kTokens == 8 ? 2 : 3)
   after_previous();
   ProductRows x = {normed.x, tokens};
   if constexpr (Job::kNorms) x = product_rows<kDecodeThreads>(normed, tokens);
-  // All lanes of a warp go round as often: their shuffles meet.
-  while (true) {
+  const X* const values = static_cast<const X*>(x.x.data) + x.tokens.first * K;
+  // All warps of the block go round as often: they meet at a barrier.
+  for (unsigned round = 0; turn < turns; ++round) {
+    const unsigned following = turn + gridDim.x;
+    typename Format::Row next[kRows];
+    code_rows<Format>(job, following < turns ? following : turn, maps, next);
     float sums[kRows][kTokens];
-    dot_pieces<Format, X, kRows, kTokens>(rows, pieces, table, x.x, x.tokens, sums);
-    const uint64_t n = first_row<Job>(turn);
+    dot_pieces(stream, rows, next, following < turns, table, values, K,
+               static_cast<unsigned>(tokens.count), sums);
+    join_team<Format>(job, turn, tokens, sums, sums_of_turn[round % 2]);
+    turn = following;
     RT_UNROLL
-    for (unsigned r = 0; r < kRows; ++r) {
-      const CodeRow part = job.part(n, r);
-      const float scale = Format::row_scale(part.weight, part.row);
-      RT_UNROLL
-      for (unsigned t = 0; t < kTokens; ++t) sums[r][t] *= scale;
-    }
-    if (threadIdx.x % kRowLanes == 0) job.store_sums(n, tokens, sums);
-    turn += gridDim.x;
-    if (static_cast<uint64_t>(turn) * kBlockLanes * Job::kLaneRows >= job.outputs()) return;
-    begin();
+    for (unsigned r = 0; r < kRows; ++r) rows[r] = next[r];
   }
 }
 
@@ -116,20 +169,27 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
   const TokenRange tokens = tokens_of_block(normed.x, kTokens);
   ProductRows x = {normed.x, tokens};
   if constexpr (Job::kNorms) x = product_rows<kDecodeThreads>(normed, tokens);
-  const uint64_t n = first_row<Job>(blockIdx.x);
+  const uint64_t row = static_cast<uint64_t>(blockIdx.x) * kBlockLanes + threadIdx.x / kRowLanes;
+  const uint64_t n = row * Job::kLaneRows;
   float sums[kRows][kTokens];
   RT_UNROLL
   for (unsigned r = 0; r < kRows; ++r) {
     const CodeRow part = job.part(n, r);
     dot_elements<kTokens>(part.weight, part.row, shared, x.x, x.tokens, sums[r]);
   }
-  if (threadIdx.x % kRowLanes == 0) job.store_sums(n, tokens, sums);
+  const unsigned t = threadIdx.x % kRowLanes;
+  if (t >= tokens.count) return;
+  float whole[kRows];
+  RT_UNROLL
+  for (unsigned r = 0; r < kRows; ++r) whole[r] = sum_of_lane(sums, r, t);
+  job.finish(n, tokens.first + t, whole);
 }
 
 template <class Format, class X, unsigned kRows, unsigned kTokens, class Job>
 void launch_pieces(const NormedRows& rows, const Job& job, uint64_t outputs, void* stream) {
-  const unsigned blocks = divide_up(outputs, kBlockLanes * Job::kLaneRows);
-  const dim3 grid(blocks < kMostBlocks ? blocks : kMostBlocks, divide_up(rows.x.rows, kTokens));
+  const uint64_t turns = divide_up(outputs, kTeamRows * Job::kLaneRows);
+  const unsigned blocks = even_blocks(turns, 1, kDecodeBlocks<Format, kTokens>);
+  const dim3 grid(blocks, divide_up(rows.x.rows, kTokens));
   launch(quantized_rows<Format, X, Job, kRows, kTokens>, grid, kDecodeThreads,
          normed_bytes(rows, kTokens), stream, rows, job, kNf4Codebook);
 }
