@@ -1,7 +1,8 @@
 // Prefill on tensor cores: a block takes 64 query rows (tokens times the heads of one group) of one
 // sequence at a time, 16 for each warp, and walks their keys in tiles. Scores and sums are f32 and
 // stay in registers; queries, keys, values and softmax weights are rounded to the values' 16 bits,
-// whatever the cache's type.
+// whatever the cache's type. A cache of the values' type is copied to shared memory behind the
+// block's back: the next keys while weights meet values, the next values while queries meet keys.
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/attention_segment.h"
 #include "kernels/cuda/kv_rows.h"
@@ -14,34 +15,38 @@ namespace {
 
 constexpr unsigned kThreads = 128;
 constexpr unsigned kRows = 64;
-constexpr unsigned kPad = 8;  // halves; rows of E + 8 and K + 8 meet 32 banks at fragment loads
+constexpr unsigned kPad = 8;  // halves; rows of E + 8 meet 32 banks at loads of 8 x 8
+constexpr float kLog2OfE = 1.4426950408889634f;
 
 // Keys of a tile; tiles begin at multiples of it. 32 where the sums alone take 128 registers.
 template <unsigned E>
 constexpr unsigned kTileKeys = E > 128 ? 32 : 64;
 
+// Where the queries of a warp stay in registers: 32 of them for E = 128.
+template <unsigned E>
+constexpr bool kKeepsQueries = E <= 128;
+
 using Rows = QueryTiles;
 
 template <class T, unsigned E>
 struct Shared {
-  static constexpr unsigned kKeyStride = E + kPad;
-  static constexpr unsigned kValueStride = kTileKeys<E> + kPad;
-  alignas(16) T q[kRows * kKeyStride];
-  alignas(16) T keys[kTileKeys<E> * kKeyStride];
-  alignas(16) T values[E * kValueStride];  // transposed: pairs of keys are adjacent
+  static constexpr unsigned kStride = E + kPad;
+  alignas(16) T q[kRows * kStride];
+  alignas(16) T keys[kTileKeys<E> * kStride];
+  alignas(16) T values[kTileKeys<E> * kStride];
 };
 
 // The keys [begin, end) that a row sees; none if it does not exist.
 struct Range {
-  uint64_t begin;
-  uint64_t end;
+  uint32_t begin;
+  uint32_t end;
 };
 __device__ inline Range range_of(const Rows& rows, const StepTokens& step, const Segment& segment,
                                  unsigned row) {
   if (!row_exists(rows, segment, row)) return {0, 0};
-  const uint64_t end =
-      static_cast<uint64_t>(step.positions[segment.first + row / rows.tile_heads]) + 1;
-  const uint64_t window = rows.shape.window;
+  const uint32_t end =
+      static_cast<uint32_t>(step.positions[segment.first + row / rows.tile_heads]) + 1;
+  const uint32_t window = rows.shape.window;
   return {window > 0 && end > window ? end - window : 0, end};
 }
 
@@ -66,25 +71,12 @@ __device__ inline void load_cache8(const KvCache& kv, const unsigned char* row, 
 }
 
 template <class T>
-__device__ inline uint32_t pack(float low, float high) {
+__device__ inline uint32_t pair_of(float low, float high) {
   T a;
   T b;
   round_to(low, &a);
   round_to(high, &b);
   return static_cast<uint32_t>(a.bits) | static_cast<uint32_t>(b.bits) << 16;
-}
-
-template <class T>
-__device__ inline uint32_t pair_at(const T* array, unsigned at) {
-  return *reinterpret_cast<const uint32_t*>(array + at);
-}
-
-template <class T>
-__device__ inline void store8(const float (&values)[8], T* to) {
-  Bytes16 bytes;
-  RT_UNROLL
-  for (unsigned i = 0; i < 4; ++i) bytes.words[i] = pack<T>(values[2 * i], values[2 * i + 1]);
-  *reinterpret_cast<Bytes16*>(to) = bytes;
 }
 
 template <class T, unsigned E>
@@ -97,52 +89,45 @@ __device__ void load_queries(const Rows& rows, const Segment& segment, const Mat
     if (row_exists(rows, segment, row)) {
       load8(q.data, q.element, query_at(rows, segment, row) + e, q.rows * q.columns, true, values);
     }
-    store8(values, shared.q + row * Shared<T, E>::kKeyStride + e);
+    store8(shared.q, row * Shared<T, E>::kStride + e, 0, true, values);
   }
 }
 
-// Keys [range) of the tile that starts at `base`; the others are 0.
+// Begins to bring the keys or values [range) of the tile at `base` to shared memory; the others
+// are 0. A tile is one run of rows unless stripes end within it. What is copied as it lies arrives
+// with the thread's next group of copies, what is rounded is there at the barrier.
 template <class T, unsigned E>
-__device__ void load_keys(const Rows& rows, const KvCache& kv, const Segment& segment,
-                          uint64_t base, Range range, Shared<T, E>& shared) {
+__device__ void begin_tile(const Rows& rows, const KvCache& kv, const Segment& segment,
+                           KvStream stream, uint32_t base, Range range, T* to) {
+  const bool as_it_lies =
+      rows.kv_is_aligned &&
+      kv.element == (std::is_same_v<T, Bf16> ? KvElement::kBf16 : KvElement::kF16);
+  const uint32_t first = base > range.begin ? base : range.begin;
+  const KvRun run = kv_run(kv, segment.b, first);
+  const uint32_t last = base + kTileKeys<E> < range.end ? base + kTileKeys<E> : range.end;
+  const bool is_run = last - first <= run.tokens;
+  const unsigned char* const run_row = stream == kKeys ? run.keys : run.values;
+  const uint64_t row_bytes = stream == kKeys ? kv.row_bytes[0] : kv.row_bytes[1];
   for (unsigned i = threadIdx.x; i < kTileKeys<E> * (E / 8); i += kThreads) {
-    const uint64_t t = base + i / (E / 8);
+    const uint32_t t = base + i / (E / 8);
     const unsigned e = i % (E / 8) * 8;
+    T* const at = to + i / (E / 8) * Shared<T, E>::kStride + e;
+    const bool present = t >= first && t < last;
+    const unsigned char* row = run_row + (present ? t - first : 0) * row_bytes;
+    if (!is_run && present) row = kv_row(kv, segment.b, t, stream);
+    if (as_it_lies) {
+      copy16_async(at, row + (uint64_t{segment.g} * E + e) * sizeof(T), present);
+      continue;
+    }
     float values[8] = {};
-    if (t >= range.begin && t < range.end) {
-      load_cache8(kv, kv_row(kv, segment.b, t, kKeys), segment.g, e, rows.kv_is_aligned, values);
-    }
-    store8(values, shared.keys + i / (E / 8) * Shared<T, E>::kKeyStride + e);
+    if (present) load_cache8(kv, row, segment.g, e, rows.kv_is_aligned, values);
+    store8(at, 0, 0, true, values);
   }
-}
-
-// Two tokens for a thread, so that it writes whole words of the transposed tile; two pieces of 16
-// bytes beside each other in a warp, so that a row's sectors are read whole.
-template <class T, unsigned E>
-__device__ void load_values(const Rows& rows, const KvCache& kv, const Segment& segment,
-                            uint64_t base, Range range, Shared<T, E>& shared) {
-  constexpr unsigned kPairs = kTileKeys<E> / 2;
-  for (unsigned i = threadIdx.x; i < kPairs * (E / 8); i += kThreads) {
-    const unsigned pair = i / 2 % kPairs;
-    const unsigned e = (i / (2 * kPairs) * 2 + i % 2) * 8;
-    float values[2][8] = {};
-    RT_UNROLL
-    for (unsigned k = 0; k < 2; ++k) {
-      const uint64_t t = base + 2 * pair + k;
-      if (t < range.begin || t >= range.end) continue;
-      load_cache8(kv, kv_row(kv, segment.b, t, kValues), segment.g, e, rows.kv_is_aligned,
-                  values[k]);
-    }
-    RT_UNROLL
-    for (unsigned j = 0; j < 8; ++j) {
-      *reinterpret_cast<uint32_t*>(shared.values + (e + j) * Shared<T, E>::kValueStride +
-                                   2 * pair) = pack<T>(values[0][j], values[1][j]);
-    }
-  }
+  copies_begin_group();
 }
 
 // What a lane holds of its warp's rows g and g + 8 (kernels/cuda/mma.h): of every eight columns of
-// the sums the two from 2 q on.
+// the sums the two from 2 q on. m is in powers of two.
 template <unsigned E>
 struct State {
   float m[2];
@@ -150,35 +135,71 @@ struct State {
   float sums[E / 8][4];
 };
 
+// The queries of a warp as left operands, 16 columns each.
 template <class T, unsigned E>
-__device__ void score_tile(const Rows& rows, const Range (&ranges)[2], uint64_t base,
-                           const Shared<T, E>& shared, float (&scores)[kTileKeys<E> / 8][4]) {
-  constexpr unsigned kStride = Shared<T, E>::kKeyStride;
-  const unsigned g = threadIdx.x % kWarp / 4;
-  const unsigned q = threadIdx.x % 4;
-  const unsigned row = threadIdx.x / kWarp * 16 + g;
-  RT_UNROLL
-  for (unsigned k = 0; k < E; k += 16) {
-    uint32_t a[4];
-    RT_UNROLL
-    for (unsigned part = 0; part < 4; ++part) {
-      a[part] = pair_at(shared.q, (row + part % 2 * 8) * kStride + k + part / 2 * 8 + 2 * q);
-    }
-    RT_UNROLL
-    for (unsigned j = 0; j < kTileKeys<E> / 8; ++j) {
-      const unsigned at = (8 * j + g) * kStride + k + 2 * q;
-      const uint32_t b[2] = {pair_at(shared.keys, at), pair_at(shared.keys, at + 8)};
-      mma<T>(scores[j], a, b);
+__device__ inline void load_query(const Shared<T, E>& shared, unsigned k, uint32_t (&a)[4]) {
+  const unsigned lane = threadIdx.x % kWarp;
+  const unsigned row = threadIdx.x / kWarp * 16 + lane % 16;
+  load_matrices(shared.q + row * Shared<T, E>::kStride + k + lane / 16 * 8, a);
+}
+
+template <class T, unsigned E>
+struct Queries {
+  uint32_t a[kKeepsQueries<E> ? E / 16 : 1][4];
+
+  __device__ void begin(const Shared<T, E>& shared) {
+    if constexpr (kKeepsQueries<E>) {
+      RT_UNROLL
+      for (unsigned k = 0; k < E / 16; ++k) load_query<T, E>(shared, 16 * k, a[k]);
     }
   }
+  __device__ const uint32_t (&at(const Shared<T, E>& shared, unsigned k))[4] {
+    if constexpr (kKeepsQueries<E>) return a[k / 16];
+    load_query<T, E>(shared, k, a[0]);
+    return a[0];
+  }
+};
+
+template <class T, unsigned E>
+__device__ void score_tile(Queries<T, E>& queries, const Shared<T, E>& shared,
+                           float (&scores)[kTileKeys<E> / 8][4]) {
+  const unsigned lane = threadIdx.x % kWarp;
+  const T* const own =
+      shared.keys + (lane / 16 * 8 + lane % 8) * Shared<T, E>::kStride + lane / 8 % 2 * 8;
+  RT_UNROLL
+  for (unsigned k = 0; k < E; k += 16) {
+    const uint32_t(&a)[4] = queries.at(shared, k);
+    RT_UNROLL
+    for (unsigned j = 0; j < kTileKeys<E> / 8; j += 2) {
+      uint32_t b[4];  // of 16 keys
+      load_matrices(own + 8 * j * Shared<T, E>::kStride + k, b);
+      mma<T>(scores[j], a, {b[0], b[1]});
+      mma<T>(scores[j + 1], a, {b[2], b[3]});
+    }
+  }
+}
+
+// Scaled and capped, in powers of two; what a row does not see is -infinity.
+template <unsigned E>
+__device__ void mask_tile(const Rows& rows, const Range (&ranges)[2], uint32_t base,
+                          float (&scores)[kTileKeys<E> / 8][4]) {
+  const unsigned q = threadIdx.x % 4;
+  const bool is_capped = rows.shape.softcap > 0;
+  const float scale = is_capped ? kLog2OfE : rows.shape.scale * kLog2OfE;
+  // True of all tiles but those at the diagonal and where the window begins.
+  const bool all_visible = base >= ranges[0].begin && base >= ranges[1].begin &&
+                           base + kTileKeys<E> <= ranges[0].end &&
+                           base + kTileKeys<E> <= ranges[1].end;
   RT_UNROLL
   for (unsigned j = 0; j < kTileKeys<E> / 8; ++j) {
     RT_UNROLL
     for (unsigned c = 0; c < 4; ++c) {
-      const uint64_t key = base + 8 * j + 2 * q + c % 2;
+      if (is_capped) scores[j][c] = capped(scores[j][c], rows.shape.scale, rows.shape.softcap);
+      scores[j][c] *= scale;
+      if (all_visible) continue;
+      const uint32_t key = base + 8 * j + 2 * q + c % 2;
       const bool visible = key >= ranges[c / 2].begin && key < ranges[c / 2].end;
-      scores[j][c] =
-          visible ? capped(scores[j][c], rows.shape.scale, rows.shape.softcap) : minus_infinity();
+      scores[j][c] = visible ? scores[j][c] : minus_infinity();
     }
   }
 }
@@ -195,7 +216,9 @@ __device__ void weigh_tile(State<E>& state, float (&scores)[kTileKeys<E> / 8][4]
     }
     m = fmaxf(m, __shfl_xor_sync(0xffffffffu, m, 1));
     m = fmaxf(m, __shfl_xor_sync(0xffffffffu, m, 2));
-    const float keep = weight_of(state.m[half], m);
+    // A row that has seen nothing yet: its weights are 2^-infinity all the same.
+    const float from = m == minus_infinity() ? 0.0f : m;
+    const float keep = power_of_two(state.m[half] - from);
     state.m[half] = m;
     state.l[half] *= keep;
     RT_UNROLL
@@ -207,7 +230,7 @@ __device__ void weigh_tile(State<E>& state, float (&scores)[kTileKeys<E> / 8][4]
     for (unsigned j = 0; j < kTileKeys<E> / 8; ++j) {
       RT_UNROLL
       for (unsigned c = 2 * half; c < 2 * half + 2; ++c) {
-        scores[j][c] = weight_of(scores[j][c], m);
+        scores[j][c] = power_of_two(scores[j][c] - from);
         state.l[half] += scores[j][c];
       }
     }
@@ -218,24 +241,25 @@ __device__ void weigh_tile(State<E>& state, float (&scores)[kTileKeys<E> / 8][4]
 template <class T, unsigned E>
 __device__ void add_tile(const Shared<T, E>& shared, const float (&weights)[kTileKeys<E> / 8][4],
                          State<E>& state) {
-  const unsigned g = threadIdx.x % kWarp / 4;
-  const unsigned q = threadIdx.x % 4;
+  const unsigned lane = threadIdx.x % kWarp;
+  const T* const own = shared.values + lane % 16 * Shared<T, E>::kStride + lane / 16 * 8;
   RT_UNROLL
   for (unsigned k = 0; k < kTileKeys<E>; k += 16) {
-    const uint32_t a[4] = {pack<T>(weights[k / 8][0], weights[k / 8][1]),
-                           pack<T>(weights[k / 8][2], weights[k / 8][3]),
-                           pack<T>(weights[k / 8 + 1][0], weights[k / 8 + 1][1]),
-                           pack<T>(weights[k / 8 + 1][2], weights[k / 8 + 1][3])};
+    const uint32_t a[4] = {pair_of<T>(weights[k / 8][0], weights[k / 8][1]),
+                           pair_of<T>(weights[k / 8][2], weights[k / 8][3]),
+                           pair_of<T>(weights[k / 8 + 1][0], weights[k / 8 + 1][1]),
+                           pair_of<T>(weights[k / 8 + 1][2], weights[k / 8 + 1][3])};
     RT_UNROLL
-    for (unsigned n = 0; n < E / 8; ++n) {
-      const unsigned at = (8 * n + g) * Shared<T, E>::kValueStride + k + 2 * q;
-      const uint32_t b[2] = {pair_at(shared.values, at), pair_at(shared.values, at + 8)};
-      mma<T>(state.sums[n], a, b);
+    for (unsigned n = 0; n < E / 8; n += 2) {
+      uint32_t b[4];  // of 16 columns
+      load_transposed(own + k * Shared<T, E>::kStride + 8 * n, b);
+      mma<T>(state.sums[n], a, {b[0], b[1]});
+      mma<T>(state.sums[n + 1], a, {b[2], b[3]});
     }
   }
 }
 
-template <unsigned E>
+template <class T, unsigned E>
 __device__ void store_rows(const Rows& rows, const Segment& segment, const Matrix& out,
                            const State<E>& state) {
   const unsigned q = threadIdx.x % 4;
@@ -246,11 +270,11 @@ __device__ void store_rows(const Rows& rows, const Segment& segment, const Matri
     l += __shfl_xor_sync(0xffffffffu, l, 2);
     const unsigned row = threadIdx.x / kWarp * 16 + threadIdx.x % kWarp / 4 + 8 * half;
     if (!row_exists(rows, segment, row)) continue;
-    const uint64_t at = query_at(rows, segment, row) + 2 * q;
+    T* const at = static_cast<T*>(out.data) + query_at(rows, segment, row) + 2 * q;
     RT_UNROLL
     for (unsigned n = 0; n < E / 8; ++n) {
-      store(out.data, out.element, at + 8 * n, state.sums[n][2 * half] / l);
-      store(out.data, out.element, at + 8 * n + 1, state.sums[n][2 * half + 1] / l);
+      *reinterpret_cast<uint32_t*>(at + 8 * n) =
+          pair_of<T>(state.sums[n][2 * half] / l, state.sums[n][2 * half + 1] / l);
     }
   }
 }
@@ -265,31 +289,44 @@ __device__ void attend_segment(const Rows& rows, const KvCache& kv, const StepTo
   // Of the segment's first and last token: what any of its rows sees.
   const Range seen = {range_of(rows, step, segment, 0).begin,
                       range_of(rows, step, segment, (segment.count - 1) * rows.tile_heads).end};
+  uint32_t base = seen.begin / kTileKeys<E> * kTileKeys<E>;
+  begin_tile<T, E>(rows, kv, segment, kKeys, base, seen, shared.keys);
+  begin_tile<T, E>(rows, kv, segment, kValues, base, seen, shared.values);
   load_queries<T, E>(rows, segment, q, shared);
+  __syncthreads();
+  Queries<T, E> queries;
+  queries.begin(shared);
   State<E> state = {};
   state.m[0] = state.m[1] = minus_infinity();
-  for (uint64_t base = seen.begin / kTileKeys<E> * kTileKeys<E>; base < seen.end;
-       base += kTileKeys<E>) {
-    __syncthreads();  // the last tile has been read
-    load_keys<T, E>(rows, kv, segment, base, seen, shared);
-    load_values<T, E>(rows, kv, segment, base, seen, shared);
-    __syncthreads();
+  for (; base < seen.end; base += kTileKeys<E>) {
+    const uint32_t next = base + kTileKeys<E>;
     float scores[kTileKeys<E> / 8][4] = {};
-    score_tile<T, E>(rows, ranges, base, shared, scores);
+    copies_wait<1>();  // the keys are there, the values under way
+    __syncthreads();
+    score_tile<T, E>(queries, shared, scores);
+    __syncthreads();
+    if (next < seen.end) begin_tile<T, E>(rows, kv, segment, kKeys, next, seen, shared.keys);
+    mask_tile<E>(rows, ranges, base, scores);
     weigh_tile<E>(state, scores);
+    if (next < seen.end) {
+      copies_wait<1>();
+    } else {
+      copies_wait<0>();
+    }
+    __syncthreads();
     add_tile<T, E>(shared, scores, state);
+    __syncthreads();
+    if (next < seen.end) begin_tile<T, E>(rows, kv, segment, kValues, next, seen, shared.values);
   }
-  store_rows<E>(rows, segment, out, state);
-  __syncthreads();  // before the queries of the next segment
+  store_rows<T, E>(rows, segment, out, state);
 }
 
 // grid [T / block_tokens, G head_tiles], block 128, shared memory for 64 queries and a tile of keys
-// and values: 27 KiB for E = 64, 53 for 128, 71 for 256. Moves the keys below a block's last
-// position once for 64 query rows, through L2; bound by tensor cores and the loads that feed them:
-// a tile is waited for before it is multiplied, other blocks of the SM fill the gap. A block whose
-// tokens belong to several sequences takes one after another.
+// and values: 27 KiB for E = 64, 51 for 128, 66 for 256. Moves the keys below a block's last
+// position once for 64 query rows, through L2; bound by tensor cores. A block whose tokens belong
+// to several sequences takes one after another.
 template <class T, unsigned E>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     attend_mma(Rows rows, KvCache kv, StepTokens step, Matrix q, Matrix out) {
   after_previous();
   for_each_segment(rows, step, [&](const Segment& segment) {

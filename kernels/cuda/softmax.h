@@ -15,6 +15,17 @@ __device__ inline float weight_of(float a, float b) {
   return a == minus_infinity() ? 0.0f : expf(a - b);
 }
 
+// 2^x, 0 of -infinity; to 2 in 10^7, where what it weighs is rounded to 16 bits.
+__device__ inline float power_of_two(float x) {
+#ifdef __CUDA_ARCH__
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return exp2f(x);
+#endif
+}
+
 // Scaled, then bounded by the cap (0: off), as the attention schema has it.
 __device__ inline float capped(float score, float scale, float softcap) {
   score *= scale;

@@ -180,11 +180,30 @@ void mma_m16n8k16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2],
   }
 }
 
+// ldmatrix.m8n8.x4 on 16-bit elements: lane 8 i + r has brought row r of tile i; lane 4 g + q gets
+// of each tile row g, columns 2 q and 2 q + 1, or transposed column g, rows 2 q and 2 q + 1.
+inline void load_matrices(const void* row, unsigned (&tiles)[4], bool transposed) {
+  const unsigned char* slots = exchange(row, 16);
+  const auto half = [&](unsigned tile, unsigned r, unsigned c) {
+    std::uint16_t bits;
+    std::memcpy(&bits, slots + (8 * tile + r) * kSlotBytes + 2 * c, 2);
+    return static_cast<unsigned>(bits);
+  };
+  const unsigned g = lane() / 4;
+  const unsigned q = lane() % 4;
+  for (unsigned i = 0; i < 4; ++i) {
+    tiles[i] = transposed ? half(i, 2 * q, g) | half(i, 2 * q + 1, g) << 16
+                          : half(i, g, 2 * q) | half(i, g, 2 * q + 1) << 16;
+  }
+}
+
 }  // namespace cuda_emulation
 
 // What kernels/cuda/launch.h and kernels/cuda/mma.h ask for where there is no nvcc.
 #define RT_AFTER_PREVIOUS (::cuda_emulation::after_previous())
 #define RT_DYNAMIC_SHARED (::cuda_emulation::dynamic_shared())
+#define RT_LOAD_MATRICES(row, tiles, transposed) \
+  ::cuda_emulation::load_matrices(row, tiles, transposed)
 #define RT_MMA(T, c, a, b)        \
   ::cuda_emulation::mma_m16n8k16( \
       c, a, b, [](unsigned bits) { return to_f32(T{static_cast<std::uint16_t>(bits)}); })
