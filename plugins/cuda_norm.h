@@ -1,6 +1,7 @@
 // A norm in front of a product in one kernel: what the CUDA plugins of such fused operators share.
 #pragma once
 
+#include "kernels/cuda/norm_after.h"
 #include "kernels/cuda/rms_norm.h"
 
 #include <string>
@@ -58,6 +59,30 @@ struct NormPart {
   }
 
   std::uint64_t most_bytes;
+  float eps;
+  float offset;
+};
+
+// The rms_norm `part` behind a product of a fused node, and the residual behind that. Workspace: a
+// count of arrivals, then the product's rows.
+struct NormAfterPart {
+  NormAfterPart(const sdk::Node& node, const std::string& part)
+      : eps(static_cast<float>(node.attrs().real(part + ".eps"))),
+        offset(node.attrs().boolean(part + ".plus_one") ? 1.0f : 0.0f) {}
+
+  static std::uint64_t scratch_bytes(const sdk::Node& node, const rt_tensor& x) {
+    return kArrivalBytes + value_bytes(node, node.bounds().tokens, x.shape[1]);
+  }
+  Arrivals arrivals(char* scratch) const { return {reinterpret_cast<std::uint32_t*>(scratch), 1}; }
+  NormAfter after(const rt_tensor& weight, const rt_tensor& residual, const rt_tensor& out,
+                  char* scratch) const {
+    Matrix product = matrix(out);
+    product.data = scratch + kArrivalBytes;
+    return {normed_rows(product, matrix(weight), offset, eps), matrix(residual), matrix(out),
+            arrivals(scratch), rows_aligned(matrix(out)) && rows_aligned(matrix(residual))};
+  }
+
+  static constexpr std::uint64_t kArrivalBytes = 256;
   float eps;
   float offset;
 };

@@ -5,6 +5,7 @@
 
 #include "core/sdk/weight_format.hpp"
 #include "kernels/cuda/linear.h"
+#include "kernels/cuda/norm_after.h"
 #include "kernels/cuda/quantized_linear.h"
 #include "plugins/cuda_operator.h"
 
@@ -43,6 +44,13 @@ inline void multiply_add(const Matrix& x, const rt_tensor& w, const Matrix& resi
                          const Matrix& out, void* stream) {
   if (dense(w.dtype)) return linear_add_vector(x, matrix(w), residual, out, stream);
   quantized_linear_add_vector(x, quantized_matrix(w), residual, out, stream);
+}
+
+// The same, and a norm and a residual after it.
+inline void multiply_norm_add(const Matrix& x, const rt_tensor& w, const NormAfter& after,
+                              void* stream) {
+  if (dense(w.dtype)) return linear_norm_add(x, matrix(w), after, stream);
+  quantized_linear_norm_add(x, quantized_matrix(w), after, stream);
 }
 
 }  // namespace rt::cuda

@@ -18,6 +18,11 @@ constexpr unsigned kThreads = 128;
 constexpr unsigned kBatch = 4;      // keys whose loads a thread has in flight together
 constexpr unsigned kTileHeads = 4;  // query heads that share one read of their kv head
 
+// Blocks that run on a multiprocessor at once: sums of four heads take 168 registers.
+constexpr unsigned split_blocks(unsigned heads) {
+  return heads == kTileHeads ? 3 : 4;
+}
+
 struct Split {
   AttentionShape shape;
   uint32_t lanes;  // threads that share a row: a power of two, at least E / 8
@@ -338,14 +343,15 @@ __global__ void __launch_bounds__(kThreads, !kAligned     ? 2
   if (comes_last(arrived, live.count)) join_splits(split, target, live, work.partials);
 }
 
-// Enough blocks for the 132 multiprocessors of an H200 at batch 1, four of 128 threads on each, and
-// no more of them without work at short lengths than the grid costs nothing for.
+// Blocks for the 132 multiprocessors of an H100 or H200 at batch 1 and no more than run there at
+// once, or the last ones have the GPU to themselves: a constant, since the bits depend on it.
 uint32_t splits_for(const AttentionShape& shape) {
   const uint32_t group = shape.heads / shape.kv_heads;
-  const uint32_t blocks =
-      shape.kv_heads * divide_up(group, group < kTileHeads ? group : kTileHeads);
-  uint32_t splits = 64;
-  while (splits > 8 && splits * blocks > 512) splits /= 2;
+  const uint32_t heads = group < 3 ? group : kTileHeads;
+  const uint32_t blocks = shape.kv_heads * divide_up(group, heads);
+  uint32_t splits = 132 * split_blocks(heads) / blocks;
+  splits = splits < 64 ? splits : 64;
+  splits = splits > 8 ? splits : 8;
   return splits < shape.pieces ? splits : shape.pieces;
 }
 

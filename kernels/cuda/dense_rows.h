@@ -7,12 +7,14 @@
 //   groups()            in all
 //   row(g, r)           where row r of group g begins
 //   store_sums(...)     called by all lanes, each of which has the sums
+//   after               where a norm follows the product of one token (NormAfter)
 #pragma once
 
 #include <stdint.h>
 
 #include "kernels/cuda/dot_rows.h"
 #include "kernels/cuda/grid.h"
+#include "kernels/cuda/norm_after_row.h"
 #include "kernels/cuda/normed_rows.h"
 
 namespace rt::cuda {
@@ -86,18 +88,21 @@ __global__ void __launch_bounds__(kDenseThreads, dense_blocks(kTokens))
     stream.begin(rows, static_cast<unsigned>(normed.x.columns));
   }
   if constexpr (Job::kNorms) fetch_norm<kDenseThreads>(normed);
+  if constexpr (kNormsAfter<Job>) fetch_norm<kDenseThreads>(job.after.product);
   after_previous();
   const TokenRange tokens = tokens_of_block(normed.x, kTokens);
   ProductRows x = {normed.x, tokens};
   if constexpr (Job::kNorms) x = product_rows<kDenseThreads>(normed, tokens);
-  if (!works) return;
-  if (x.x.element == Element::kF32) {
+  if (!works) {
+    // has come to the barriers of the norms
+  } else if (x.x.element == Element::kF32) {
     multiply_groups<float, Job, kDepth, kTokens>(stream, job, x, tokens);
   } else if (x.x.element == Element::kBf16) {
     multiply_groups<Bf16, Job, kDepth, kTokens>(stream, job, x, tokens);
   } else {
     multiply_groups<F16, Job, kDepth, kTokens>(stream, job, x, tokens);
   }
+  if constexpr (kNormsAfter<Job>) norm_after<kDenseThreads>(job.after);
 }
 
 // As above, for rows that cannot be read 16 bytes at a time.
@@ -115,6 +120,7 @@ __global__ void __launch_bounds__(kDenseThreads, 2) dense_elements(NormedRows no
     dot_elements(rows, x.x, x.tokens.first, static_cast<unsigned>(tokens.count), sums);
     job.store_sums(group, tokens, sums);
   }
+  if constexpr (kNormsAfter<Job>) norm_after<kDenseThreads>(job.after);
 }
 
 template <unsigned kTokens, class Job>

@@ -9,7 +9,10 @@
 #include <stdint.h>
 
 #include <cstdlib>
+#include <map>
+#include <mutex>
 #include <type_traits>
+#include <utility>
 
 #include "kernels/cuda/launch_error.h"
 
@@ -25,8 +28,9 @@ constexpr unsigned kWarp = 32;
 #define RT_UNROLL
 #endif
 
-// Shared memory that a kernel may have without being asked for.
-constexpr unsigned kPlainSharedBytes = 48 << 10;
+// A kernel may have 48 KiB of shared memory without being asked, its own and what the launch gives
+// it; ours have up to 40 of their own.
+constexpr unsigned kPlainSharedBytes = 8 << 10;
 
 inline void check(cudaError_t error) {
   if (error != cudaSuccess) throw LaunchError(error, cudaGetErrorString(error));
@@ -76,13 +80,26 @@ inline bool starts_early() {
   return major >= 9;
 }
 
+// Lets `kernel` have that much from the launch on the current device, once: never less than before,
+// since a recorded launch may still be started.
+inline void allow_shared(const void* kernel, unsigned bytes) {
+  static std::mutex mutex;
+  static std::map<std::pair<int, const void*>, unsigned> allowed;
+  int device = 0;
+  check(cudaGetDevice(&device));
+  const std::lock_guard lock(mutex);
+  unsigned& most = allowed[{device, kernel}];
+  if (bytes <= most) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(bytes)));
+  most = bytes;
+}
+
 template <class... Args>
 void launch(void (*kernel)(Args...), dim3 grid, unsigned threads, unsigned shared_bytes,
             void* stream, std::type_identity_t<Args>... args) {
   if (shared_bytes > kPlainSharedBytes) {
-    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                               cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(shared_bytes)));
+    allow_shared(reinterpret_cast<const void*>(kernel), shared_bytes);
   }
   cudaLaunchConfig_t config{};
   config.gridDim = grid;

@@ -20,6 +20,7 @@ struct GateUp {
   Matrix up;
   Activation activation;
   Matrix hidden;
+  Arrivals arrivals;
 
   __device__ uint64_t groups() const { return gate.rows; }
   __device__ const W* row(uint64_t group, unsigned r) const {
@@ -29,6 +30,7 @@ struct GateUp {
   __device__ void store_sums(uint64_t group, TokenRange tokens,
                              const float (&sums)[2][kTokens]) const {
     const unsigned t = threadIdx.x % kWarp;  // of which a lane finishes one
+    if (t == 0) clear(arrivals, group, groups());
     if (t >= tokens.count) return;
     store(hidden.data, hidden.element, (tokens.first + t) * hidden.columns + group,
           activated(sum_of_lane(sums, 0, t), sum_of_lane(sums, 1, t), activation));
@@ -78,8 +80,9 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class W>
 void launch_weights(const NormedRows& rows, const Matrix& gate, const Matrix& up,
-                    Activation activation, const Matrix& hidden, void* stream) {
-  const GateUp<W> job = {gate, up, activation, hidden};
+                    Activation activation, const Matrix& hidden, const Arrivals& arrivals,
+                    void* stream) {
+  const GateUp<W> job = {gate, up, activation, hidden, arrivals};
   if (!rows_aligned(gate) || !rows_aligned(up) || !rows_aligned(rows.x)) {
     return launch_dense_elements(rows, job, gate.rows, stream);
   }
@@ -91,16 +94,17 @@ void launch_weights(const NormedRows& rows, const Matrix& gate, const Matrix& up
 
 void gate_up_vector(const Matrix& x, const Matrix& gate, const Matrix& up, Activation activation,
                     const Matrix& hidden, void* stream) {
-  normed_gate_up_vector(plain_rows(x), gate, up, activation, hidden, stream);
+  normed_gate_up_vector(plain_rows(x), gate, up, activation, hidden, {}, stream);
 }
 
 void normed_gate_up_vector(const NormedRows& rows, const Matrix& gate, const Matrix& up,
-                           Activation activation, const Matrix& hidden, void* stream) {
+                           Activation activation, const Matrix& hidden, const Arrivals& arrivals,
+                           void* stream) {
   if (rows.x.rows == 0) return;
   const auto launch_for = gate.element == Element::kF32    ? launch_weights<float>
                           : gate.element == Element::kBf16 ? launch_weights<Bf16>
                                                            : launch_weights<F16>;
-  launch_for(rows, gate, up, activation, hidden, stream);
+  launch_for(rows, gate, up, activation, hidden, arrivals, stream);
 }
 
 void gate_up_tiled(const Matrix& x, const Matrix& gate, const Matrix& up, Activation activation,

@@ -13,7 +13,7 @@ namespace rt::cuda {
 constexpr unsigned kMmaThreads = 256;
 constexpr unsigned kMmaBlock = 128;  // rows of x, and of the weight
 constexpr unsigned kMmaDepth = 32;   // of K at a time
-// 40 halves from row to row: the 32 lanes of a fragment load (8 rows, 4 words) meet 32 banks.
+// 40 halves from row to row: the eight rows of 16 bytes of a tile meet 32 banks.
 constexpr unsigned kMmaStride = kMmaDepth + 8;
 constexpr unsigned kMmaWarpRows = 64;  // of the tile of a warp: 2 x 4 warps
 constexpr unsigned kMmaWarpColumns = 32;
@@ -36,34 +36,25 @@ __device__ inline void load_mma_block(const Matrix& m, uint64_t first, uint64_t 
   }
 }
 
-template <class T>
-__device__ inline uint32_t pair_at(const T* block, unsigned row, unsigned column) {
-  return *reinterpret_cast<const uint32_t*>(block + row * kMmaStride + column);
-}
-
-// One warp's 64 x 32 tile over 16 of K: 4 x 4 products of tensor cores for 24 loads.
+// One warp's 64 x 32 tile over 16 of K: 4 x 4 products of tensor cores for 6 loads.
 template <class T>
 __device__ inline void multiply_mma(const MmaStage<T>& stage, unsigned k, unsigned row,
                                     unsigned column, float (&sums)[4][4][4]) {
-  const unsigned g = threadIdx.x % kWarp / 4;
-  const unsigned q = threadIdx.x % 4;
-  uint32_t b[4][2];
+  const unsigned lane = threadIdx.x % kWarp;
+  uint32_t b[2][4];  // of 16 columns each
   RT_UNROLL
-  for (unsigned j = 0; j < 4; ++j) {
-    RT_UNROLL
-    for (unsigned half = 0; half < 2; ++half) {
-      b[j][half] = pair_at(stage.weight, column + 8 * j + g, k + 8 * half + 2 * q);
-    }
+  for (unsigned j = 0; j < 2; ++j) {
+    const unsigned n = column + 16 * j + lane / 16 * 8 + lane % 8;
+    load_matrices(stage.weight + n * kMmaStride + k + lane / 8 % 2 * 8, b[j]);
   }
   RT_UNROLL
   for (unsigned i = 0; i < 4; ++i) {
     uint32_t a[4];
+    load_matrices(stage.x + (row + 16 * i + lane % 16) * kMmaStride + k + lane / 16 * 8, a);
     RT_UNROLL
-    for (unsigned part = 0; part < 4; ++part) {
-      a[part] = pair_at(stage.x, row + 16 * i + part % 2 * 8 + g, k + part / 2 * 8 + 2 * q);
+    for (unsigned j = 0; j < 4; ++j) {
+      mma<T>(sums[i][j], a, {b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]});
     }
-    RT_UNROLL
-    for (unsigned j = 0; j < 4; ++j) mma<T>(sums[i][j], a, b[j]);
   }
 }
 

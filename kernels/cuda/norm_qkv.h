@@ -30,7 +30,7 @@ struct QkvOut {
   Matrix k;
   Matrix v;
   bool to_cache;
-  Arrivals arrivals;
+  Arrivals arrivals[2];
 };
 
 // cos and sin f32[T, E/2].

@@ -167,6 +167,49 @@ __device__ inline void load8(const void* values, Element type, uint64_t first, u
   }
 }
 
+// Past L1: what another block of the kernel has written.
+template <class T>
+__device__ inline Bytes16 bytes_from_l2(const T* from) {
+#ifdef __CUDA_ARCH__
+  const uint4 bytes = __ldcg(reinterpret_cast<const uint4*>(from));
+  return {{bytes.x, bytes.y, bytes.z, bytes.w}};
+#else
+  return *reinterpret_cast<const Bytes16*>(from);
+#endif
+}
+__device__ inline float element_from_l2(const float* from) {
+  return __ldcg(from);
+}
+template <class T>
+__device__ inline float element_from_l2(const T* from) {
+  return to_f32(T{__ldcg(&from->bits)});
+}
+template <class T>
+__device__ inline void load8_from_l2(const T* array, uint64_t first, uint64_t count, bool aligned,
+                                     float* out) {
+  if (aligned) {
+    Raw8<T> raw;
+    RT_UNROLL
+    for (unsigned i = 0; i < sizeof(T) / 2; ++i) {
+      raw.parts[i] = bytes_from_l2(array + first + i * 16 / sizeof(T));
+    }
+    return unpack(raw, out);
+  }
+  for (int i = 0; i < 8; ++i) {
+    out[i] = first + i < count ? element_from_l2(array + first + i) : 0.0f;
+  }
+}
+__device__ inline void load8_from_l2(const void* values, Element type, uint64_t first,
+                                     uint64_t count, bool aligned, float* out) {
+  if (type == Element::kF32) {
+    load8_from_l2(static_cast<const float*>(values), first, count, aligned, out);
+  } else if (type == Element::kBf16) {
+    load8_from_l2(static_cast<const Bf16*>(values), first, count, aligned, out);
+  } else {
+    load8_from_l2(static_cast<const F16*>(values), first, count, aligned, out);
+  }
+}
+
 // x to elements [first, first + 8) of an array of `count`, as load8 reads them.
 template <class T>
 __device__ inline void store8(T* array, uint64_t first, uint64_t count, bool aligned,

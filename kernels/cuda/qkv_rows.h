@@ -35,7 +35,10 @@ struct QkvJob {
   }
 
   // Once for each pair.
-  __device__ void clear_arrivals(uint64_t i) const { clear(out.arrivals, i, pairs()); }
+  __device__ void clear_arrivals(uint64_t i) const {
+    RT_UNROLL
+    for (unsigned n = 0; n < 2; ++n) clear(out.arrivals[n], i, pairs());
+  }
 
   // The sums of both rows for token t, rounded and turned as the operators apart would, to where
   // they go. Products are not fused, as in rope.cu.

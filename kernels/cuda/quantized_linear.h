@@ -23,7 +23,7 @@ void quantized_gate_up_vector(const Matrix& x, const QuantizedMatrix& gate,
 
 void quantized_normed_gate_up_vector(const NormedRows& rows, const QuantizedMatrix& gate,
                                      const QuantizedMatrix& up, Activation activation,
-                                     const Matrix& hidden, void* stream);
+                                     const Matrix& hidden, const Arrivals& arrivals, void* stream);
 
 // For many rows, any width, in f32 without tensor cores.
 void quantized_linear_tiled(const Matrix& x, const QuantizedMatrix& weight, const Matrix& out,

@@ -2,36 +2,10 @@
 
 #include "kernels/cuda/activation.h"
 #include "kernels/cuda/quantized_linear.h"
-#include "kernels/cuda/quantized_rows.h"
+#include "kernels/cuda/quantized_product.h"
 
 namespace rt::cuda {
 namespace {
-
-// Below this many rows two rows per lane leave multiprocessors with little work; values of f32 are
-// worth sharing all the same, since eight of them are two reads of L1.
-constexpr uint64_t kManyRows = 4096;
-
-template <unsigned kRows>
-struct Product {
-  static constexpr unsigned kLaneRows = kRows;
-  static constexpr unsigned kMaps = 1;
-  static constexpr bool kNorms = false;
-  QuantizedMatrix weight;
-  Matrix residual;
-  Matrix out;
-
-  __device__ uint64_t outputs() const { return weight.rows; }
-  __device__ const float* map(unsigned) const { return weight.map; }
-  __device__ CodeRow part(uint64_t n, unsigned r) const {
-    return {weight, inside(*this, n + r), 0};
-  }
-  __device__ void finish(uint64_t n, uint64_t t, const float (&sums)[kRows]) const {
-    RT_UNROLL
-    for (unsigned r = 0; r < kRows; ++r) {
-      if (n + r < weight.rows) store_sum(out, residual, t * out.columns + n + r, sums[r]);
-    }
-  }
-};
 
 // A lane has a row of gate and the row of up that it meets, so that hidden is written once.
 struct GateUp {
@@ -41,6 +15,7 @@ struct GateUp {
   QuantizedMatrix gate, up;
   Activation activation;
   Matrix hidden;
+  Arrivals arrivals;
 
   __device__ uint64_t outputs() const { return gate.rows; }
   __device__ const float* map(unsigned i) const { return i == 0 ? gate.map : up.map; }
@@ -49,6 +24,7 @@ struct GateUp {
   }
   __device__ void finish(uint64_t n, uint64_t t, const float (&sums)[2]) const {
     if (n >= gate.rows) return;
+    clear(arrivals, n, gate.rows);
     store(hidden.data, hidden.element, t * hidden.columns + n,
           activated(sums[0], sums[1], activation));
   }
@@ -66,8 +42,8 @@ void quantized_linear_add_vector(const Matrix& x, const QuantizedMatrix& weight,
   if (x.rows == 0) return;
   const uint64_t N = weight.rows;
   const NormedRows rows = plain_rows(x);
-  const Product<2> two = {weight, residual, out};
-  const Product<1> one = {weight, residual, out};
+  const QuantizedProduct<2> two = {weight, residual, out};
+  const QuantizedProduct<1> one = {weight, residual, out};
   if (!in_pieces(weight, x)) return launch_elements<1>(rows, one, N, stream);
   if (x.rows > 1) return launch_formats<2, 8>(rows, weight.kind, two, N, stream);
   if (N >= kManyRows || x.element == Element::kF32)
@@ -78,14 +54,14 @@ void quantized_linear_add_vector(const Matrix& x, const QuantizedMatrix& weight,
 void quantized_gate_up_vector(const Matrix& x, const QuantizedMatrix& gate,
                               const QuantizedMatrix& up, Activation activation,
                               const Matrix& hidden, void* stream) {
-  quantized_normed_gate_up_vector(plain_rows(x), gate, up, activation, hidden, stream);
+  quantized_normed_gate_up_vector(plain_rows(x), gate, up, activation, hidden, {}, stream);
 }
 
 void quantized_normed_gate_up_vector(const NormedRows& rows, const QuantizedMatrix& gate,
                                      const QuantizedMatrix& up, Activation activation,
-                                     const Matrix& hidden, void* stream) {
+                                     const Matrix& hidden, const Arrivals& arrivals, void* stream) {
   if (rows.x.rows == 0) return;
-  const GateUp job = {gate, up, activation, hidden};
+  const GateUp job = {gate, up, activation, hidden, arrivals};
   if (!in_pieces(gate, rows.x)) return launch_elements<2>(rows, job, gate.rows, stream);
   if (rows.x.rows > 1) return launch_formats<2, 8>(rows, gate.kind, job, gate.rows, stream);
   launch_formats<2, 1>(rows, gate.kind, job, gate.rows, stream);

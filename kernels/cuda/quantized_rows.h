@@ -8,6 +8,7 @@
 //   part(n, r)          which row of which weight is row r of outputs from n on
 //   finish(n, t, sums)  called by one lane for each token t of x, with the sums of the kRows rows;
 //                       n may be beyond the last output
+//   after               where a norm follows the product of one token (NormAfter)
 #pragma once
 
 #include <stdint.h>
@@ -16,6 +17,7 @@
 
 #include "kernels/cuda/dot_rows.h"
 #include "kernels/cuda/grid.h"
+#include "kernels/cuda/norm_after_row.h"
 #include "kernels/cuda/normed_rows.h"
 #include "kernels/cuda/quantized_decode.h"
 
@@ -133,6 +135,7 @@ __global__ void __launch_bounds__(kDecodeThreads, kDecodeBlocks<Format, kTokens>
   code_rows<Format>(job, turn, maps, rows);
   stream.begin(rows, turn < turns ? K : 0);
   if constexpr (Job::kNorms) fetch_norm<kDecodeThreads>(normed);
+  if constexpr (kNormsAfter<Job>) fetch_norm<kDecodeThreads>(job.after.product);
   if constexpr (Format::kPerByte == 2) {
     fill(table, book);
     fill_maps<Format>(job, maps);
@@ -155,6 +158,7 @@ __global__ void __launch_bounds__(kDecodeThreads, kDecodeBlocks<Format, kTokens>
     RT_UNROLL
     for (unsigned r = 0; r < kRows; ++r) rows[r] = next[r];
   }
+  if constexpr (kNormsAfter<Job>) norm_after<kDecodeThreads>(job.after);
 }
 
 // As above, for widths that are no whole pieces: grid [N / 32 kLaneRows, T / 8].
@@ -178,11 +182,13 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
     dot_elements<kTokens>(part.weight, part.row, shared, x.x, x.tokens, sums[r]);
   }
   const unsigned t = threadIdx.x % kRowLanes;
-  if (t >= tokens.count) return;
-  float whole[kRows];
-  RT_UNROLL
-  for (unsigned r = 0; r < kRows; ++r) whole[r] = sum_of_lane(sums, r, t);
-  job.finish(n, tokens.first + t, whole);
+  if (t < tokens.count) {
+    float whole[kRows];
+    RT_UNROLL
+    for (unsigned r = 0; r < kRows; ++r) whole[r] = sum_of_lane(sums, r, t);
+    job.finish(n, tokens.first + t, whole);
+  }
+  if constexpr (kNormsAfter<Job>) norm_after<kDecodeThreads>(job.after);
 }
 
 template <class Format, class X, unsigned kRows, unsigned kTokens, class Job>

@@ -14,17 +14,7 @@ __global__ void __launch_bounds__(kThreads)
     rms_norm_rows(NormedRows rows, Matrix residual, Matrix out, bool out_is_aligned) {
   fetch_norm<kThreads>(rows);
   after_previous();
-  const uint64_t begin = static_cast<uint64_t>(blockIdx.x) * out.columns;
-  const uint64_t end = begin + out.columns;
-  norm_row<kThreads>(rows, blockIdx.x, [&](uint64_t d, float* y) {
-    if (residual.data != nullptr) {
-      float other[8];
-      load8(residual.data, residual.element, begin + d, end, out_is_aligned, other);
-      RT_UNROLL
-      for (int i = 0; i < 8; ++i) y[i] = other[i] + rounded(y[i], out.element);
-    }
-    store8(out.data, out.element, begin + d, end, out_is_aligned, y);
-  });
+  norm_add_row<kThreads>(rows, blockIdx.x, residual, out, out_is_aligned);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
-// One block per row. What depends on the order of ids is done on segments: thread i has the i-th
-// part of a list, walks it from front to back, and a scan over the threads joins the parts.
+// Two kernels: the largest logit of each part of each row, by a block each; then one block per row,
+// which for a greedy row has 64 values to compare. What depends on the order of ids is done on
+// segments: thread i, or warp i, has the i-th part of a list, walks it from front to back, and a
+// scan over the threads joins the parts.
 #include "kernels/cuda/sample.h"
 
 #include "kernels/cuda/block_scan.h"
@@ -11,6 +13,7 @@ namespace rt::cuda {
 namespace {
 
 constexpr unsigned kThreads = 512;
+constexpr unsigned kPartThreads = 256;
 constexpr double kLargest = 3.4028234663852886e38;  // of f32
 
 __device__ inline double never() {
@@ -20,10 +23,25 @@ __device__ inline double never() {
 // One row under way: values [V] are logits, then probabilities up to a factor (never(): cannot be
 // chosen); ids [kept] are the candidates.
 struct Row {
+  Best* parts;  // [kSampleParts], the largest of each
   double* values;
   int32_t* ids;
   uint64_t count;  // V
 };
+static_assert(sizeof(Best) == 16);
+
+__device__ inline Row row_at(unsigned char* scratch, uint64_t count) {
+  Best* const parts = reinterpret_cast<Best*>(scratch);
+  double* const values = reinterpret_cast<double*>(parts + kSampleParts);
+  return {parts, values, reinterpret_cast<int32_t*>(values + count), count};
+}
+
+// A logit as it can be compared: -0 is 0, also as bits; NaN is never chosen.
+__device__ inline double comparable(double logit) {
+  const double value = logit + 0.0;
+  if (value != value) return never();
+  return value == -never() ? kLargest : value;
+}
 
 struct Segment {
   uint64_t begin, end;
@@ -58,47 +76,150 @@ __device__ void penalise(const Row& row, const SamplingRow& rule, const int32_t*
   }
 }
 
-// Step 1; returns the largest logit. Greedy without penalties keeps no values: it reads the row
-// once.
-__device__ Best load_row(const Row& row, const Matrix& logits, uint64_t r, const SamplingRow& rule,
-                         const int32_t* history) {
-  const bool penalised = penalises(rule);
-  if (penalised) {
-    for (uint64_t i = threadIdx.x; i < row.count; i += kThreads) {
-      row.values[i] = load(logits.data, logits.element, r * row.count + i);
-    }
-    __syncthreads();
-    penalise(row, rule, history);
-    __syncthreads();
+// Step 1 of a row with penalties, which needs its block to itself; returns the largest logit.
+__device__ Best load_penalised(const Row& row, const Matrix& logits, uint64_t r,
+                               const SamplingRow& rule, const int32_t* history) {
+  for (uint64_t i = threadIdx.x; i < row.count; i += kThreads) {
+    row.values[i] = load(logits.data, logits.element, r * row.count + i);
   }
+  __syncthreads();
+  penalise(row, rule, history);
+  __syncthreads();
   Best best = {never(), -1};
   for (uint64_t i = threadIdx.x; i < row.count; i += kThreads) {
-    const double logit =
-        penalised ? row.values[i] : load(logits.data, logits.element, r * row.count + i);
-    double value = logit + 0.0;  // -0 is 0, also as bits
-    if (value != value) value = never();
-    if (value == -never()) value = kLargest;
-    if (rule.temperature > 0) row.values[i] = value;
-    if (value == never()) continue;
+    const double value = comparable(row.values[i]);
+    row.values[i] = value;
     const Best found = {value, static_cast<long long>(i)};
-    if (better(found, best)) best = found;
+    if (value != never() && better(found, best)) best = found;
   }
   return block_best<kThreads>(best);
+}
+
+// Step 1 of the other rows: where it is drawn, values become the logits; greedy keeps none.
+// grid [64, rows], block 256, 128 bytes of shared memory. Moves 4 V bytes in and 8 V through L2
+// where it is drawn; bound by latency: 4000 logits a block at V = 256,000, eight loads a thread at
+// once.
+__global__ void __launch_bounds__(kPartThreads)
+    find_largest(Matrix logits, uint64_t first, const SamplingRow* rules, unsigned char* scratch,
+                 uint64_t scratch_bytes) {
+  after_previous();
+  const uint64_t r = first + blockIdx.y;
+  const SamplingRow rule = rules[r];
+  if (penalises(rule)) return;
+  const Row row = row_at(scratch + blockIdx.y * scratch_bytes, logits.columns);
+  const uint64_t part = (row.count + kSampleParts - 1) / kSampleParts;
+  const uint64_t begin = blockIdx.x * part;
+  const uint64_t end = begin + part < row.count ? begin + part : row.count;
+  Best best = {never(), -1};
+  constexpr unsigned kLoads = 8;
+  for (uint64_t base = begin + threadIdx.x; base < end; base += kLoads * kPartThreads) {
+    float logit[kLoads];
+    RT_UNROLL
+    for (unsigned u = 0; u < kLoads; ++u) {
+      const uint64_t i = base + u * kPartThreads;
+      logit[u] = i < end ? load(logits.data, logits.element, r * row.count + i) : 0.0f;
+    }
+    RT_UNROLL
+    for (unsigned u = 0; u < kLoads; ++u) {
+      const uint64_t i = base + u * kPartThreads;
+      if (i >= end) continue;
+      const double value = comparable(static_cast<double>(logit[u]));
+      if (rule.temperature > 0) row.values[i] = value;
+      const Best found = {value, static_cast<long long>(i)};
+      if (value != never() && better(found, best)) best = found;
+    }
+  }
+  best = block_best<kPartThreads>(best);
+  if (threadIdx.x == 0) row.parts[blockIdx.x] = best;
+}
+
+__device__ Best best_part(const Row& row) {
+  const Best none = {never(), -1};
+  return block_best<kThreads>(threadIdx.x < kSampleParts ? row.parts[threadIdx.x] : none);
+}
+
+// A value that the k largest do not lie below: the k-th largest of the parts' largest, where there
+// are so many.
+__device__ double least_of_top(const Row& row, int32_t k) {
+  __shared__ double bound;
+  if (threadIdx.x == 0) bound = never();
+  __syncthreads();
+  if (threadIdx.x < kSampleParts) {
+    const Best own = row.parts[threadIdx.x];
+    int32_t before = 0;
+    for (unsigned i = 0; i < kSampleParts; ++i) before += better(row.parts[i], own) ? 1 : 0;
+    if (own.index >= 0 && before == k - 1) bound = own.value;
+  }
+  __syncthreads();
+  return bound;
+}
+
+// What compact() does with an element; of those at the threshold the first few stay.
+enum class Fate { kDrop, kAtThreshold, kKeep };
+
+// out becomes, in their order, those of list [0, count) that stay, of which `at_threshold` may be
+// at the threshold; a list of NULL is 0, 1, 2, ... Returns how many. fate(i) is asked twice. Warps
+// have neighbouring parts, lanes neighbouring elements, so that reads are of whole lines.
+template <class FateOf>
+__device__ uint64_t compact(const int32_t* list, uint64_t count, int32_t* out,
+                            uint64_t at_threshold, FateOf&& fate) {
+  constexpr unsigned kTurn = 8 * kWarp;
+  const unsigned lane = threadIdx.x % kWarp;
+  const unsigned before_lane = (1u << lane) - 1;
+  const uint64_t part = (count + kThreads / kWarp - 1) / (kThreads / kWarp);
+  const uint64_t begin = threadIdx.x / kWarp * part;
+  const uint64_t end = begin + part < count ? begin + part : count;
+  const auto fates = [&](uint64_t base, Fate(&of_turn)[8]) {
+    RT_UNROLL
+    for (unsigned u = 0; u < 8; ++u) {
+      const uint64_t i = base + u * kWarp + lane;
+      of_turn[u] = i < end ? fate(i) : Fate::kDrop;
+    }
+  };
+  unsigned keeps = 0;
+  unsigned equals = 0;
+  Fate of_turn[8];
+  for (uint64_t base = begin; base < end; base += kTurn) {
+    fates(base, of_turn);
+    RT_UNROLL
+    for (unsigned u = 0; u < 8; ++u) {
+      keeps += of_turn[u] == Fate::kKeep ? 1 : 0;
+      equals += of_turn[u] == Fate::kAtThreshold ? 1 : 0;
+    }
+  }
+  const auto all_keeps = block_scan<unsigned long long, kThreads>(keeps);
+  const auto all_equals = block_scan<unsigned long long, kThreads>(equals);
+  unsigned long long keeps_before = __shfl_sync(kAllLanes, all_keeps.before, 0);
+  unsigned long long equals_before = __shfl_sync(kAllLanes, all_equals.before, 0);
+  for (uint64_t base = begin; base < end; base += kTurn) {
+    fates(base, of_turn);
+    RT_UNROLL
+    for (unsigned u = 0; u < 8; ++u) {
+      const uint64_t i = base + u * kWarp + lane;
+      const unsigned keep_votes = __ballot_sync(kAllLanes, of_turn[u] == Fate::kKeep);
+      const unsigned equal_votes = __ballot_sync(kAllLanes, of_turn[u] == Fate::kAtThreshold);
+      const auto keep_rank = keeps_before + static_cast<unsigned>(__popc(keep_votes & before_lane));
+      const auto equal_rank =
+          equals_before + static_cast<unsigned>(__popc(equal_votes & before_lane));
+      const bool stays = of_turn[u] == Fate::kKeep ||
+                         (of_turn[u] == Fate::kAtThreshold && equal_rank < at_threshold);
+      if (stays) {
+        out[keep_rank + (equal_rank < at_threshold ? equal_rank : at_threshold)] =
+            list == nullptr ? static_cast<int32_t>(i) : list[i];
+      }
+      keeps_before += static_cast<unsigned>(__popc(keep_votes));
+      equals_before += static_cast<unsigned>(__popc(equal_votes));
+    }
+  }
+  __syncthreads();
+  return all_keeps.total + (all_equals.total < at_threshold ? all_equals.total : at_threshold);
 }
 
 // ids become those of [0, V) that `keep` holds for, in rising order. Returns how many.
 template <class Keep>
 __device__ uint64_t compact(const Row& row, Keep&& keep) {
-  const Segment segment = segment_of(row.count);
-  uint64_t mine = 0;
-  for (uint64_t i = segment.begin; i < segment.end; ++i) mine += keep(i) ? 1 : 0;
-  const Scan<unsigned long long> scan = block_scan<unsigned long long, kThreads>(mine);
-  uint64_t at = scan.before;
-  for (uint64_t i = segment.begin; i < segment.end; ++i) {
-    if (keep(i)) row.ids[at++] = static_cast<int32_t>(i);
-  }
-  __syncthreads();
-  return scan.total;
+  return compact(nullptr, row.count, row.ids, 0,
+                 [&](uint64_t i) { return keep(i) ? Fate::kKeep : Fate::kDrop; });
 }
 
 // Doubles as integers of the same order.
@@ -107,23 +228,22 @@ __device__ inline uint64_t order_of(double value) {
   return bits >> 63 != 0 ? ~bits : bits | uint64_t{1} << 63;
 }
 
-// The k-th largest value, k >= 1 and fewer than can be chosen: all above `bound` are among the k,
-// and the first `equals` of those at it. Eight bits at a time, from the top.
+// The k-th largest value of ids [0, count), 1 <= k < count: all above `bound` are among the k, and
+// the first `equals` of those at it. Eight bits at a time, from the top.
 struct Threshold {
   uint64_t bound;
   uint64_t mask;  // of the bits that count
   uint64_t equals;
 };
-__device__ Threshold find_threshold(const Row& row, uint64_t k) {
+__device__ Threshold find_threshold(const Row& row, uint64_t count, uint64_t k) {
   __shared__ unsigned bins[256];
   __shared__ Threshold shared;
   Threshold threshold = {0, 0, k};
   for (int shift = 56; shift >= 0; shift -= 8) {
     for (unsigned i = threadIdx.x; i < 256; i += kThreads) bins[i] = 0;
     __syncthreads();
-    for (uint64_t i = threadIdx.x; i < row.count; i += kThreads) {
-      if (row.values[i] == never()) continue;
-      const uint64_t order = order_of(row.values[i]);
+    for (uint64_t i = threadIdx.x; i < count; i += kThreads) {
+      const uint64_t order = order_of(row.values[row.ids[i]]);
       if ((order & threshold.mask) == threshold.bound) atomicAdd(&bins[order >> shift & 255], 1u);
     }
     __syncthreads();
@@ -140,27 +260,23 @@ __device__ Threshold find_threshold(const Row& row, uint64_t k) {
   return threshold;
 }
 
-// Step 4. Of the values at the threshold the first by id stay.
-__device__ uint64_t keep_top_k(const Row& row, uint64_t k) {
-  const Threshold threshold = find_threshold(row, k);
-  const auto order = [&](uint64_t i) {
-    return row.values[i] == never() ? 0 : order_of(row.values[i]);
+// Step 4: ids [0, count) become the k of largest value; of those at the threshold the first by id
+// stay. They go behind the list if there is room, and else all values are looked through again.
+__device__ uint64_t keep_top_k(Row& row, uint64_t count, uint64_t k) {
+  const Threshold threshold = find_threshold(row, count, k);
+  const auto fate = [&](double value) {
+    const uint64_t order = value == never() ? 0 : order_of(value);
+    if (order > threshold.bound) return Fate::kKeep;
+    return order == threshold.bound ? Fate::kAtThreshold : Fate::kDrop;
   };
-  const Segment segment = segment_of(row.count);
-  uint64_t mine = 0;
-  for (uint64_t i = segment.begin; i < segment.end; ++i) {
-    mine += order(i) == threshold.bound ? 1 : 0;
+  if (count > row.count / 2) {
+    return compact(nullptr, row.count, row.ids, threshold.equals,
+                   [&](uint64_t i) { return fate(row.values[i]); });
   }
-  const uint64_t before = block_scan<unsigned long long, kThreads>(mine).before;
-  uint64_t equal = 0;
-  uint64_t last = ~uint64_t{0};
-  return compact(row, [&](uint64_t i) {
-    // Called for the whole segment from its front, twice.
-    if (last == ~uint64_t{0} || i <= last) equal = before;
-    last = i;
-    if (order(i) > threshold.bound) return true;
-    return order(i) == threshold.bound && equal++ < threshold.equals;
-  });
+  const int32_t* const list = row.ids;
+  row.ids += count;
+  return compact(list, count, row.ids, threshold.equals,
+                 [&](uint64_t i) { return fate(row.values[list[i]]); });
 }
 
 // The sum of value(i) over [0, count), and what stands before this thread's segment.
@@ -226,13 +342,15 @@ __device__ uint64_t first_reached(uint64_t count, Value&& value, Reached&& reach
 }
 
 // Steps 3 to 8 for a row whose largest value is known.
-__device__ int32_t draw(const Row& row, double largest, const SamplingRow& rule) {
-  const auto possible = [&](uint64_t i) { return row.values[i] != never(); };
-  double total = 0;
-  uint64_t kept = compact(row, possible);
+__device__ int32_t draw(Row row, double largest, const SamplingRow& rule) {
   const bool top_k = rule.top_k > 0 && static_cast<uint64_t>(rule.top_k) < row.count;
+  const bool bounded = top_k && static_cast<uint64_t>(rule.top_k) <= kSampleParts;
+  const double bound = bounded && !penalises(rule) ? least_of_top(row, rule.top_k) : never();
+  double total = 0;
+  uint64_t kept =
+      compact(row, [&](uint64_t i) { return row.values[i] != never() && row.values[i] >= bound; });
   if (top_k && static_cast<uint64_t>(rule.top_k) < kept) {
-    kept = keep_top_k(row, static_cast<uint64_t>(rule.top_k));
+    kept = keep_top_k(row, kept, static_cast<uint64_t>(rule.top_k));
   } else if (!top_k && rule.top_p < 1) {
     kept = keep_likely(row, largest, rule, &total);
   }
@@ -270,18 +388,18 @@ __device__ int32_t draw(const Row& row, double largest, const SamplingRow& rule)
 }
 
 // grid [rows], block 512, 1 KiB of shared memory and V (8 + 4) bytes of scratch per row. Greedy
-// moves 4 V bytes in and 16 V through L2; what draws reads the row some 6 (top_p) to 12 (top_k)
-// times from L2. Bound by the one multiprocessor that a row has: some 10 us at V = 32,000 by
-// estimate.
+// moves 1 KiB; what draws reads the row twice (top_k up to 64) to some 6 times (top_p alone) from
+// L2, and with penalties more. Bound by the one multiprocessor that a row has.
 __global__ void __launch_bounds__(kThreads)
     sample_rows(Matrix logits, uint64_t first, const SamplingRow* rules, const int32_t* history,
                 int32_t* ids, unsigned char* scratch, uint64_t scratch_bytes) {
   after_previous();
   const uint64_t r = first + blockIdx.x;
   const SamplingRow rule = rules[r];
-  double* values = reinterpret_cast<double*>(scratch + blockIdx.x * scratch_bytes);
-  const Row row = {values, reinterpret_cast<int32_t*>(values + logits.columns), logits.columns};
-  const Best best = load_row(row, logits, r, rule, history + rule.history_offset);
+  const Row row = row_at(scratch + blockIdx.x * scratch_bytes, logits.columns);
+  const Best best = penalises(rule)
+                        ? load_penalised(row, logits, r, rule, history + rule.history_offset)
+                        : best_part(row);
   int32_t id = static_cast<int32_t>(best.index);
   __syncthreads();
   if (best.index >= 0 && rule.temperature > 0) id = draw(row, best.value, rule);
@@ -293,6 +411,9 @@ __global__ void __launch_bounds__(kThreads)
 void sample(const Matrix& logits, uint64_t first, uint64_t count, const SamplingRow* rows,
             const int32_t* history, int32_t* ids, void* scratch, void* stream) {
   if (count == 0) return;
+  launch(find_largest, dim3(kSampleParts, static_cast<unsigned>(count)), kPartThreads, 0, stream,
+         logits, first, rows, static_cast<unsigned char*>(scratch),
+         sample_scratch_bytes(logits.columns));
   launch(sample_rows, dim3(static_cast<unsigned>(count)), kThreads, 0, stream, logits, first, rows,
          history, ids, static_cast<unsigned char*>(scratch), sample_scratch_bytes(logits.columns));
 }

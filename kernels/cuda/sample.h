@@ -22,9 +22,12 @@ struct SamplingRow {
   uint64_t reserved2;
 };
 
-// Bytes of scratch for one row of V logits.
+// A row is cut into this many parts, whose largest logits are found side by side.
+constexpr uint32_t kSampleParts = 64;
+
+// Bytes of scratch for one row of V logits: a value and an index of each part, values, ids.
 constexpr uint64_t sample_scratch_bytes(uint64_t count) {
-  return (count * (sizeof(double) + sizeof(int32_t)) + 255) / 256 * 256;
+  return (kSampleParts * 16 + count * (sizeof(double) + sizeof(int32_t)) + 255) / 256 * 256;
 }
 
 // Rows [first, first + count) of logits [R, V] to ids i32[R]; -1 where no logit can be chosen.

@@ -1,6 +1,6 @@
 // The device plugin `cuda`: one NVIDIA GPU's memory, streams, transfers and recordings. Operators
-// are other plugins; the stream that they are given carries the context, so they need nothing of
-// this.
+// are other plugins: every call here makes its GPU the thread's current one, so that what they
+// launch on the stream, between the calls of a step, finds it.
 //
 // Once a kernel has failed, the driver answers every call in the process with that error. The first
 // text is kept and given with RT_DEVICE_FAULT from then on: the session can only be destroyed.
@@ -33,13 +33,16 @@ rt_dtype values_of(std::uint32_t count, const rt_attr* const* options) {
 }
 
 struct Device {
-  Device(const rt_host* its_host, std::uint32_t index)
-      : host(its_host), addresses(index, describe_gpu(index).granule_bytes) {
-    expect(cudaSetDevice(static_cast<int>(index)), "open the GPU");
+  Device(const rt_host* its_host, std::uint32_t its_index)
+      : host(its_host),
+        index(static_cast<int>(its_index)),
+        addresses(its_index, describe_gpu(its_index).granule_bytes) {
+    expect(cudaSetDevice(index), "open the GPU");
     ring.emplace();
   }
 
   const rt_host* host;
+  int index;
   AddressSpace addresses;
   std::optional<PinnedRing> ring;
   std::string fault;  // "": healthy
@@ -52,6 +55,7 @@ rt_status run(void* device, Body&& body) {
   return sdk::guard(d.host, [&] {
     if (!d.fault.empty()) throw sdk::Refusal(d.fault, RT_DEVICE_FAULT);
     try {
+      expect(cudaSetDevice(d.index), "make the GPU current");
       body(d);
     } catch (const sdk::Refusal& refusal) {
       if (refusal.status() == RT_DEVICE_FAULT) d.fault = refusal.what();

@@ -36,6 +36,7 @@ struct CUgraphExec_st {
 };
 struct CUevent_st {};
 struct CUstream_st {
+  int device = 0;
   std::deque<Work> queue;
   CUgraph_st* recording = nullptr;
   bool invalidated = false;
@@ -70,6 +71,8 @@ Driver& driver() {
   static Driver one;
   return one;
 }
+
+thread_local int current_device = 0;
 
 bool capturing() {
   const auto& streams = driver().streams;
@@ -147,6 +150,7 @@ namespace cuda_emulation {
 
 cudaError_t launch_kernel(const cudaLaunchConfig_t& config, std::function<void()> thread_body) {
   if (!fits(config)) return cudaErrorInvalidConfiguration;
+  if (config.stream->device != current_device) return cudaErrorInvalidResourceHandle;
   return put(config.stream,
              [config, body = std::move(thread_body)] { return run_kernel(config, body); });
 }
@@ -181,11 +185,12 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
 }
 cudaError_t cudaSetDevice(int device) {
   if (driver().sticky != cudaSuccess) return driver().sticky;
-  return device >= 0 && device < driver().devices ? cudaSuccess : cudaErrorInvalidDevice;
+  if (device < 0 || device >= driver().devices) return cudaErrorInvalidDevice;
+  current_device = device;
+  return cudaSuccess;
 }
-// For what a device can, which all of them can.
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = current_device;
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
@@ -332,6 +337,7 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   if (driver().sticky != cudaSuccess) return driver().sticky;
   *stream = new CUstream_st();
+  (*stream)->device = current_device;
   driver().streams.push_back(*stream);
   return cudaSuccess;
 }

@@ -66,6 +66,10 @@ std::vector<Problem> norm_mlp(const char* op) {
         b.rows(RT_DIM_TOKENS, s.D).weight(T % 2 == 0 ? RT_F32 : RT_BF16, {s.D});
         b.weight(dtype, {F, s.D}, 2 * scale).weight(dtype, {F, s.D}, scale);
         b.weight(dtype, {s.D, F}, 1 / std::sqrt(static_cast<double>(F)));
+        if (op == std::string_view("norm_mlp_norm_add")) {
+          b.attr("o.eps", 1e-6).attr("o.plus_one", s.plus_one);
+          b.weight(T % 2 == 0 ? RT_BF16 : RT_F32, {s.D});
+        }
         out.push_back(b.problem);
       }
     }
@@ -73,10 +77,11 @@ std::vector<Problem> norm_mlp(const char* op) {
   return out;
 }
 
-Problem norm_qkv_attention(AttentionShape s, NormShape norm, rt_dtype weights, KvSpec kv,
-                           std::vector<Sequence> sequences) {
+// A layer's first half, up to attention or, with norms on both sides, to its end.
+Problem first_half(const std::string& op, AttentionShape s, NormShape norm, rt_dtype weights,
+                   KvSpec kv, std::vector<Sequence> sequences) {
   Problem of_attention = attention_problem(s, kv, std::move(sequences));
-  Builder b("norm_qkv_attention", of_attention.name + text({{" D", norm.D}}) + dtype_name(weights),
+  Builder b(op.c_str(), of_attention.name + text({{" D", norm.D}}) + dtype_name(weights),
             std::move(of_attention.sequences));
   b.problem.kv = of_attention.kv;
   for (Attr& attr : of_attention.attrs) b.problem.attrs.push_back({"a." + attr.name, attr.value});
@@ -87,33 +92,37 @@ Problem norm_qkv_attention(AttentionShape s, NormShape norm, rt_dtype weights, K
   b.weight(weights, {s.H * s.E, norm.D}, scale);
   b.weight(weights, {s.G * s.E, norm.D}, scale).weight(weights, {s.G * s.E, norm.D}, scale);
   b.rows(RT_DIM_TOKENS, s.E / 2, 0.5).rows(RT_DIM_TOKENS, s.E / 2, 0.5);
+  if (op == "norm_attention_norm_add") {
+    b.attr("o.eps", 1e-5).attr("o.plus_one", norm.plus_one);
+    b.weight(weights, {norm.D, s.H * s.E}, 1 / std::sqrt(static_cast<double>(s.H * s.E)));
+    b.weight(RT_F32, {norm.D});
+  }
   return b.problem;
 }
 
-std::vector<Problem> norm_qkv_attention() {
+std::vector<Problem> first_halves(const std::string& op) {
   std::vector<Problem> out;
   const std::vector<Sequence> one = {{.past = 70, .tokens = 1}};
   const std::vector<Sequence> ragged = {
       {.past = 0, .tokens = 1}, {.past = 5, .tokens = 3}, {.past = 31, .tokens = 4}};
   for (const rt_dtype weights : kMatrixTypes) {
     for (const NormShape norm : kNormShapes) {
-      if (!has_quantized(weights, norm.D)) continue;
-      out.push_back(norm_qkv_attention({4, 2, 8, 0, 0}, norm, weights, {.stripe_tokens = 16}, one));
-      out.push_back(
-          norm_qkv_attention({2, 1, 10, 5, 2}, norm, weights, {.stripe_tokens = 16}, ragged));
+      if (!has_quantized(weights, norm.D) || !has_quantized(weights, 20)) continue;
+      out.push_back(first_half(op, {4, 2, 8, 0, 0}, norm, weights, {.stripe_tokens = 16}, one));
+      out.push_back(first_half(op, {2, 1, 10, 5, 2}, norm, weights, {.stripe_tokens = 16}, ragged));
     }
   }
   for (const rt_kv_form form : {RT_KV_AFFINE, RT_KV_RING, RT_KV_TABLE}) {
     for (const rt_dtype dtype : kCacheTypes) {
       const KvSpec kv = {.form = form, .dtype = dtype, .stripe_tokens = 16};
-      out.push_back(norm_qkv_attention({4, 2, 8, 16, 0}, {64, false}, RT_BF16, kv, ragged));
-      out.push_back(norm_qkv_attention({2, 2, 80, 16, 0}, {36, true}, RT_F32, kv, one));
+      out.push_back(first_half(op, {4, 2, 8, 16, 0}, {64, false}, RT_BF16, kv, ragged));
+      out.push_back(first_half(op, {2, 2, 80, 16, 0}, {36, true}, RT_F32, kv, one));
     }
   }
   for (const std::int64_t E : {64, 256}) {
-    out.push_back(norm_qkv_attention({4, 1, E, 0, 0}, {64, true}, RT_F16, {}, ragged));
+    out.push_back(first_half(op, {4, 1, E, 0, 0}, {64, true}, RT_F16, {}, ragged));
     out.push_back(
-        norm_qkv_attention({4, 1, E, 0, 0}, {64, true}, RT_BF16, {}, {{.past = 3, .tokens = 17}}));
+        first_half(op, {4, 1, E, 0, 0}, {64, true}, RT_BF16, {}, {{.past = 3, .tokens = 17}}));
   }
   return out;
 }
@@ -123,8 +132,12 @@ std::vector<Problem> norm_qkv_attention() {
 std::vector<Problem> fused_cases(std::string_view op) {
   if (op == "linear_add") return linear_add();
   if (op == "norm_add") return norm_add();
-  if (op == "norm_mlp" || op == "norm_mlp_add") return norm_mlp(std::string(op).c_str());
-  if (op == "norm_qkv_attention") return norm_qkv_attention();
+  if (op == "norm_mlp" || op == "norm_mlp_add" || op == "norm_mlp_norm_add") {
+    return norm_mlp(std::string(op).c_str());
+  }
+  if (op == "norm_qkv_attention" || op == "norm_attention_norm_add") {
+    return first_halves(std::string(op));
+  }
   return {};
 }
 
