@@ -12,6 +12,7 @@ constexpr int kReal16BF = 14;
 constexpr int kReal32F = 0;
 constexpr int kDescTransposeA = 3;
 constexpr int kPreferenceWorkspaceBytes = 1;
+constexpr int kPreferenceReductionSchemes = 3;
 constexpr int kPreferenceFirstAlignment = 5;  // of A, then B, C, D
 constexpr int kTranspose = 1;
 
@@ -134,6 +135,12 @@ std::array<std::uint64_t, 8> choose(void* handle, const Product& product, std::u
   check(l.preference_create(&preference), "preference");
   const std::uint64_t bytes = kCublasLtWorkspaceBytes;
   int status = l.preference_set(preference, kPreferenceWorkspaceBytes, &bytes, sizeof bytes);
+  // Parts of a sum over K are added in f32, not in the type of the result.
+  constexpr std::uint32_t kInComputeType = 2;
+  if (status == 0) {
+    status = l.preference_set(preference, kPreferenceReductionSchemes, &kInComputeType,
+                              sizeof kInComputeType);
+  }
   for (int operand = 0; operand < 4 && status == 0; ++operand) {
     status = l.preference_set(preference, kPreferenceFirstAlignment + operand, &alignment,
                               sizeof alignment);

@@ -42,11 +42,21 @@ inline void expect_unrounded_values(const sdk::Node& node) {
                   sdk::dtype_name(node.c().value_dtype)));
 }
 
-// Errors of a launch that are about the launch; all others are about the device, which has met them
-// in earlier work and will go on telling them.
-constexpr int kLaunchMistakes[] = {1 /* invalid value */, 9 /* invalid configuration */,
-                                   98 /* invalid device function */,
-                                   209 /* no kernel image for this device */};
+// What an error of CUDA's runtime or driver, which share their numbers, is to the host. A context
+// does not survive a fault: every later call tells it again. All others are about the one call.
+constexpr rt_status status_of_error(int code) {
+  constexpr int kOutOfMemory = 2, kNotPermitted = 800, kNotSupported = 801;
+  // An uncorrectable ECC error, a broken link, contained memory; illegal address, timeout, context
+  // destroyed, assert; stack, instruction, alignment, address space, program counter, launch
+  // failure; tensor memory; unknown.
+  constexpr int kFaults[] = {214, 220, 226, 700, 702, 709, 710, 714,
+                             715, 716, 717, 718, 719, 721, 999};
+  if (code == kOutOfMemory) return RT_NO_MEMORY;
+  if (code == kNotPermitted || code == kNotSupported) return RT_UNSUPPORTED;
+  return std::find(std::begin(kFaults), std::end(kFaults), code) != std::end(kFaults)
+             ? RT_DEVICE_FAULT
+             : RT_INTERNAL;
+}
 
 // An operator whose execute() may throw LaunchError.
 template <class Op>
@@ -56,11 +66,9 @@ struct Guarded : Op {
     try {
       Op::execute(call);
     } catch (const LaunchError& error) {
-      const bool ours = std::find(std::begin(kLaunchMistakes), std::end(kLaunchMistakes),
-                                  error.code) != std::end(kLaunchMistakes);
       throw sdk::Refusal(
           std::string(error.what()) + " (CUDA error " + std::to_string(error.code) + ")",
-          ours ? RT_INTERNAL : RT_DEVICE_FAULT);
+          status_of_error(error.code));
     }
   }
 };

@@ -39,18 +39,18 @@ inline QuantizedMatrix quantized_matrix(const rt_tensor& w) {
 }
 
 // Decode's product of x [T, K] with w [N, K] of any type, and a residual where its data is not
-// NULL.
-inline void multiply_add(const Matrix& x, const rt_tensor& w, const Matrix& residual,
-                         const Matrix& out, void* stream) {
+// NULL. x lies in `order`, which only values for a quantized weight may.
+inline void multiply_add(const Matrix& x, ValueOrder order, const rt_tensor& w,
+                         const Matrix& residual, const Matrix& out, void* stream) {
   if (dense(w.dtype)) return linear_add_vector(x, matrix(w), residual, out, stream);
-  quantized_linear_add_vector(x, quantized_matrix(w), residual, out, stream);
+  quantized_linear_add_vector(x, order, quantized_matrix(w), residual, out, stream);
 }
 
 // The same, and a norm and a residual after it.
-inline void multiply_norm_add(const Matrix& x, const rt_tensor& w, const NormAfter& after,
-                              void* stream) {
+inline void multiply_norm_add(const Matrix& x, ValueOrder order, const rt_tensor& w,
+                              const NormAfter& after, void* stream) {
   if (dense(w.dtype)) return linear_norm_add(x, matrix(w), after, stream);
-  quantized_linear_norm_add(x, quantized_matrix(w), after, stream);
+  quantized_linear_norm_add(x, order, quantized_matrix(w), after, stream);
 }
 
 }  // namespace rt::cuda

@@ -69,6 +69,7 @@ Status Session::allocate() {
   rows_.reserve(b.bounds.rows);
   sampled_.resize(b.bounds.rows);
   recorded_.assign(b.bounds.sequences + 1, nullptr);
+  has_run_.assign(b.bounds.sequences + 1, false);
   return {};
 }
 

@@ -211,6 +211,7 @@ class Session {
   std::vector<float> logits_;
   std::vector<std::byte> raw_logits_;  // in the device's type
   std::vector<void*> recorded_;        // by number of sequences: a replayable decode step, or null
+  std::vector<bool> has_run_;          // by the same: such a step has run once, not recorded
   StepObserver step_observer_;
   NodeObserver node_observer_;
   std::uint64_t layout_epoch_ = UINT64_MAX;

@@ -311,12 +311,17 @@ Status Session::wait_for(std::uint32_t n, bool decode) {
 }
 
 // A decode step of B sequences is recorded once and replayed for every token: lengths, positions
-// and addresses are data in the mirror.
+// and addresses are data in the mirror. The first of its kind runs as it is: a device may load a
+// kernel when it is first started, which it may not want to do in a recording.
 Status Session::run_recorded() {
   void*& graph = recorded_[chunks_.size()];
   if (graph == nullptr) {
     for (const std::uint32_t n : blueprint_->decode_order) {
       if ((nodes_[n].decode->c->traits & RT_TRAIT_CAPTURE_SAFE) == 0) return run_nodes(true);
+    }
+    if (!has_run_[chunks_.size()]) {
+      has_run_[chunks_.size()] = true;
+      return run_nodes(true);
     }
     RT_RETURN_IF_ERROR(device_->capture_begin());
     const Status recorded = run_nodes(true);

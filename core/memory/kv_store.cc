@@ -268,7 +268,9 @@ std::uint64_t KvStore::planned_bytes() const {
   return planned;
 }
 
+// Not of a faulty device: what it was to give back stays charged, and nobody can say what stands.
 void KvStore::check_ledger() const {
+  if (!context_.device.healthy()) return;
   RT_ASSERT_EQ(planned_bytes() + context_.device.ready_bytes(),
                context_.device.ledger().now()[MemoryKind::kKv]);
 }

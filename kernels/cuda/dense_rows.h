@@ -128,15 +128,15 @@ void launch_dense(const NormedRows& rows, const Job& job, uint64_t groups, void*
   const dim3 grid(even_blocks(groups, kDenseWarps, dense_blocks(kTokens)),
                   divide_up(rows.x.rows, kTokens));
   launch(dense_rows<Job, dense_depth<typename Job::Weight>(Job::kRows, kTokens), kTokens>, grid,
-         kDenseThreads, normed_bytes(rows, kTokens), stream, rows, job);
+         kDenseThreads, normed_bytes(rows, kTokens, rows.x.columns), stream, rows, job);
 }
 
 template <class Job>
 void launch_dense_elements(const NormedRows& rows, const Job& job, uint64_t groups, void* stream) {
   const dim3 grid(even_blocks(groups, kDenseWarps, dense_blocks(kMostTokens)),
                   divide_up(rows.x.rows, kMostTokens));
-  launch(dense_elements<Job>, grid, kDenseThreads, normed_bytes(rows, kMostTokens), stream, rows,
-         job);
+  launch(dense_elements<Job>, grid, kDenseThreads, normed_bytes(rows, kMostTokens, rows.x.columns),
+         stream, rows, job);
 }
 
 }  // namespace rt::cuda

@@ -41,22 +41,22 @@ void linear_norm_add(const Matrix& x, const Matrix& weight, const NormAfter& aft
   launch_for(x, weight, after, stream);
 }
 
-void quantized_linear_norm_add(const Matrix& x, const QuantizedMatrix& weight,
+void quantized_linear_norm_add(const Matrix& x, ValueOrder order, const QuantizedMatrix& weight,
                                const NormAfter& after, void* stream) {
   if (x.rows == 0) return;
   if (x.rows > 1) {
-    quantized_linear_vector(x, weight, after.product.x, stream);
+    quantized_linear_add_vector(x, order, weight, kNoResidual, after.product.x, stream);
     return rms_norm(after.product, after.residual, after.out, stream);
   }
   const NormedRows rows = plain_rows(x);
   const Matrix& out = after.product.x;
   if (in_pieces(weight, x) && shares_values(weight, x)) {
     const QuantizedNormedProduct<2> job = {{weight, kNoResidual, out}, after};
-    return launch_formats<2, 1>(rows, weight.kind, job, weight.rows, stream);
+    return launch_formats<2, 1>(rows, order, weight.kind, job, weight.rows, stream);
   }
   const QuantizedNormedProduct<1> job = {{weight, kNoResidual, out}, after};
   if (!in_pieces(weight, x)) return launch_elements<1>(rows, job, weight.rows, stream);
-  launch_formats<1, 1>(rows, weight.kind, job, weight.rows, stream);
+  launch_formats<1, 1>(rows, order, weight.kind, job, weight.rows, stream);
 }
 
 }  // namespace rt::cuda

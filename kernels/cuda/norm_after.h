@@ -5,6 +5,7 @@
 #include "kernels/cuda/arrivals.h"
 #include "kernels/cuda/normed.h"
 #include "kernels/cuda/quantized_matrix.h"
+#include "kernels/cuda/value_order.h"
 
 namespace rt::cuda {
 
@@ -18,9 +19,9 @@ struct NormAfter {
 
 // out = residual + norm(x weight^T), in the bits of the kernels that it stands for: one kernel for
 // one token, whose block that comes last norms the row, and two for several, whose norms would
-// follow each other there. The weight is dense or quantized.
+// follow each other there. The weight is dense or quantized, and x lies in `order` then.
 void linear_norm_add(const Matrix& x, const Matrix& weight, const NormAfter& after, void* stream);
-void quantized_linear_norm_add(const Matrix& x, const QuantizedMatrix& weight,
+void quantized_linear_norm_add(const Matrix& x, ValueOrder order, const QuantizedMatrix& weight,
                                const NormAfter& after, void* stream);
 
 }  // namespace rt::cuda

@@ -2,8 +2,9 @@
 // eight lanes of each warp a quarter of a row, so that a warp has a part of 4 kRows rows.
 //
 // Each lane takes 16 bytes of codes at a time, so eight of them read 128 adjacent bytes of a row,
-// and the four rows of a warp read the same values of x, which come out of L1 once. The pieces that
-// follow are on their way while one is multiplied.
+// and the four rows of a warp read the same values of x, in the order of value_order.h where a norm
+// or an activation has just written them. The pieces that follow are on their way while one is
+// multiplied.
 //
 // A byte of nf4 is looked up as a pair of f32: 256 pairs, 16 copies side by side. A lane uses its
 // own copy, so that half a warp's loads of 8 bytes meet all 32 banks and no bank twice; a shuffle
@@ -19,6 +20,7 @@
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/normed_rows.h"
 #include "kernels/cuda/quantized_codes.h"
+#include "kernels/cuda/value_order.h"
 
 namespace rt::cuda {
 
@@ -68,13 +70,13 @@ __device__ inline void unpack(const Piece<Format>& piece, unsigned j, const Pair
     unpack_int8(piece.codes.words[2 * j + 1], out + 4);
   } else {
     const uint32_t word = piece.codes.words[j];
-    // The byte offset of pairs[byte][lane % 16], 128 bytes a row: a shift, and an and-or.
+    // pairs[byte][lane % 16]: a permute, and a shift that adds.
     const uint32_t lane = threadIdx.x % 16 * sizeof(Pair);
     const auto* base = reinterpret_cast<const unsigned char*>(&table);
     RT_UNROLL
     for (unsigned byte = 0; byte < 4; ++byte) {
-      const uint32_t shifted = byte == 0 ? word << 7 : word >> (8 * byte - 7);
-      const Pair pair = *reinterpret_cast<const Pair*>(base + ((shifted & 0x7f80u) | lane));
+      const uint32_t at = __byte_perm(word, 0, 0x4440 + byte) * sizeof(table.pairs[0]) + lane;
+      const Pair pair = *reinterpret_cast<const Pair*>(base + at);
       out[2 * byte] = pair.first;
       out[2 * byte + 1] = pair.second;
     }
@@ -113,12 +115,52 @@ struct PieceStream {
   }
 };
 
-// Adds a piece of each row times its part of x to the sums.
-template <class Format, class X, unsigned kRows, unsigned kDepth, unsigned kTokens>
+// ordered_columns on the device.
+__device__ inline uint64_t ordered_stride(uint64_t columns) {
+  return (columns + kMostOrderBlock - 1) / kMostOrderBlock * kMostOrderBlock;
+}
+
+// Where element d of a row lies whose values have the type X and the order of Format.
+template <class Format, class X>
+__device__ inline uint64_t ordered(uint64_t d) {
+  constexpr unsigned kElements = Piece<Format>::kElements;
+  constexpr unsigned kLoad = 16 / sizeof(X);  // values of a load
+  const auto in_block = static_cast<unsigned>(d % (kRowLanes * kElements));
+  const unsigned lane = in_block / kElements;
+  const unsigned load = in_block % kElements / kLoad;
+  return d - in_block + (load * kRowLanes + lane) * kLoad + in_block % kLoad;
+}
+
+// Values of one token for a lane: eight at a time of the piece that begins at element `at`.
+template <class Format, class X, bool kOrdered>
+struct PieceValues {
+  const X* from;
+
+  __device__ PieceValues(const X* row, unsigned at)
+      : from(kOrdered ? row + ordered<Format, X>(at) : row + at) {}
+  __device__ void load(unsigned j, float (&out)[8]) const {
+    if constexpr (kOrdered) {
+      constexpr unsigned kLoad = 16 / sizeof(X);
+      Raw8<X> raw;
+      RT_UNROLL
+      for (unsigned i = 0; i < 8 / kLoad; ++i) {
+        const unsigned load = j * (8 / kLoad) + i;
+        raw.parts[i] = *reinterpret_cast<const Bytes16*>(from + load * kRowLanes * kLoad);
+      }
+      unpack(raw, out);
+    } else {
+      load8(from + 8 * j, out);
+    }
+  }
+};
+
+// Adds a piece of each row times its part of x to the sums; rows of x lie `stride` apart.
+template <bool kOrdered, class Format, class X, unsigned kRows, unsigned kDepth, unsigned kTokens>
 __device__ inline void add_pieces(const PieceStream<Format, kRows, kDepth>& stream, unsigned slot,
                                   const typename Format::Row (&rows)[kRows], const PairTable& table,
-                                  const X* x, unsigned K, unsigned tokens,
+                                  const X* x, unsigned at, unsigned stride, unsigned tokens,
                                   float (&sums)[kRows][kTokens]) {
+  const PieceValues<Format, X, kOrdered> values(x, at);
   float partial[kRows][kTokens] = {};
   RT_UNROLL
   for (unsigned j = 0; j < Piece<Format>::kElements / 8; ++j) {
@@ -129,7 +171,9 @@ __device__ inline void add_pieces(const PieceStream<Format, kRows, kDepth>& stre
     for (unsigned t = 0; t < kTokens; ++t) {
       if (t > 0 && t >= tokens) break;
       float value[8];
-      load8(x + static_cast<uint64_t>(t) * K + 8 * j, value);
+      PieceValues<Format, X, kOrdered> of_token = values;
+      of_token.from += static_cast<uint64_t>(t) * stride;
+      of_token.load(j, value);
       RT_UNROLL
       for (unsigned r = 0; r < kRows; ++r) {
         RT_UNROLL
@@ -146,14 +190,14 @@ __device__ inline void add_pieces(const PieceStream<Format, kRows, kDepth>& stre
 }
 
 // sums[r][t] = this warp's part of rows[r] . x[t], in all lanes of the row, of `tokens` rows of x
-// that lie K apart; beyond them anything. `stream` holds the first pieces of `rows` before and
-// those of `next` after, if `has_next`. K is divisible by the piece.
-template <class Format, class X, unsigned kRows, unsigned kDepth, unsigned kTokens>
+// that lie `stride` apart; beyond them anything. `stream` holds the first pieces of `rows` before
+// and those of `next` after, if `has_next`. K is divisible by the piece.
+template <bool kOrdered, class Format, class X, unsigned kRows, unsigned kDepth, unsigned kTokens>
 __device__ inline void dot_pieces(PieceStream<Format, kRows, kDepth>& stream,
                                   const typename Format::Row (&rows)[kRows],
                                   const typename Format::Row (&next)[kRows], bool has_next,
-                                  const PairTable& table, const X* x, unsigned K, unsigned tokens,
-                                  float (&sums)[kRows][kTokens]) {
+                                  const PairTable& table, const X* x, unsigned K, unsigned stride,
+                                  unsigned tokens, float (&sums)[kRows][kTokens]) {
   using Stream = PieceStream<Format, kRows, kDepth>;
   constexpr unsigned kTurn = Stream::kStep * kDepth;
   RT_UNROLL
@@ -167,8 +211,8 @@ __device__ inline void dot_pieces(PieceStream<Format, kRows, kDepth>& stream,
     for (unsigned slot = 0; slot < kDepth; ++slot) {
       const unsigned at = Stream::lane_begin() + slot * Stream::kStep;
       if (k + at < K) {
-        add_pieces<Format, X, kRows, kDepth, kTokens>(stream, slot, rows, table, x + k + at, K,
-                                                      tokens, sums);
+        add_pieces<kOrdered, Format, X, kRows, kDepth, kTokens>(stream, slot, rows, table, x,
+                                                                k + at, stride, tokens, sums);
       }
       if (is_last) {
         stream.load(next, at, has_next ? K : 0, slot);

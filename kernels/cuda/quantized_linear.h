@@ -5,6 +5,7 @@
 #include "kernels/cuda/element.h"
 #include "kernels/cuda/mlp.h"
 #include "kernels/cuda/quantized_matrix.h"
+#include "kernels/cuda/value_order.h"
 
 namespace rt::cuda {
 
@@ -12,9 +13,17 @@ namespace rt::cuda {
 void quantized_linear_vector(const Matrix& x, const QuantizedMatrix& weight, const Matrix& out,
                              void* stream);
 
-// The same and residual[r, n] added, in the bits that two kernels would give.
-void quantized_linear_add_vector(const Matrix& x, const QuantizedMatrix& weight,
+// The same and residual[r, n] added, in the bits that two kernels would give; x lies in `order`.
+void quantized_linear_add_vector(const Matrix& x, ValueOrder order, const QuantizedMatrix& weight,
                                  const Matrix& residual, const Matrix& out, void* stream);
+
+// The order in which values of f32 meet a weight fastest; rows are ordered_columns(K) apart then.
+ValueOrder order_for(const QuantizedMatrix& weight);
+
+struct Hidden {
+  Matrix values;  // [T, F]
+  ValueOrder order;
+};
 
 // hidden = act(gate x) * (up x); gate and up of one type.
 void quantized_gate_up_vector(const Matrix& x, const QuantizedMatrix& gate,
@@ -23,7 +32,7 @@ void quantized_gate_up_vector(const Matrix& x, const QuantizedMatrix& gate,
 
 void quantized_normed_gate_up_vector(const NormedRows& rows, const QuantizedMatrix& gate,
                                      const QuantizedMatrix& up, Activation activation,
-                                     const Matrix& hidden, const Arrivals& arrivals, void* stream);
+                                     const Hidden& hidden, const Arrivals& arrivals, void* stream);
 
 // For many rows, any width, in f32 without tensor cores.
 void quantized_linear_tiled(const Matrix& x, const QuantizedMatrix& weight, const Matrix& out,

@@ -48,8 +48,9 @@ void quantized_norm_qkv(const NormedRows& rows, const QuantizedQkvWeights& weigh
       weights.q, weights.k, weights.v, {q_rows, kv_rows, cos, sin, kv, step, out}};
   const uint64_t pairs = q_rows / 2 + kv_rows;
   if (!in_pieces(weights.q, rows.x)) return launch_elements<2>(rows, job, pairs, stream);
-  if (step.tokens > 1) return launch_formats<2, 8>(rows, weights.q.kind, job, pairs, stream);
-  launch_formats<2, 1>(rows, weights.q.kind, job, pairs, stream);
+  if (step.tokens > 1)
+    return launch_formats<2, 8>(rows, ValueOrder::kCounted, weights.q.kind, job, pairs, stream);
+  launch_formats<2, 1>(rows, ValueOrder::kCounted, weights.q.kind, job, pairs, stream);
 }
 
 }  // namespace rt::cuda

@@ -115,11 +115,29 @@ __device__ inline void join_team(const Job& job, unsigned turn, TokenRange token
   job.finish(n, tokens.first + t, whole);
 }
 
+// Rows of values for the lanes of a team: normed ones are put in their order, others lie as the
+// launch says, or where a norm did not fit into the block as they are counted.
+template <class Format, class X, bool kOrdered>
+__device__ inline ProductRows team_rows(const NormedRows& rows, TokenRange tokens) {
+  if constexpr (!kOrdered) return product_rows<kDecodeThreads>(rows, tokens);
+  return product_rows<kDecodeThreads>(
+      rows, tokens, [](const Matrix& normed, uint64_t t, uint64_t d, const float* y) {
+        X* const row = static_cast<X*>(normed.data) + t * ordered_stride(normed.columns);
+        const Raw8<X> raw = pack(y, row);
+        constexpr unsigned kLoad = 16 / sizeof(X);
+        RT_UNROLL
+        for (unsigned i = 0; i < 8 / kLoad; ++i) {
+          X* const at = row + ordered<Format, X>(d + i * kLoad);
+          *reinterpret_cast<Bytes16*>(at) = raw.parts[i];
+        }
+      });
+}
+
 // grid [as many as run at once, or fewer; T / kTokens], block 256, 33 to 39 KiB of shared memory (1
 // for each map of nf4-dq; int8 4 at most), and kTokens rows of values where x is normed. Moves N K
 // weights for every kTokens rows of x; bound by the bandwidth of global memory, nf4 on an H200 by
 // shared memory (quantized_decode.h).
-template <class Format, class X, class Job, unsigned kRows, unsigned kTokens>
+template <class Format, class X, class Job, unsigned kRows, unsigned kTokens, bool kOrdered>
 __global__ void __launch_bounds__(kDecodeThreads, kDecodeBlocks<Format, kTokens>)
     quantized_rows(NormedRows normed, Job job, const __grid_constant__ Codebook book) {
   __shared__ PairTable table;
@@ -143,16 +161,17 @@ __global__ void __launch_bounds__(kDecodeThreads, kDecodeBlocks<Format, kTokens>
   }
   after_previous();
   ProductRows x = {normed.x, tokens};
-  if constexpr (Job::kNorms) x = product_rows<kDecodeThreads>(normed, tokens);
-  const X* const values = static_cast<const X*>(x.x.data) + x.tokens.first * K;
+  if constexpr (Job::kNorms) x = team_rows<Format, X, kOrdered>(normed, tokens);
+  const auto stride = kOrdered ? static_cast<unsigned>(ordered_stride(K)) : K;
+  const X* const values = static_cast<const X*>(x.x.data) + x.tokens.first * stride;
   // All warps of the block go round as often: they meet at a barrier.
   for (unsigned round = 0; turn < turns; ++round) {
     const unsigned following = turn + gridDim.x;
     typename Format::Row next[kRows];
     code_rows<Format>(job, following < turns ? following : turn, maps, next);
     float sums[kRows][kTokens];
-    dot_pieces(stream, rows, next, following < turns, table, values, K,
-               static_cast<unsigned>(tokens.count), sums);
+    dot_pieces<kOrdered>(stream, rows, next, following < turns, table, values, K, stride,
+                         static_cast<unsigned>(tokens.count), sums);
     join_team<Format>(job, turn, tokens, sums, sums_of_turn[round % 2]);
     turn = following;
     RT_UNROLL
@@ -191,38 +210,55 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
   if constexpr (kNormsAfter<Job>) norm_after<kDecodeThreads>(job.after);
 }
 
-template <class Format, class X, unsigned kRows, unsigned kTokens, class Job>
+template <class Format, class X, unsigned kRows, unsigned kTokens, bool kOrdered, class Job>
 void launch_pieces(const NormedRows& rows, const Job& job, uint64_t outputs, void* stream) {
   const uint64_t turns = divide_up(outputs, kTeamRows * Job::kLaneRows);
   const unsigned blocks = even_blocks(turns, 1, kDecodeBlocks<Format, kTokens>);
   const dim3 grid(blocks, divide_up(rows.x.rows, kTokens));
-  launch(quantized_rows<Format, X, Job, kRows, kTokens>, grid, kDecodeThreads,
-         normed_bytes(rows, kTokens), stream, rows, job, kNf4Codebook);
+  launch(quantized_rows<Format, X, Job, kRows, kTokens, kOrdered>, grid, kDecodeThreads,
+         normed_bytes(rows, kTokens, ordered_columns(rows.x.columns)), stream, rows, job,
+         kNf4Codebook);
 }
 
+// Values are in order where the kernel norms them or `order` says that they lie so, which f32 may.
 template <class Format, unsigned kRows, unsigned kTokens, class Job>
-void launch_values(const NormedRows& rows, const Job& job, uint64_t outputs, void* stream) {
+void launch_values(const NormedRows& rows, ValueOrder order, const Job& job, uint64_t outputs,
+                   void* stream) {
+  if constexpr (Job::kNorms) {
+    if (rows.weight.data != nullptr) {
+      const auto launch_for = rows.x.element == Element::kF32
+                                  ? launch_pieces<Format, float, kRows, kTokens, true, Job>
+                              : rows.x.element == Element::kBf16
+                                  ? launch_pieces<Format, Bf16, kRows, kTokens, true, Job>
+                                  : launch_pieces<Format, F16, kRows, kTokens, true, Job>;
+      return launch_for(rows, job, outputs, stream);
+    }
+  } else if constexpr (kRows == 2) {
+    if (order != ValueOrder::kCounted) {
+      return launch_pieces<Format, float, kRows, kTokens, true>(rows, job, outputs, stream);
+    }
+  }
   const auto launch_for =
-      rows.x.element == Element::kF32    ? launch_pieces<Format, float, kRows, kTokens, Job>
-      : rows.x.element == Element::kBf16 ? launch_pieces<Format, Bf16, kRows, kTokens, Job>
-                                         : launch_pieces<Format, F16, kRows, kTokens, Job>;
+      rows.x.element == Element::kF32    ? launch_pieces<Format, float, kRows, kTokens, false, Job>
+      : rows.x.element == Element::kBf16 ? launch_pieces<Format, Bf16, kRows, kTokens, false, Job>
+                                         : launch_pieces<Format, F16, kRows, kTokens, false, Job>;
   launch_for(rows, job, outputs, stream);
 }
 
 template <unsigned kRows, unsigned kTokens, class Job>
-void launch_formats(const NormedRows& rows, Codes kind, const Job& job, uint64_t outputs,
-                    void* stream) {
+void launch_formats(const NormedRows& rows, ValueOrder order, Codes kind, const Job& job,
+                    uint64_t outputs, void* stream) {
   const auto launch_for = kind == Codes::kInt8  ? launch_values<Int8Codes, kRows, kTokens, Job>
                           : kind == Codes::kNf4 ? launch_values<Nf4Codes, kRows, kTokens, Job>
                                                 : launch_values<Nf4DqCodes, kRows, kTokens, Job>;
-  launch_for(rows, job, outputs, stream);
+  launch_for(rows, order, job, outputs, stream);
 }
 
 template <unsigned kRows, class Job>
 void launch_elements(const NormedRows& rows, const Job& job, uint64_t outputs, void* stream) {
   const dim3 grid(divide_up(outputs, kBlockLanes * Job::kLaneRows), divide_up(rows.x.rows, 8));
-  launch(quantized_elements<Job, kRows>, grid, kDecodeThreads, normed_bytes(rows, 8), stream, rows,
-         job, kNf4Codebook);
+  launch(quantized_elements<Job, kRows>, grid, kDecodeThreads,
+         normed_bytes(rows, 8, rows.x.columns), stream, rows, job, kNf4Codebook);
 }
 
 }  // namespace rt::cuda

@@ -104,12 +104,22 @@ struct CudnnAttention : SplitAttention {
       Part part = {step.token_offsets[b], step.token_offsets[b + 1], nullptr};
       const std::int64_t queries = part.last - part.first;
       if (queries > static_cast<std::int64_t>(kMostRoundTokens)) {
-        part.plan = plans->plan(
-            {shape.heads, shape.kv_heads, shape.head_width,
-             shape.window < static_cast<std::uint32_t>(step.lengths[b]) ? shape.window : 0, queries,
-             step.lengths[b], element});
+        part.plan = plan_of(queries, step.lengths[b]);
       }
       parts.push_back(std::move(part));
+    }
+  }
+  std::shared_ptr<const cudnn::AttentionPlan> plan_of(std::int64_t queries, std::int64_t keys) {
+    const std::uint32_t window = shape.window < keys ? shape.window : 0;
+    try {
+      return plans->plan(
+          {shape.heads, shape.kv_heads, shape.head_width, window, queries, keys, element});
+    } catch (const LaunchError& error) {
+      throw sdk::Refusal(
+          sdk::format("%s, for %lld queries and %lld keys; run without --prefer "
+                      "attention_cuda/cudnn",
+                      error.what(), static_cast<long long>(queries), static_cast<long long>(keys)),
+          RT_UNSUPPORTED);
     }
   }
 

@@ -5,7 +5,8 @@
 namespace rt::cuda::cudnn {
 namespace {
 
-constexpr std::size_t kOldestVersion = 91000;  // 9.10
+// 9.10.0 and 9.10.1 compute attention wrong: cudnn-frontend refuses them too.
+constexpr std::size_t kOldestVersion = 91002;
 
 template <class Function>
 void find(void* opened, const char* name, Function& function, std::string& missing) {

@@ -102,6 +102,7 @@ enum Mode : int {
 };
 enum Reduce : int { kSum = 0, kMax = 3 };
 constexpr int kHeuristicModeA = 3;
+constexpr int kHeuristicModeFallback = 2;
 
 struct Library {
   std::size_t (*version)();

@@ -24,17 +24,23 @@ AttentionPlans::~AttentionPlans() {
   (void)library().destroy(handle_);
 }
 
-std::shared_ptr<const AttentionPlan> AttentionPlans::plan(const AttentionProblem& problem) {
+std::shared_ptr<const AttentionPlan> AttentionPlans::find(const AttentionProblem& problem) {
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto known = std::find_if(plans_.begin(), plans_.end(),
                                   [&](const auto& entry) { return entry.first == problem; });
-  if (known != plans_.end()) {
-    plans_.splice(plans_.begin(), plans_, known);
-  } else {
-    plans_.emplace_front(problem, std::make_shared<AttentionPlan>(problem, Target{handle_}));
-    if (plans_.size() > kMostPlans) plans_.pop_back();
-  }
-  return plans_.front().second;
+  if (known == plans_.end()) return nullptr;
+  plans_.splice(plans_.begin(), plans_, known);
+  return known->second;
+}
+
+// Made without the lock: who runs a plan meanwhile does not wait for the compiler.
+std::shared_ptr<const AttentionPlan> AttentionPlans::plan(const AttentionProblem& problem) {
+  if (auto known = find(problem)) return known;
+  auto made = std::make_shared<const AttentionPlan>(problem, Target{handle_});
+  const std::lock_guard<std::mutex> lock(mutex_);
+  plans_.emplace_front(problem, made);
+  if (plans_.size() > kMostPlans) plans_.pop_back();
+  return made;
 }
 
 void AttentionPlans::run(const AttentionPlan& plan, const AttentionOperands& operands,

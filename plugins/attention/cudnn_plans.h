@@ -26,6 +26,8 @@ class AttentionPlans {
   void run(const AttentionPlan& plan, const AttentionOperands& operands, void* stream);
 
  private:
+  std::shared_ptr<const AttentionPlan> find(const AttentionProblem& problem);
+
   static constexpr std::size_t kMostPlans = 64;
 
   std::mutex mutex_;  // of the handle, whose stream is set before each run, and of the list

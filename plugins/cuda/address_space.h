@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 
 #include "plugins/cuda/driver.h"
 #include "plugins/cuda/ready_memory.h"
@@ -25,11 +26,12 @@ class AddressSpace {
   void make_ready(std::uint64_t bytes) { ready_.keep(bytes / granule_bytes_); }
 
  private:
-  CUresult back(CUdeviceptr address);
+  void back(CUdeviceptr address);
 
   const std::uint32_t device_;
   const std::uint64_t granule_bytes_;
   ReadyMemory ready_;
+  std::set<CUdeviceptr> mapped_;  // granules
 };
 
 }  // namespace rt::cuda

@@ -4,13 +4,14 @@
 #include <cstring>
 
 #include "plugins/cuda/free_memory.h"
+#include "plugins/cuda_operator.h"
 
 namespace rt::cuda {
 namespace {
 
-// A context with our kernels loaded, before anything is allocated; some 500 MB on recent drivers.
-// An estimate: it keeps a plan from promising what the driver will take.
-constexpr std::uint64_t kContextBytes = 512ull << 20;
+// What the driver takes beside what we ask for: a context, some 500 MB on recent ones, our kernels,
+// recordings. An estimate, as in configs/devices: it keeps a plan from promising what is not there.
+constexpr std::uint64_t kContextBytes = 1ull << 30;
 
 constexpr std::uint64_t kUsualGranuleBytes = 2 << 20;
 
@@ -92,17 +93,9 @@ Gpu describe_gpu(std::uint32_t index) {
 void expect(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
   cudaGetLastError();  // or the next call that succeeds would be blamed for it
-  rt_status status = RT_DEVICE_FAULT;
-  if (error == cudaErrorMemoryAllocation) status = RT_NO_MEMORY;
-  for (const cudaError_t mistake :
-       {cudaErrorInvalidValue, cudaErrorInvalidConfiguration, cudaErrorInvalidDevice,
-        cudaErrorInvalidResourceHandle, cudaErrorStreamCaptureUnsupported,
-        cudaErrorStreamCaptureInvalidated}) {
-    if (error == mistake) status = RT_INTERNAL;
-  }
   throw sdk::Refusal(sdk::format("%s: %s (CUDA error %d)", what, cudaGetErrorString(error),
                                  static_cast<int>(error)),
-                     status);
+                     status_of_error(error));
 }
 
 const VirtualMemory& virtual_memory() {

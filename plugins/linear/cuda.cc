@@ -61,12 +61,13 @@ constexpr rt_implementation kMma =
                                                             .device_kind = "cuda",
                                                             .step_classes = RT_STEP_PREFILL,
                                                             .tier = 200});
-constexpr rt_implementation kCublasLt =
-    sdk::implementation<Guarded<LtLinear>>({.op = "linear",
-                                            .name = "cublaslt",
-                                            .device_kind = "cuda",
-                                            .step_classes = RT_STEP_PREFILL,
-                                            .tier = 50});
+constexpr rt_implementation kCublasLt = sdk::implementation<Guarded<LtLinear>>(
+    {.op = "linear",
+     .name = "cublaslt",
+     .device_kind = "cuda",
+     .step_classes = RT_STEP_PREFILL,
+     .traits = RT_TRAIT_EXACT | RT_TRAIT_CAPTURE_SAFE | RT_TRAIT_BITS_OF_BATCH,
+     .tier = 50});
 constexpr const rt_implementation* kTable[] = {&kVector, &kTiled, &kMma, &kCublasLt};
 
 }  // namespace

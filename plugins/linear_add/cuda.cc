@@ -8,7 +8,7 @@ struct LinearAdd {
   explicit LinearAdd(const sdk::Node&) {}
   static void supports(const sdk::Node& node) { expect_unrounded_values(node); }
   void execute(const sdk::Call& call) {
-    multiply_add(matrix(call.input(0)), call.input(1), matrix(call.input(2)),
+    multiply_add(matrix(call.input(0)), ValueOrder::kCounted, call.input(1), matrix(call.input(2)),
                  matrix(call.output(0)), stream_of(call));
   }
 };

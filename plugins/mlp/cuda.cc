@@ -138,7 +138,7 @@ constexpr rt_implementation kCublasLt =
                                          .name = "cublaslt",
                                          .device_kind = "cuda",
                                          .step_classes = RT_STEP_PREFILL,
-                                         .traits = RT_TRAIT_CAPTURE_SAFE,
+                                         .traits = RT_TRAIT_CAPTURE_SAFE | RT_TRAIT_BITS_OF_BATCH,
                                          .tier = 50});
 constexpr const rt_implementation* kTable[] = {&kVector, &kTiled, &kMma, &kCublasLt};
 

@@ -31,7 +31,7 @@ struct NormMlp {
   }
   static std::uint64_t bytes_of_hidden(const sdk::Node& node) {
     return aligned_bytes(std::uint64_t{4} * node.bounds().tokens *
-                         static_cast<std::uint64_t>(node.input(2).shape[0]));
+                         ordered_columns(static_cast<std::uint64_t>(node.input(2).shape[0])));
   }
   static void require(const sdk::Node& node, rt_requirements& need) {
     need.workspace_bytes = bytes_of_hidden(node) + NormPart::scratch_bytes(node, node.input(0), 2);
@@ -48,6 +48,10 @@ struct NormMlp {
     const NormedRows rows = norm.rows(call.input(0), call.input(1), scratch, stream);
     const rt_tensor& gate = call.input(2);
     const rt_tensor& up = call.input(3);
+    const rt_tensor& down = call.input(4);
+    const bool both_quantized = !dense(gate.dtype) && !dense(down.dtype);
+    const ValueOrder order =
+        both_quantized ? order_for(quantized_matrix(down)) : ValueOrder::kCounted;
     const Matrix hidden = {workspace, Element::kF32, rows.x.rows,
                            static_cast<std::uint64_t>(gate.shape[0])};
     const Arrivals arrivals = norm_after ? norm_after->arrivals(after_at) : Arrivals{};
@@ -55,15 +59,14 @@ struct NormMlp {
       normed_gate_up_vector(rows, matrix(gate), matrix(up), activation, hidden, arrivals, stream);
     } else {
       quantized_normed_gate_up_vector(rows, quantized_matrix(gate), quantized_matrix(up),
-                                      activation, hidden, arrivals, stream);
+                                      activation, {hidden, order}, arrivals, stream);
     }
     if (norm_after) {
       return multiply_norm_add(
-          hidden, call.input(4),
+          hidden, order, down,
           norm_after->after(call.input(5), call.input(0), call.output(0), after_at), stream);
     }
-    multiply_add(hidden, call.input(4),
-                 kBehind == Behind::kAdd ? matrix(call.input(0)) : kNoResidual,
+    multiply_add(hidden, order, down, kBehind == Behind::kAdd ? matrix(call.input(0)) : kNoResidual,
                  matrix(call.output(0)), stream);
   }
 

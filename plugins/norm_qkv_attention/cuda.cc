@@ -93,7 +93,7 @@ struct NormQkvAttention {
     const Matrix attended = norm_after ? values(attended_at, 2) : matrix(call.output(0));
     attend(call, rows, out, work, attended);
     if (!norm_after) return;
-    multiply_norm_add(attended, call.input(7),
+    multiply_norm_add(attended, ValueOrder::kCounted, call.input(7),
                       norm_after->after(call.input(8), call.input(0), call.output(0), after_at),
                       stream);
   }

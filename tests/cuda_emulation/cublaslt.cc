@@ -136,6 +136,7 @@ int cublasLtMatmulPreferenceSetAttribute(Preference* preference, int attribute, 
     std::memcpy(&preference->workspace_bytes, value, bytes);
     return 0;
   }
+  if (attribute == 3 && bytes == sizeof(std::uint32_t)) return 0;  // there is one way to add
   if (attribute < 5 || attribute > 8 || bytes != sizeof(std::uint32_t)) return kInvalidValue;
   std::memcpy(&preference->alignment[attribute - 5], value, bytes);
   return 0;

@@ -42,7 +42,7 @@ TEST_F(CudaGpu, SaysWhatTheMachineLacks) {
 }
 
 TEST_F(CudaGpu, TooLittleMemoryIsRefusedBeforeAnythingIsTaken) {
-  cuda_emulation_set_memory((512 << 20) + (64 << 10));  // a context's share leaves 64 KiB
+  cuda_emulation_set_memory((1 << 30) + (64 << 10));  // a context's share leaves 64 KiB
   EngineOptions options = on_cuda("tinyllama");
   options.memory_limit_bytes = 0;
   auto blueprint = draw(cuda_registry(), options);
@@ -133,22 +133,28 @@ TEST_F(CudaGpu, EveryAllocationMayFail) {
 }
 
 TEST_F(CudaGpu, AFailedKernelMakesTheSessionSickForGood) {
-  auto session = open_session(on_cuda("tinyllama"), cuda_registry());
-  ASSERT_TRUE(session);
-  auto sequence = start(*session);
-  continue_greedy(*session, *sequence, {1, 2, 3}, 4);
-  cuda_emulation_fail_kernel(5);
-  sequence->push(7);
-  auto row = session->run(*sequence);
-  ASSERT_FALSE(row.ok());
-  EXPECT_FALSE(session->healthy());
-  EXPECT_EQ(row.error().fault, Fault::kInternal);
-  const std::string& said = row.error().message;
-  for (const char* text : {"illegal memory access", "can only be destroyed", "(step 5,",
-                           "operators.blocking: true says which operator"}) {
-    EXPECT_NE(said.find(text), std::string::npos) << said;
+  for (const char* planner : {"elastic", "static", "exact", "grow", "paged"}) {
+    SCOPED_TRACE(planner);
+    cuda_emulation_reset();
+    EngineOptions options = on_cuda("tinyllama");
+    options.planner = planner;
+    auto session = open_session(options, cuda_registry());
+    ASSERT_TRUE(session);
+    auto sequence = start(*session);
+    continue_greedy(*session, *sequence, {1, 2, 3}, 4);
+    cuda_emulation_fail_kernel(5);
+    sequence->push(7);
+    auto row = session->run(*sequence);
+    ASSERT_FALSE(row.ok());
+    EXPECT_FALSE(session->healthy());
+    EXPECT_EQ(row.error().fault, Fault::kInternal);
+    const std::string& said = row.error().message;
+    for (const char* text : {"illegal memory access", "can only be destroyed", "(step 5,",
+                             "operators.blocking: true says which operator"}) {
+      EXPECT_NE(said.find(text), std::string::npos) << said;
+    }
+    for (int i = 0; i < 2; ++i) EXPECT_FALSE(session->run(*sequence).ok()) << "sick for good";
   }
-  for (int i = 0; i < 2; ++i) EXPECT_FALSE(session->run(*sequence).ok()) << "sick for good";
 }
 
 TEST_F(CudaGpu, BlockingNamesTheOperatorAndItsPlugin) {

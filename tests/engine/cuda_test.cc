@@ -196,6 +196,30 @@ TEST_F(CudaGpu, ExactWantsUnroundedValues) {
       << blueprint.error().message;
 }
 
+// A kernel goes to the GPU that is the thread's current one, whatever stream it is put on.
+TEST_F(CudaGpu, TwoGpusTakeTurnsOnOneThread) {
+  cuda_emulation_set_devices(2);
+  std::vector<std::int32_t> answers[2];
+  std::unique_ptr<Session> sessions[2];
+  std::unique_ptr<Sequence> sequences[2];
+  for (std::uint32_t gpu : {0u, 1u}) {
+    EngineOptions options = on_cuda("tinyllama");
+    options.device_index = gpu;
+    sessions[gpu] = open_session(options, cuda_registry());
+    ASSERT_TRUE(sessions[gpu]);
+    sequences[gpu] = start(*sessions[gpu]);
+  }
+  for (int turn = 0; turn < 3; ++turn) {
+    for (std::uint32_t gpu : {0u, 1u}) {
+      for (const std::int32_t id : continue_greedy(*sessions[gpu], *sequences[gpu], {1, turn}, 2)) {
+        answers[gpu].push_back(id);
+      }
+    }
+  }
+  EXPECT_EQ(answers[0].size(), 6u);
+  EXPECT_EQ(answers[0], answers[1]);
+}
+
 // One recording serves every token of a long chat whose cache grows all the time.
 TEST_F(CudaGpu, GrowthNeedsNoNewRecordingAndNoCopy) {
   for (const char* planner : {"elastic", "paged"}) {

@@ -123,7 +123,8 @@ TEST_P(Fusion, FiveKernelsALayer) {
   auto blueprint = draw(cuda_registry(), on_cuda(GetParam(), "f32", true));
   ASSERT_TRUE(blueprint.ok()) << blueprint.error().message;
   const std::uint64_t layers = (*blueprint)->graph.kv_layers.size();
-  const std::uint64_t others = post_norms ? 8 : 7;  // embedding, angles, rows, norm, head, sampler: 2
+  const std::uint64_t others =
+      post_norms ? 8 : 7;  // embedding, angles, rows, norm, head, sampler: 2
   EXPECT_EQ(kernels_per_step(on_cuda(GetParam(), "f32", true)), others + layers * 5);
   EXPECT_EQ(kernels_per_step(on_cuda(GetParam(), "f32", false)),
             others + layers * (post_norms ? 16 : 14));

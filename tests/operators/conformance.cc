@@ -156,9 +156,13 @@ Verdict judge(const rt_schema& schema, const rt_implementation& reference,
              any_difference(run_with(implementation, problem, 3, Split::kPool), found));
   }
   for (std::size_t b = 0; problem.sequences.size() > 1 && b < problem.sequences.size(); ++b) {
+    const RunOutcome alone = run_with(implementation, only_sequence(problem, b), 1, Split::kWhole);
+    const RunOutcome beside = part_of(problem, found, b);
     complain("sequence " + std::to_string(b) + " alone and in the batch",
-             any_difference(run_with(implementation, only_sequence(problem, b), 1, Split::kWhole),
-                            part_of(problem, found, b)));
+             (implementation.traits & RT_TRAIT_BITS_OF_BATCH) == 0
+                 ? any_difference(alone, beside)
+                 : difference(alone, beside, schema.tolerance_absolute + rounding,
+                              schema.tolerance_relative + tolerance + stored));
   }
   return verdict;
 }

@@ -6,13 +6,16 @@ import json
 from . import models
 
 
-def bench(runner, name, graph, arguments, most):
+def bench(runner, name, graph, arguments, most, variables=None):
     command = [runner.program("runtime"), "bench", "--device", "cuda", "--graph", graph, "-m",
-               "random:" + models.folder_of(runner, graph), "--no-progress", "-q", "-o", "json",
+               "random:" + models.folder_of(runner, graph), "--no-progress", "-q", "-o", "jsonl",
                "--probe", runner.scale.probe, "--ops", *arguments]
-    entry, text = runner.part(name, command, most, least=12)
-    if text and entry["state"] == "passed":
-        runner.done(entry, results=json.loads(text))
+    entry, text = runner.part(name, command, most, least=12, variables=variables)
+    # A line a test: one that was stopped has what it had finished.
+    results = [json.loads(line) for line in (text or "").splitlines() if line.endswith("}")]
+    if results:
+        runner.done(entry, results=results)
+    return entry
 
 
 def run(runner):
@@ -26,12 +29,27 @@ def run(runner):
 
 def run_libraries(runner):
     """NVIDIA's libraries in place of our kernels, where they are on the machine: nobody has chosen
-    between them yet. Who ran is in the table of operators."""
+    between them yet. Who ran is in the table of operators: where the library is missing, ours did."""
     scale = runner.scale
     for name, graph in (("linear_cuda/cublaslt", "phi3"), ("attention_cuda/cudnn", "phi3")):
-        bench(runner, f"{graph} bf16, {name} preferred", graph,
-              ["--prefer", name, "--planner", "static", "-p", str(scale.prompt), "-n", "0",
-               "--step-tokens", str(max(scale.prompt, 512)), "-r", str(scale.repetitions)], 40)
+        entry = bench(runner, f"{graph} bf16, {name} preferred", graph,
+                      ["--prefer", name, "--planner", "static", "-p", str(scale.prompt), "-n", "0",
+                       "--step-tokens", str(max(scale.prompt, 512)), "-r",
+                       str(scale.repetitions)], 40)
+        ran = {row.get("implementation") for result in entry.get("results", [])
+               for row in result.get("ops", {}).get("operators", [])}
+        if ran and name not in ran:
+            runner.done(entry, state="not run", why=f"{name} was not chosen: is its library here?",
+                        results=[])
+
+
+def run_serial(runner):
+    """What it is worth that a kernel begins while the one before it ends (kernels/cuda/launch.h)."""
+    scale = runner.scale
+    for graph in scale.graphs[:1]:
+        bench(runner, f"{graph} bf16, kernels one after the other", graph,
+              ["-p", "0", "-n", str(scale.new), "-r", str(scale.repetitions)], 40,
+              {"RUNTIME_SERIAL_KERNELS": "1"})
 
 
 def run_limited(runner):
