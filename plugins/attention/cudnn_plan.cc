@@ -169,21 +169,29 @@ struct AttentionPlan::Graph {
     return y;
   }
 
-  // The library's first choice that keeps to the workspace; what it would fall back to last.
+  // The library's first choice that keeps to the workspace, or the first that it would fall back
+  // to.
   void choose() {
-    int status = choose(kHeuristicModeA);
-    if (plan == nullptr && is_refusal(status)) status = choose(kHeuristicModeFallback);
-    if (plan == nullptr) check(status == 0 ? kNotSupported : status, "no plan for this attention");
+    try {
+      choose(kHeuristicModeA);
+    } catch (const LaunchError& refusal) {
+      if (!choose_fallback()) throw refusal;
+    }
   }
-  static bool is_refusal(int status) { return status == 0 || status / 1000 == 3; }
+  bool choose_fallback() {
+    try {
+      choose(kHeuristicModeFallback);
+    } catch (const LaunchError&) {
+      return false;
+    }
+    return true;
+  }
 
-  // Makes the plan, or says why there is none.
-  int choose(int mode) {
+  void choose(int mode) {
     Descriptor heuristic(Kind::kEngineHeuristic);
     heuristic.refer(kHeuristicGraph, operations).set(kHeuristicMode, Type::kHeuristicMode, mode);
     if (target.device != nullptr) heuristic.refer(kHeuristicDevice, *target.device);
-    int status = heuristic.try_finalize();
-    if (status != 0) return status;
+    heuristic.finalize("heuristic");
     constexpr std::int64_t kMostConfigs = 8;
     configs.clear();
     std::vector<void*> raw;
@@ -191,22 +199,23 @@ struct AttentionPlan::Graph {
       raw.push_back(configs.emplace_back(Kind::kEngineConfig).raw());
     }
     std::int64_t found = 0;
-    status = library().get(heuristic.raw(), kHeuristicResults, static_cast<int>(Type::kDescriptor),
-                           kMostConfigs, &found, raw.data());
-    for (std::int64_t i = 0; status == 0 && i < found && i < kMostConfigs; ++i) {
+    check(library().get(heuristic.raw(), kHeuristicResults, static_cast<int>(Type::kDescriptor),
+                        kMostConfigs, &found, raw.data()),
+          "heuristic's results");
+    int status = kNotSupported;
+    for (std::int64_t i = 0; i < found && i < kMostConfigs; ++i) {
       auto made = std::make_unique<Descriptor>(Kind::kPlan);
       if (target.handle != nullptr) made->set_handle(kPlanHandle, target.handle);
       made->refer(kPlanConfig, configs[static_cast<std::size_t>(i)]);
       if (target.device != nullptr) made->refer(kPlanDevice, *target.device);
-      const int refused = made->try_finalize();
-      if (!is_refusal(refused)) return refused;
-      if (refused != 0) continue;
+      status = made->try_finalize();
+      if (status != 0) continue;
       const std::int64_t bytes = made->integer(kPlanWorkspaceBytes);
       if (bytes > static_cast<std::int64_t>(kWorkspaceBytes)) continue;
       plan = std::move(made);
-      return 0;
+      return;
     }
-    return status;
+    check(status == 0 ? kNotSupported : status, "no plan for this attention");
   }
 
   const AttentionProblem p;

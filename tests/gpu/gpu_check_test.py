@@ -18,8 +18,9 @@ from check.correctness import outcomes_of  # noqa: E402
 from check.runner import Runner  # noqa: E402
 from check.scale import EmulatedScale  # noqa: E402
 
-# What a machine may lack.
-OPTIONAL = ["memcheck of some kernels", "PyTorch: product and pinned copy", "transformers are here"]
+# What a machine may lack; and heads of the widths that cuDNN takes, which the tiny models do.
+OPTIONAL = ["memcheck of some kernels", "PyTorch: product and pinned copy", "transformers are here",
+            "phi3 bf16, attention_cuda/cudnn preferred"]
 
 
 def expect(condition, what):
@@ -46,7 +47,8 @@ def expected_parts():
              "chat of 2 turns, planners", "chat of 2 turns, stripes of elastic",
              "commits and transfers of the device", "weights of a checkpoint: load, cold",
              "weights of a checkpoint: plain read, one thread, cold",
-             "gemma bf16, top-k 40, top-p 0.95", *OPTIONAL]
+             "gemma bf16, top-k 40, top-p 0.95",
+             "phi3 bf16, kernels one after the other", *OPTIONAL]
     names += [f"{graph} {weights}" for graph in EmulatedScale.graphs
               for weights in EmulatedScale.formats]
     names += [f"{verb}, {graph} bf16: peak" for graph in EmulatedScale.graphs
