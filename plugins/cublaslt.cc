@@ -163,30 +163,45 @@ void expect_cublaslt() {
   if (!library().missing.empty()) throw sdk::Refusal("cuBLASLt: " + library().missing);
 }
 
-CublasLtProduct::CublasLtProduct() {
+std::shared_ptr<CublasLt> CublasLt::of_device(std::uint32_t index) {
+  static std::mutex mutex;
+  static std::map<std::uint32_t, std::weak_ptr<CublasLt>> known;
+  const std::lock_guard<std::mutex> lock(mutex);
+  std::shared_ptr<CublasLt> one = known[index].lock();
+  if (one == nullptr) known[index] = one = std::make_shared<CublasLt>();
+  return one;
+}
+
+CublasLt::CublasLt() {
   expect_cublaslt();
   check(library().create(&handle_), "create");
 }
 
-CublasLtProduct::~CublasLtProduct() {
+CublasLt::~CublasLt() {
   (void)library().destroy(handle_);
 }
 
-void CublasLtProduct::run(const Matrix& x, const Matrix& weight, const Matrix& out, void* workspace,
-                          void* stream) {
+void CublasLt::run(const Matrix& x, const Matrix& weight, const Matrix& out, void* workspace,
+                   void* stream) {
   if (x.rows == 0) return;
   const Product product(x, weight, out);
   const std::uint32_t alignment = alignment_of(x, weight, out);
-  const Shape shape = {x.rows, weight.rows, x.columns, alignment};
-  auto known = algorithms_.find(shape);
-  if (known == algorithms_.end()) {
-    known = algorithms_.emplace(shape, choose(handle_, product, alignment)).first;
+  const Shape shape = {static_cast<std::uint64_t>(x.element), x.rows, weight.rows, x.columns,
+                       alignment};
+  Algorithm algorithm;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    auto known = algorithms_.find(shape);
+    if (known == algorithms_.end()) {
+      known = algorithms_.emplace(shape, choose(handle_, product, alignment)).first;
+    }
+    algorithm = known->second;
   }
   const float one = 1;
   const float zero = 0;
   check(library().matmul(handle_, product.desc, &one, weight.data, product.a.layout, x.data,
                          product.b.layout, &zero, out.data, product.d.layout, out.data,
-                         product.d.layout, known->second.data(), workspace, kCublasLtWorkspaceBytes,
+                         product.d.layout, algorithm.data(), workspace, kCublasLtWorkspaceBytes,
                          stream),
         "product");
 }

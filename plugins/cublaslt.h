@@ -6,6 +6,8 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <string>
 
 #include "plugins/cuda_operator.h"
@@ -20,24 +22,28 @@ void expect_cublaslt();
 // What a product may take beside its operands; the library's own advice for sm_90.
 constexpr std::uint64_t kCublasLtWorkspaceBytes = 32 << 20;
 
-// out[T, N] = x[T, K] weight[N, K]^T for one node. x, weight and out have one type (f32, bf16,
-// f16); sums are f32, f32 is not rounded to TF32. The algorithm is asked for once per T and kept.
-class CublasLtProduct {
+// out[T, N] = x[T, K] weight[N, K]^T on one device, for all its nodes and sessions. x, weight and
+// out have one type (f32, bf16, f16); sums are f32, f32 is not rounded to TF32. The algorithm is
+// asked for once per shape and kept. From any thread.
+class CublasLt {
  public:
-  CublasLtProduct();
-  ~CublasLtProduct();
-  CublasLtProduct(const CublasLtProduct&) = delete;
-  CublasLtProduct& operator=(const CublasLtProduct&) = delete;
+  // The one of device `index`; it lives as long as somebody holds it. Throws LaunchError.
+  static std::shared_ptr<CublasLt> of_device(std::uint32_t index);
+  CublasLt();
+  ~CublasLt();
+  CublasLt(const CublasLt&) = delete;
+  CublasLt& operator=(const CublasLt&) = delete;
 
   // `workspace` holds kCublasLtWorkspaceBytes. Throws LaunchError.
   void run(const Matrix& x, const Matrix& weight, const Matrix& out, void* workspace, void* stream);
 
  private:
   using Algorithm = std::array<std::uint64_t, 8>;
-  // T, N, K, and what the addresses are aligned to: an algorithm may want 16 bytes.
-  using Shape = std::array<std::uint64_t, 4>;
+  // Type, T, N, K, and what the addresses are aligned to: an algorithm may want 16 bytes.
+  using Shape = std::array<std::uint64_t, 5>;
 
   void* handle_ = nullptr;
+  std::mutex mutex_;  // of the algorithms
   std::map<Shape, Algorithm> algorithms_;
 };
 

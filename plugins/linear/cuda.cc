@@ -26,7 +26,7 @@ struct Linear {
 };
 
 struct LtLinear {
-  explicit LtLinear(const sdk::Node&) {}
+  explicit LtLinear(const sdk::Node& node) : library(CublasLt::of_device(node.device().index)) {}
   static void supports(const sdk::Node& node) {
     expect_dense_weight(node, 1);
     expect_unrounded_values(node);
@@ -37,10 +37,10 @@ struct LtLinear {
     need.workspace_bytes = kCublasLtWorkspaceBytes;
   }
   void execute(const sdk::Call& call) {
-    product.run(matrix(call.input(0)), matrix(call.input(1)), matrix(call.output(0)),
-                call.workspace<void>(), stream_of(call));
+    library->run(matrix(call.input(0)), matrix(call.input(1)), matrix(call.output(0)),
+                 call.workspace<void>(), stream_of(call));
   }
-  CublasLtProduct product;
+  std::shared_ptr<CublasLt> library;
 };
 
 constexpr rt_implementation kVector =

@@ -81,7 +81,8 @@ struct MmaMlp {
 
 // As MmaMlp, and the library's workspace before.
 struct LtMlp {
-  explicit LtMlp(const sdk::Node& node) : activation(activation_of(node)) {}
+  explicit LtMlp(const sdk::Node& node)
+      : activation(activation_of(node)), library(CublasLt::of_device(node.device().index)) {}
   static void supports(const sdk::Node& node) {
     expect_dense_weights(node);
     for (const std::uint32_t i : {1u, 2u, 3u}) expect_one_type(node, i);
@@ -102,14 +103,14 @@ struct LtMlp {
     char* hidden = own + kCublasLtWorkspaceBytes;
     const Matrix gates = {hidden, x.element, x.rows, gate.rows};
     const Matrix ups = {hidden + hidden_bytes(x.rows, call.input(1)), x.element, x.rows, gate.rows};
-    product.run(x, gate, gates, own, stream_of(call));
-    product.run(x, matrix(call.input(2)), ups, own, stream_of(call));
+    library->run(x, gate, gates, own, stream_of(call));
+    library->run(x, matrix(call.input(2)), ups, own, stream_of(call));
     activate(gates, ups, activation, gates, stream_of(call));
-    product.run(gates, matrix(call.input(3)), matrix(call.output(0)), own, stream_of(call));
+    library->run(gates, matrix(call.input(3)), matrix(call.output(0)), own, stream_of(call));
   }
 
   Activation activation;
-  CublasLtProduct product;
+  std::shared_ptr<CublasLt> library;
 };
 
 constexpr rt_implementation kVector =
