@@ -16,7 +16,6 @@ namespace {
 constexpr unsigned kThreads = 128;
 constexpr unsigned kRows = 64;
 constexpr unsigned kPad = 8;  // halves; rows of E + 8 meet 32 banks at loads of 8 x 8
-constexpr float kLog2OfE = 1.4426950408889634f;
 
 // Keys of a tile; tiles begin at multiples of it. 32 where the sums alone take 128 registers.
 template <unsigned E>

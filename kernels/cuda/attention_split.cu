@@ -75,8 +75,8 @@ struct Element8 {
   }
 };
 
-// The scores of a batch of keys for all heads of the tile: dot products over the slot's lanes, all
-// of them side by side, since a shuffle takes as long as five of them.
+// The scores of a batch of keys for all heads of the tile, in powers of two: dot products over the
+// slot's lanes, all of them side by side, since a shuffle takes as long as five of them.
 template <KvElement kElement, unsigned kHeads, bool kAligned>
 __device__ void score_batch(const Split& split, const float (&q)[kHeads][8],
                             const Element8<kElement, kAligned> (&keys)[kBatch],
@@ -101,12 +101,20 @@ __device__ void score_batch(const Split& split, const float (&q)[kHeads][8],
       }
     }
   }
+  if (split.shape.softcap > 0) {
+    RT_UNROLL
+    for (unsigned u = 0; u < kBatch; ++u) {
+      RT_UNROLL
+      for (unsigned h = 0; h < kHeads; ++h) {
+        scores[u][h] = capped(scores[u][h], split.shape.scale, split.shape.softcap) * kLog2OfE;
+      }
+    }
+  }
   RT_UNROLL
   for (unsigned u = 0; u < kBatch; ++u) {
     RT_UNROLL
     for (unsigned h = 0; h < kHeads; ++h) {
-      scores[u][h] = visible[u] ? capped(scores[u][h], split.shape.scale, split.shape.softcap)
-                                : minus_infinity();
+      scores[u][h] = visible[u] ? scores[u][h] : minus_infinity();
     }
   }
 }
@@ -119,14 +127,14 @@ __device__ void add_batch(const float (&scores)[kBatch][kHeads], const float (&v
     float m = state.m[h];
     RT_UNROLL
     for (unsigned u = 0; u < kBatch; ++u) m = fmaxf(m, scores[u][h]);
-    const float keep = weight_of(state.m[h], m);
+    const float keep = power_of(state.m[h], m);
     state.m[h] = m;
     state.l[h] *= keep;
     RT_UNROLL
     for (int i = 0; i < 8; ++i) state.sums[h][i] *= keep;
     RT_UNROLL
     for (unsigned u = 0; u < kBatch; ++u) {
-      const float weight = weight_of(scores[u][h], m);
+      const float weight = power_of(scores[u][h], m);
       state.l[h] += weight;
       RT_UNROLL
       for (int i = 0; i < 8; ++i) {
@@ -238,7 +246,7 @@ __device__ void join_slots(const Split& split, const Target& target, const SlotS
     float sum = 0;
     for (uint32_t i = 0; i < slots; ++i) {
       const float* at = slot_at(split, i, kHeads, h);
-      const float weight = weight_of(at[0], m);
+      const float weight = power_of(at[0], m);
       l = fmaf(weight, at[1], l);
       sum = fmaf(weight, at[2 + column], sum);
     }
@@ -277,7 +285,7 @@ __device__ inline void join_splits(const Split& split, const Target& target, con
     const float* of_head = m_of + i / live.count * live.count;
     float m = minus_infinity();
     for (uint32_t j = 0; j < live.count; ++j) m = fmaxf(m, of_head[j]);
-    weights[i] = weight_of(m_of[i], m);
+    weights[i] = power_of(m_of[i], m);
   }
   __syncthreads();
   for (uint32_t index = threadIdx.x; index < target.heads * E; index += kThreads) {
@@ -332,6 +340,10 @@ __global__ void __launch_bounds__(kThreads, !kAligned     ? 2
         t * q_rows.columns + static_cast<uint64_t>(target.first_head + h) * split.shape.head_width;
     load8(q_rows.data, q_rows.element, row + e, row + split.shape.head_width, split.q_is_aligned,
           q[h]);
+    // Scores in powers of two: the scale is in the query, unless a cap comes after it.
+    const float factor = split.shape.softcap > 0 ? 1.0f : split.shape.scale * kLog2OfE;
+    RT_UNROLL
+    for (int i = 0; i < 8; ++i) q[h][i] *= factor;
   }
   for (; piece * kPieceKeys < end; piece += split.splits) {
     attend_piece<kElement, kHeads, kAligned>(split, kv, b, g, piece, begin, end, q, state);

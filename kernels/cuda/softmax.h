@@ -15,7 +15,9 @@ __device__ inline float weight_of(float a, float b) {
   return expf(a - (b == minus_infinity() ? 0.0f : b));
 }
 
-// 2^x, 0 of -infinity; to 2 in 10^7, where what it weighs is rounded to 16 bits.
+constexpr float kLog2OfE = 1.4426950408889634f;
+
+// 2^x, 0 of -infinity; to 2 in 10^7.
 __device__ inline float power_of_two(float x) {
 #ifdef __CUDA_ARCH__
   float y;
@@ -24,6 +26,11 @@ __device__ inline float power_of_two(float x) {
 #else
   return exp2f(x);
 #endif
+}
+
+// The same as weight_of, of scores in powers of two.
+__device__ inline float power_of(float a, float b) {
+  return power_of_two(a - (b == minus_infinity() ? 0.0f : b));
 }
 
 // Scaled, then bounded by the cap (0: off), as the attention schema has it.
