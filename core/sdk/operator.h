@@ -135,8 +135,8 @@ typedef struct rt_requirements {
 
 /* Traits of an implementation. */
 enum {
-  RT_TRAIT_EXACT = 1,          /* never rounds the inputs of a product below f32 */
-  RT_TRAIT_CAPTURE_SAFE = 2,   /* execute may be recorded and replayed */
+  RT_TRAIT_EXACT = 1,           /* never rounds the inputs of a product below f32 */
+  RT_TRAIT_CAPTURE_SAFE = 2,    /* execute may be recorded and replayed */
   RT_TRAIT_BAKES_ADDRESSES = 4, /* must be recorded again after an address change */
   /* The bits of a sequence may depend on what is beside it in the step: a library's choice of
    * kernels does. Without it the conformance test compares them. */
