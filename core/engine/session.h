@@ -188,6 +188,7 @@ class Session {
   Status run_nodes(bool decode);
   Status wait_for(std::uint32_t index, bool decode);
   Status run_observed(bool decode);
+  Result<void*> record();
   Status run_recorded();
   Status execute(std::uint32_t index, bool decode);
   Status collect_rows();
@@ -211,6 +212,7 @@ class Session {
   std::vector<float> logits_;
   std::vector<std::byte> raw_logits_;  // in the device's type
   std::vector<void*> recorded_;        // by number of sequences: a replayable decode step, or null
+  bool cannot_record_ = false;         // the device has refused it
   std::vector<bool> has_run_;          // by the same: such a step has run once, not recorded
   StepObserver step_observer_;
   NodeObserver node_observer_;

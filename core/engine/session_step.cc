@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "core/base/assert.h"
+#include "core/base/log.h"
 #include "core/engine/session.h"
 #include "core/engine/session_parts.h"
 #include "core/engine/step_mirror.h"
@@ -310,12 +311,23 @@ Status Session::wait_for(std::uint32_t n, bool decode) {
                   blueprint_->node(n).name);
 }
 
+// What run_nodes puts on the stream, kept and not run.
+Result<void*> Session::record() {
+  RT_RETURN_IF_ERROR(device_->capture_begin());
+  const Status recorded = run_nodes(true);
+  auto ended = device_->capture_end();
+  if (recorded.ok()) return ended;
+  if (ended.ok()) device_->destroy_graph(*ended);
+  return recorded.error();
+}
+
 // A decode step of B sequences is recorded once and replayed for every token: lengths, positions
 // and addresses are data in the mirror. The first of its kind runs as it is: a device may load a
 // kernel when it is first started, which it may not want to do in a recording.
 Status Session::run_recorded() {
   void*& graph = recorded_[chunks_.size()];
   if (graph == nullptr) {
+    if (cannot_record_) return run_nodes(true);
     for (const std::uint32_t n : blueprint_->decode_order) {
       if ((nodes_[n].decode->c->traits & RT_TRAIT_CAPTURE_SAFE) == 0) return run_nodes(true);
     }
@@ -323,15 +335,15 @@ Status Session::run_recorded() {
       has_run_[chunks_.size()] = true;
       return run_nodes(true);
     }
-    RT_RETURN_IF_ERROR(device_->capture_begin());
-    const Status recorded = run_nodes(true);
-    auto ended = device_->capture_end();
+    auto recorded = record();
     if (!recorded.ok()) {
-      if (ended.ok()) device_->destroy_graph(*ended);
-      return recorded;
+      if (!device_->healthy()) return std::move(recorded).error();
+      cannot_record_ = true;
+      log_warning("a decode step cannot be recorded (" + recorded.error().message +
+                  "); its operators are started one by one instead");
+      return run_nodes(true);
     }
-    if (!ended.ok()) return std::move(ended).error();
-    graph = *ended;
+    graph = *recorded;
     ++captures_;
   }
   return device_->replay(graph);
