@@ -164,12 +164,7 @@ void expect_cublaslt() {
 }
 
 std::shared_ptr<CublasLt> CublasLt::of_device(std::uint32_t index) {
-  static std::mutex mutex;
-  static std::map<std::uint32_t, std::weak_ptr<CublasLt>> known;
-  const std::lock_guard<std::mutex> lock(mutex);
-  std::shared_ptr<CublasLt> one = known[index].lock();
-  if (one == nullptr) known[index] = one = std::make_shared<CublasLt>();
-  return one;
+  return one_of_device<CublasLt>(index);
 }
 
 CublasLt::CublasLt() {

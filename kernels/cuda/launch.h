@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <type_traits>
@@ -40,7 +41,7 @@ inline void check(cudaError_t error) {
 //
 // From compute capability 9.0 on, a kernel may be put on the multiprocessors as soon as every block
 // of the kernel before it has begun (programmatic dependent launch): its tables and its first
-// weights are on their way while the other finishes, in place of some 2 us in which memory rests.
+// weights are on their way while the other finishes, and memory does not rest between the two.
 // Every kernel calls after_previous() once, in every thread. Above the call it may touch its
 // arguments and weights alone; below it all that the kernels before have written is there, and
 // nobody reads any more what it writes: each of them has made the same call, so that the end of one
@@ -69,9 +70,14 @@ constexpr bool built_to_wait() {
 }
 
 // RUNTIME_SERIAL_KERNELS=1 in the environment: each kernel after the end of the one before, to see
-// what the above is worth and for tools that look at one kernel at a time.
+// what the above is worth and for tools that look at one kernel at a time. 0 and "" are as unset.
+inline bool wants_serial_kernels() {
+  const char* const value = std::getenv("RUNTIME_SERIAL_KERNELS");
+  return value != nullptr && std::strcmp(value, "") != 0 && std::strcmp(value, "0") != 0;
+}
+
 inline bool starts_early() {
-  static const bool serial = std::getenv("RUNTIME_SERIAL_KERNELS") != nullptr;
+  static const bool serial = wants_serial_kernels();
   if (!built_to_wait() || serial) return false;
   int device = 0;
   int major = 0;

@@ -1,17 +1,13 @@
 #include "plugins/attention/cudnn_plans.h"
 
 #include <algorithm>
-#include <map>
+
+#include "plugins/nvidia_library.h"
 
 namespace rt::cuda::cudnn {
 
 std::shared_ptr<AttentionPlans> AttentionPlans::of_device(std::uint32_t index) {
-  static std::mutex mutex;
-  static std::map<std::uint32_t, std::weak_ptr<AttentionPlans>> known;
-  const std::lock_guard<std::mutex> lock(mutex);
-  std::shared_ptr<AttentionPlans> plans = known[index].lock();
-  if (plans == nullptr) known[index] = plans = std::make_shared<AttentionPlans>();
-  return plans;
+  return one_of_device<AttentionPlans>(index);
 }
 
 AttentionPlans::AttentionPlans() {

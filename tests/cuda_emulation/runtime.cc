@@ -6,74 +6,20 @@
 //
 // Threads: cudaSetDevice, cuMemCreate and cuMemRelease from any, the rest from one at a time.
 #include <algorithm>
-#include <atomic>
-#include <deque>
-#include <map>
-#include <mutex>
-#include <string>
-#include <string_view>
-#include <thread>
 #include <utility>
-#include <vector>
 
 #include "tests/cuda_emulation/block.h"
 #include "tests/cuda_emulation/control.h"
-#include "tests/cuda_emulation/include/cuda.h"
-#include "tests/cuda_emulation/include/cuda_runtime.h"
-#include "tests/cuda_emulation/memory.h"
+#include "tests/cuda_emulation/driver.h"
 
-namespace {
-
-using Work = std::function<cudaError_t()>;
-
-// So few that kernels whose blocks take work in turns do so.
-constexpr int kMultiprocessors = 2;
-
-}  // namespace
-
-struct CUgraph_st {
-  std::vector<Work> work;
-};
-struct CUgraphExec_st {
-  std::vector<Work> work;
-};
-struct CUevent_st {};
-struct CUstream_st {
-  int device = 0;
-  std::deque<Work> queue;
-  CUgraph_st* recording = nullptr;
-  bool invalidated = false;
-};
-
-namespace {
-
-// What cuMemCreate made. Once mapped it belongs to the mapping, and goes when that goes.
-struct Physical {
-  std::size_t bytes;
-  bool mapped;
-};
-
-struct Driver {
-  cuda_emulation::Memory memory;
-  std::vector<CUstream_st*> streams;
-  std::mutex handles_mutex;
-  std::map<CUmemGenericAllocationHandle, Physical> handles;
-  CUmemGenericAllocationHandle next_handle = 1;
-  std::atomic<cudaError_t> sticky = cudaSuccess;
-  // Of the thread that the session runs on; threads beside it have counters of their own, since
-  // nobody knows in which order they come.
-  std::atomic<std::thread::id> session_thread = std::this_thread::get_id();
-  std::uint64_t allocations = 0, failing_allocation = 0, creations = 0;
-  std::atomic<std::uint64_t> creations_beside = 0;
-  std::atomic<bool> creations_beside_fail = false;
-  std::uint64_t kernels = 0, failing_kernel = 0;
-  int version = 13000, devices = 1, major = 9, minor = 0;
-};
+namespace cuda_emulation {
 
 Driver& driver() {
   static Driver one;
   return one;
 }
+
+namespace {
 
 thread_local int current_device = 0;
 
@@ -83,7 +29,9 @@ bool capturing() {
                      [](const CUstream_st* s) { return s->recording != nullptr; });
 }
 
-// True if this allocation is to fail. Of the session's thread.
+}  // namespace
+
+// Of the session's thread.
 bool counted_allocation_fails() {
   Driver& d = driver();
   return ++d.allocations == d.failing_allocation;
@@ -111,12 +59,23 @@ void drain() {
   }
 }
 
+cudaError_t forbid_while_capturing() {
+  if (!capturing()) return cudaSuccess;
+  for (CUstream_st* stream : driver().streams) stream->invalidated = true;
+  return cudaErrorStreamCaptureUnsupported;
+}
+
+namespace {
+
+bool is_stream(const CUstream_st* stream) {
+  const auto& streams = driver().streams;
+  return std::find(streams.begin(), streams.end(), stream) != streams.end();
+}
+
 cudaError_t put(CUstream_st* stream, Work work) {
-  Driver& d = driver();
+  const Driver& d = driver();
   if (d.sticky != cudaSuccess) return d.sticky;
-  if (std::find(d.streams.begin(), d.streams.end(), stream) == d.streams.end()) {
-    return cudaErrorInvalidResourceHandle;
-  }
+  if (!is_stream(stream)) return cudaErrorInvalidResourceHandle;
   if (stream->recording != nullptr) {
     stream->recording->work.push_back(std::move(work));
   } else {
@@ -140,25 +99,20 @@ cudaError_t run_kernel(const cudaLaunchConfig_t& config, const std::function<voi
   return cudaSuccess;
 }
 
-// Calls that may not stand between the begin and the end of a recording spoil it.
-cudaError_t forbid_while_capturing() {
-  if (!capturing()) return cudaSuccess;
-  for (CUstream_st* stream : driver().streams) stream->invalidated = true;
-  return cudaErrorStreamCaptureUnsupported;
-}
-
 }  // namespace
-
-namespace cuda_emulation {
 
 cudaError_t launch_kernel(const cudaLaunchConfig_t& config, std::function<void()> thread_body) {
   if (!fits(config)) return cudaErrorInvalidConfiguration;
-  if (config.stream->device != current_device) return cudaErrorInvalidResourceHandle;
+  if (is_stream(config.stream) && config.stream->device != current_device) {
+    return cudaErrorInvalidResourceHandle;
+  }
   return put(config.stream,
              [config, body = std::move(thread_body)] { return run_kernel(config, body); });
 }
 
 }  // namespace cuda_emulation
+
+using namespace cuda_emulation;
 
 extern "C" {
 
@@ -230,109 +184,6 @@ const char* cudaGetErrorString(cudaError_t error) {
     default:
       return "unknown error";
   }
-}
-
-// --- memory
-
-cudaError_t cudaMalloc(void** address, std::size_t bytes) {
-  if (driver().sticky != cudaSuccess) return driver().sticky;
-  if (const cudaError_t error = forbid_while_capturing(); error != cudaSuccess) return error;
-  if (counted_allocation_fails()) return cudaErrorMemoryAllocation;
-  *address = driver().memory.allocate(bytes);
-  return *address == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
-}
-cudaError_t cudaFree(void* address) {
-  drain();
-  return driver().memory.release(address) ? driver().sticky.load() : cudaErrorInvalidValue;
-}
-cudaError_t cudaHostAlloc(void** address, std::size_t bytes, unsigned) {
-  if (driver().sticky != cudaSuccess) return driver().sticky;
-  if (counted_allocation_fails()) return cudaErrorMemoryAllocation;
-  *address = ::operator new(bytes);
-  return cudaSuccess;
-}
-cudaError_t cudaFreeHost(void* address) {
-  drain();
-  ::operator delete(address);
-  return cudaSuccess;
-}
-
-static CUresult reserve(CUdeviceptr* base, std::size_t bytes, std::size_t, CUdeviceptr,
-                        unsigned long long) {
-  void* address = driver().memory.reserve(bytes);
-  *base = reinterpret_cast<CUdeviceptr>(address);
-  return address == nullptr ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
-}
-static CUresult unreserve(CUdeviceptr base, std::size_t bytes) {
-  return driver().memory.unreserve(reinterpret_cast<void*>(base), bytes) ? CUDA_SUCCESS
-                                                                         : CUDA_ERROR_INVALID_VALUE;
-}
-static CUresult create(CUmemGenericAllocationHandle* handle, std::size_t bytes,
-                       const CUmemAllocationProp*, unsigned long long) {
-  if (bytes % cuda_emulation::kGranuleBytes != 0) return CUDA_ERROR_INVALID_VALUE;
-  if (counted_creation_fails() || !driver().memory.take(bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
-  const std::lock_guard lock(driver().handles_mutex);
-  *handle = driver().next_handle++;
-  driver().handles[*handle] = {bytes, false};
-  return CUDA_SUCCESS;
-}
-static CUresult release(CUmemGenericAllocationHandle handle) {
-  const std::lock_guard lock(driver().handles_mutex);
-  auto& handles = driver().handles;
-  const auto found = handles.find(handle);
-  if (found == handles.end()) return CUDA_ERROR_INVALID_VALUE;
-  if (!found->second.mapped) driver().memory.give_back(found->second.bytes);
-  handles.erase(found);
-  return CUDA_SUCCESS;
-}
-static CUresult map(CUdeviceptr address, std::size_t bytes, std::size_t,
-                    CUmemGenericAllocationHandle handle, unsigned long long) {
-  const std::lock_guard lock(driver().handles_mutex);
-  const auto found = driver().handles.find(handle);
-  if (found == driver().handles.end() || found->second.bytes != bytes || found->second.mapped) {
-    return CUDA_ERROR_INVALID_VALUE;
-  }
-  if (!driver().memory.map(reinterpret_cast<void*>(address), bytes))
-    return CUDA_ERROR_INVALID_VALUE;
-  found->second.mapped = true;
-  return CUDA_SUCCESS;
-}
-static CUresult unmap(CUdeviceptr address, std::size_t bytes) {
-  drain();
-  return driver().memory.unmap(reinterpret_cast<void*>(address), bytes) ? CUDA_SUCCESS
-                                                                        : CUDA_ERROR_INVALID_VALUE;
-}
-static CUresult set_access(CUdeviceptr, std::size_t, const CUmemAccessDesc*, std::size_t) {
-  return CUDA_SUCCESS;
-}
-static CUresult granularity(std::size_t* bytes, const CUmemAllocationProp*,
-                            CUmemAllocationGranularity_flags) {
-  *bytes = cuda_emulation::kGranuleBytes;
-  return CUDA_SUCCESS;
-}
-static CUresult error_string(CUresult error, const char** text) {
-  *text = error == CUDA_ERROR_OUT_OF_MEMORY ? "out of memory" : "invalid argument";
-  return CUDA_SUCCESS;
-}
-
-cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned,
-                                             unsigned long long,
-                                             cudaDriverEntryPointQueryResult* result) {
-  static const std::map<std::string_view, void*> kFunctions = {
-      {"cuMemAddressReserve", reinterpret_cast<void*>(reserve)},
-      {"cuMemAddressFree", reinterpret_cast<void*>(unreserve)},
-      {"cuMemCreate", reinterpret_cast<void*>(create)},
-      {"cuMemRelease", reinterpret_cast<void*>(release)},
-      {"cuMemMap", reinterpret_cast<void*>(map)},
-      {"cuMemUnmap", reinterpret_cast<void*>(unmap)},
-      {"cuMemSetAccess", reinterpret_cast<void*>(set_access)},
-      {"cuMemGetAllocationGranularity", reinterpret_cast<void*>(granularity)},
-      {"cuGetErrorString", reinterpret_cast<void*>(error_string)},
-  };
-  const auto found = kFunctions.find(name);
-  *function = found == kFunctions.end() ? nullptr : found->second;
-  *result = *function == nullptr ? cudaDriverEntryPointSymbolNotFound : cudaDriverEntryPointSuccess;
-  return cudaSuccess;
 }
 
 // --- streams, events, graphs

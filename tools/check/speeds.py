@@ -6,13 +6,23 @@ import json
 from . import models
 
 
+def finished_rows(text):
+    """A line a test: of a bench that was stopped, those that it had written whole."""
+    rows = []
+    for line in text.splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
 def bench(runner, name, graph, arguments, most, variables=None):
     command = [runner.program("runtime"), "bench", "--device", "cuda", "--graph", graph, "-m",
                "random:" + models.folder_of(runner, graph), "--no-progress", "-q", "-o", "jsonl",
                "--probe", runner.scale.probe, "--ops", *arguments]
     entry, text = runner.part(name, command, most, least=12, variables=variables)
-    # A line a test: one that was stopped has what it had finished.
-    results = [json.loads(line) for line in (text or "").splitlines() if line.endswith("}")]
+    results = finished_rows(text or "")
     if results:
         runner.done(entry, results=results)
     return entry

@@ -71,6 +71,11 @@ print(json.dumps({"tokens_per_second": sorted(speeds)[1], "compiled": compiled, 
 '''
 
 
+def last_line(entry):
+    """Why, without the traceback; a process that was killed has said nothing."""
+    return (entry.get("why", "").splitlines() or ["no reason given"])[-1]
+
+
 def python_part(runner, name, program, arguments, most, least):
     entry, text = runner.part(name, [sys.executable, "-c", program, *arguments], most, least=least,
                               shown="python3 -c " + " ".join(["(tools/check/torch_models.py)",
@@ -78,7 +83,7 @@ def python_part(runner, name, program, arguments, most, least):
     if text and entry["state"] == "passed":
         return entry, json.loads(text.strip().splitlines()[-1])
     if entry["state"] == "failed":  # its failure is not ours
-        runner.done(entry, state="not run", why=(entry.get("why", "").splitlines() or ["no reason given"])[-1])
+        runner.done(entry, state="not run", why=last_line(entry))
     return entry, None
 
 
@@ -93,8 +98,7 @@ def run_models(runner):
     probe = "import torch, transformers; assert torch.cuda.is_available()"
     entry, _ = runner.part("transformers are here", [sys.executable, "-c", probe], 30)
     if entry["state"] != "passed":
-        lines = entry.get("why", "").splitlines() or ["no reason given"]
-        runner.done(entry, state="not run", why=lines[-1])
+        runner.done(entry, state="not run", why=last_line(entry))
         return
     for graph in ("tinyllama", "phi3"):
         # generate() compiles the static cache's step: less than `least` is not worth beginning.
