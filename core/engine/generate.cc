@@ -88,6 +88,18 @@ void Generation::end(Finish finish) {
   if (stream_) text_ += stream_->flush();
 }
 
+// Whether, if nothing stops it, the answer goes on when the coming step has drawn a token.
+bool Generation::wants_more_after_next() const {
+  const std::uint64_t drawn = ids_.size() + 1;
+  return (!request_.max_new_tokens || drawn < *request_.max_new_tokens) &&
+         sequence_->ids().size() + 1 < context_tokens_;
+}
+
+// Whether a token or a string can end it before its length does.
+bool Generation::can_stop() const {
+  return !request_.stop.empty() || (!request_.ignore_end && !request_.end_tokens.empty());
+}
+
 // Takes a drawn token: into the answer, and (unless it ends the answer) back into the sequence.
 void Generation::accept(const StepRow& row) {
   logits_ = row.logits;
@@ -117,6 +129,7 @@ Status advance(Session& session, std::span<Generation* const> generations) {
   std::vector<Sequence*> many;
   std::span<Sequence*> sequences(few, 0);
   std::size_t count = 0;
+  bool goes_on = true;
   if (generations.size() > std::size(few)) {
     many.resize(generations.size());
     sequences = many;
@@ -124,12 +137,17 @@ Status advance(Session& session, std::span<Generation* const> generations) {
     sequences = {few, std::size(few)};
   }
   for (Generation* generation : generations) {
-    if (!generation->finished()) sequences[count++] = generation->sequence_;
+    if (generation->finished()) continue;
+    sequences[count++] = generation->sequence_;
+    // One that stops makes the step behind it worthless for all: of 16 answers of 200 tokens one
+    // step in 12, where beginning it early saves one in 30.
+    goes_on = goes_on && generation->wants_more_after_next() &&
+              (generations.size() == 1 || !generation->can_stop());
   }
   if (count == 0) return {};
 
   const auto start = Clock::now();
-  auto rows = session.step(sequences.first(count));
+  auto rows = session.step(sequences.first(count), goes_on);
   const double elapsed = milliseconds_since(start);
   if (!rows.ok()) {
     // Of several none is the one to end: the caller knows which can wait (batch.h).

@@ -74,6 +74,8 @@ class Generation {
 
  private:
   friend Status advance(Session& session, std::span<Generation* const> generations);
+  bool wants_more_after_next() const;
+  bool can_stop() const;
   void accept(const StepRow& row);
   void end(Finish finish);
 

@@ -65,6 +65,7 @@ Status Session::allocate() {
     values_.back().data = arena_.data() + b.value_offsets[v];
   }
   chunks_.reserve(b.bounds.sequences);
+  ahead_.reserve(b.bounds.sequences);
   demands_.reserve(b.bounds.sequences);
   rows_.reserve(b.bounds.rows);
   sampled_.resize(b.bounds.rows);
@@ -130,6 +131,7 @@ Result<std::unique_ptr<Sequence>> Session::start(std::uint64_t budget_tokens) {
 Result<std::unique_ptr<Sequence>> Session::fork(const Sequence& sequence,
                                                 std::uint64_t budget_tokens) {
   RT_RETURN_IF_ERROR(check_room_for_one());
+  RT_RETURN_IF_ERROR(settle());
   KvStore::Slot slot = sequences_alive_;
   if (kv_) {
     RT_TRY(slot, kv_->fork(sequence.slot_, budget_tokens));
@@ -145,6 +147,7 @@ Result<std::unique_ptr<Sequence>> Session::fork(const Sequence& sequence,
 }
 
 Sequence::~Sequence() {
+  (void)session_.settle();  // a fault is told by whoever steps next
   if (session_.kv_) session_.kv_->remove(slot_);
   --session_.sequences_alive_;
 }
@@ -154,11 +157,13 @@ void Sequence::push(std::span<const std::int32_t> ids) {
 }
 
 void Sequence::set_budget(std::uint64_t tokens) {
+  (void)session_.settle();
   if (session_.kv_) session_.kv_->set_budget(slot_, tokens);
 }
 
 Status Sequence::truncate(std::uint64_t n) {
   RT_ASSERT_LE(n, ids_.size());
+  RT_RETURN_IF_ERROR(session_.settle());
   ids_.resize(n);
   if (n >= cached_) return {};
   cached_ = n;
@@ -169,6 +174,7 @@ Status Sequence::truncate(std::uint64_t n) {
 }
 
 Status Session::trim() {
+  RT_RETURN_IF_ERROR(settle());
   return kv_ ? kv_->trim() : Status();
 }
 

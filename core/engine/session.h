@@ -41,6 +41,12 @@ struct Sampling {
   float frequency_penalty = 0.0f;
   std::int32_t repeat_last_n = 64;  // ids the penalties look at; -1: EngineOptions::history_tokens
   std::uint64_t seed = 0;
+
+  bool operator==(const Sampling&) const = default;
+  // Whether a draw looks at the ids before it.
+  bool penalises() const {
+    return repeat_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0;
+  }
 };
 
 // One conversation's tokens and its place in the KV cache. Made by Session::start; gives its memory
@@ -135,10 +141,14 @@ class Session {
 
   // Runs one step over the sequences' pending tokens, in order, as many as fit in U. The rows are
   // valid until the next call. Precondition: some sequence has pending tokens.
-  Result<std::span<const StepRow>> step(std::span<Sequence* const> sequences);
+  // goes_on: the caller expects to push the drawn tokens and to step the same sequences again. On a
+  // device that runs behind the host that step is then begun at once (session_ahead.cc). A guess:
+  // whatever comes instead, nothing is different but the time of one step.
+  Result<std::span<const StepRow>> step(std::span<Sequence* const> sequences, bool goes_on = false);
 
-  // Steps until nothing of `sequence` is pending; the last row. For a single sequence.
-  Result<StepRow> run(Sequence& sequence);
+  // Steps until nothing of `sequence` is pending; the last row. For a single sequence. goes_on as for
+  // step().
+  Result<StepRow> run(Sequence& sequence, bool goes_on = false);
 
   // Copies the logits of every row to the host, where the device's memory is not readable.
   void keep_logits(bool keep) { keep_logits_ = keep; }
@@ -171,6 +181,7 @@ class Session {
   friend class Sequence;
   struct Node;
   struct Chunk;
+  struct StepSize;
 
   Session() = default;
   Status allocate();
@@ -181,18 +192,31 @@ class Session {
   Status choose_regimes(std::span<Sequence* const> sequences);
   Status plan_chunks(std::span<Sequence* const> sequences);
   Status make_room();
-  void fill_mirror();
+  void fill_mirror(const std::vector<Chunk>& chunks);
   void refresh_layouts();
   Status prepare_nodes(bool decode);
-  Result<std::span<const StepRow>> run_step(std::span<Sequence* const> sequences);
+  Result<std::span<const StepRow>> run_step(std::span<Sequence* const> sequences, bool goes_on);
+  static StepSize size_of(const std::vector<Chunk>& chunks);
+  Status begin_step(const std::vector<Chunk>& chunks, bool ahead);
   Status run_nodes(bool decode);
   Status wait_for(std::uint32_t index, bool decode);
   Status run_observed(bool decode);
   Result<void*> record();
-  Status run_recorded();
+  Status run_recorded(std::size_t sequences);
   Status execute(std::uint32_t index, bool decode);
+  const rt_tensor& drawn_ids() const;
+  std::uint64_t drawn_bytes(const std::vector<Chunk>& chunks) const;
+  Status wait_for_ids(std::uint64_t rows);
+  Result<const float*> fetch_logits(std::uint64_t rows);
   Status collect_rows();
   Status invalidate(Sequence& sequence);
+
+  bool can_run_ahead() const;
+  bool plan_ahead(std::span<Sequence* const> sequences);
+  Status begin_ahead();
+  Status feed_back(const std::vector<Chunk>& chunks);
+  bool runs_already(std::span<Sequence* const> sequences) const;
+  Status settle();
 
   std::unique_ptr<Blueprint> blueprint_;
   std::unique_ptr<OpenDevice> device_;
@@ -206,9 +230,10 @@ class Session {
   std::vector<rt_tensor> values_;  // as graph.values; shape[0] of this step
   std::vector<Node> nodes_;
   std::vector<Chunk> chunks_;
+  std::vector<Chunk> ahead_;  // of the step behind that of chunks_, if it has been begun
   std::vector<KvStore::Demand> demands_;
   std::vector<StepRow> rows_;
-  std::vector<std::int32_t> sampled_;
+  std::vector<std::int32_t> sampled_;  // i32[R] of the last step
   std::vector<float> logits_;
   std::vector<std::byte> raw_logits_;  // in the device's type
   std::vector<void*> recorded_;        // by number of sequences: a replayable decode step, or null

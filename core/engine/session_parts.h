@@ -1,4 +1,4 @@
-// The private parts of a Session, for its own two files.
+// The private parts of a Session, for its own files.
 #pragma once
 
 #include <vector>
@@ -23,8 +23,20 @@ struct Session::Node {
 // One sequence's part of a step.
 struct Session::Chunk {
   Sequence* sequence;
+  std::uint64_t first;  // position of its first token
   std::uint32_t tokens;
   std::uint32_t rows;
+  Sampling sampling = {};  // of a step begun ahead: as it was when it was begun
+};
+
+// Steps of up to this many tokens run the decode implementations (matrix-vector products); beyond
+// it the weights are read once for many rows and the prefill ones win.
+inline constexpr std::uint32_t kDecodeTokens = 8;
+
+struct Session::StepSize {
+  std::uint32_t tokens = 0;
+  std::uint32_t rows = 0;
+  bool decode() const { return tokens <= kDecodeTokens; }
 };
 
 }  // namespace rt

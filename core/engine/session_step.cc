@@ -1,6 +1,9 @@
-// How a session runs one step: chunks, room, the mirror, the nodes, the rows (see session.h).
+// How a session runs one step: chunks, room, the nodes, the rows (see session.h). What a step tells
+// the device is in session_mirror.cc, a step begun before the one in front has ended in
+// session_ahead.cc.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "core/base/assert.h"
 #include "core/base/log.h"
@@ -11,18 +14,11 @@
 #include "core/sdk/number.hpp"
 
 namespace rt {
-namespace {
-
-// Steps of up to this many tokens run the decode implementations (matrix-vector products); beyond
-// it the weights are read once for many rows and the prefill ones win.
-constexpr std::uint32_t kDecodeTokens = 8;
-
-}  // namespace
-
 // What a device does wrong is told by whoever waits for it, so the step is named here.
-Result<std::span<const StepRow>> Session::step(std::span<Sequence* const> sequences) {
+Result<std::span<const StepRow>> Session::step(std::span<Sequence* const> sequences,
+                                               bool goes_on) {
   ++steps_;
-  auto rows = run_step(sequences);
+  auto rows = run_step(sequences, goes_on);
   if (rows.ok() || device_->healthy()) return rows;
   return internal(rows.error().message + " (step " + std::to_string(steps_) + ", " +
                   std::to_string(chunks_.size()) + " sequences" +
@@ -31,51 +27,75 @@ Result<std::span<const StepRow>> Session::step(std::span<Sequence* const> sequen
                        : "; operators.blocking: true says which operator it was)"));
 }
 
-Result<std::span<const StepRow>> Session::run_step(std::span<Sequence* const> sequences) {
+Result<std::span<const StepRow>> Session::run_step(std::span<Sequence* const> sequences,
+                                                   bool goes_on) {
   StepReport report;
   if (step_observer_) report.begin = std::chrono::steady_clock::now();
-  RT_RETURN_IF_ERROR(choose_regimes(sequences));
-  RT_RETURN_IF_ERROR(plan_chunks(sequences));
-  RT_RETURN_IF_ERROR(make_room());
-  refresh_layouts();
-  fill_mirror();
-  std::uint32_t tokens = 0;
-  std::uint32_t rows = 0;
-  for (const Chunk& chunk : chunks_) {
-    tokens += chunk.tokens;
-    rows += chunk.rows;
-  }
-  const bool decode = tokens <= kDecodeTokens;
-  RT_RETURN_IF_ERROR(mirror_->publish(tokens, static_cast<std::uint32_t>(chunks_.size()), rows));
-  for (std::size_t v = 0; v < values_.size(); ++v) {
-    const std::int64_t size = blueprint_->graph.values[v].type.shape[0];
-    values_[v].shape[0] = size == RT_DIM_TOKENS ? tokens : size == RT_DIM_ROWS ? rows : size;
-  }
-  RT_RETURN_IF_ERROR(prepare_nodes(decode));
-  const bool plain_decode = tokens == chunks_.size() && rows == tokens && decode;
-  if (node_observer_ || blueprint_->options.blocking) {
-    RT_RETURN_IF_ERROR(run_observed(decode));
-  } else if (plain_decode && blueprint_->desc.can_capture != 0) {
-    RT_RETURN_IF_ERROR(run_recorded());
+  if (runs_already(sequences)) {
+    chunks_.swap(ahead_);
+    ahead_.clear();
   } else {
-    RT_RETURN_IF_ERROR(run_nodes(decode));
+    RT_RETURN_IF_ERROR(settle());
+    RT_RETURN_IF_ERROR(choose_regimes(sequences));
+    RT_RETURN_IF_ERROR(plan_chunks(sequences));
+    RT_RETURN_IF_ERROR(make_room());
+    RT_RETURN_IF_ERROR(begin_step(chunks_, false));
   }
+  if (goes_on && plan_ahead(sequences)) RT_RETURN_IF_ERROR(begin_ahead());
   RT_RETURN_IF_ERROR(collect_rows());
   if (step_observer_) {
     report.end = std::chrono::steady_clock::now();
-    report.tokens = tokens;
+    const StepSize size = size_of(chunks_);
+    report.tokens = size.tokens;
     report.sequences = static_cast<std::uint32_t>(chunks_.size());
-    report.decode = decode;
+    report.decode = size.decode();
     step_observer_(report);
   }
   return std::span<const StepRow>(rows_);
 }
 
-Result<StepRow> Session::run(Sequence& sequence) {
+Session::StepSize Session::size_of(const std::vector<Chunk>& chunks) {
+  StepSize size;
+  for (const Chunk& chunk : chunks) {
+    size.tokens += chunk.tokens;
+    size.rows += chunk.rows;
+  }
+  return size;
+}
+
+// Puts a step on the device's stream, the download of its ids behind it.
+Status Session::begin_step(const std::vector<Chunk>& chunks, bool ahead) {
+  const StepSize size = size_of(chunks);
+  refresh_layouts();
+  fill_mirror(chunks);
+  RT_RETURN_IF_ERROR(
+      mirror_->publish(size.tokens, static_cast<std::uint32_t>(chunks.size()), size.rows));
+  if (ahead) RT_RETURN_IF_ERROR(feed_back(chunks));
+  for (std::size_t v = 0; v < values_.size(); ++v) {
+    const std::int64_t shape = blueprint_->graph.values[v].type.shape[0];
+    values_[v].shape[0] = shape == RT_DIM_TOKENS ? size.tokens
+                          : shape == RT_DIM_ROWS ? size.rows
+                                                 : shape;
+  }
+  RT_RETURN_IF_ERROR(prepare_nodes(size.decode()));
+  const bool plain_decode =
+      size.decode() && size.tokens == chunks.size() && size.rows == size.tokens;
+  if (node_observer_ || blueprint_->options.blocking) {
+    RT_RETURN_IF_ERROR(run_observed(size.decode()));
+  } else if (plain_decode && blueprint_->desc.can_capture != 0) {
+    RT_RETURN_IF_ERROR(run_recorded(chunks.size()));
+  } else {
+    RT_RETURN_IF_ERROR(run_nodes(size.decode()));
+  }
+  const std::uint64_t bytes = drawn_bytes(chunks);
+  return bytes == 0 ? Status() : device_->download_begin(drawn_ids().data, bytes);
+}
+
+Result<StepRow> Session::run(Sequence& sequence, bool goes_on) {
   Sequence* const one[] = {&sequence};
   StepRow last;
   do {
-    RT_TRY(const auto rows, step(one));
+    RT_TRY(const auto rows, step(one, goes_on));
     if (!rows.empty()) last = rows.back();
   } while (sequence.pending() > 0);
   return last;
@@ -119,7 +139,7 @@ Status Session::plan_chunks(std::span<Sequence* const> sequences) {
     const auto tokens = static_cast<std::uint32_t>(std::min<std::uint64_t>(pending, left));
     const bool complete = tokens == pending;
     const bool all = sequence->all_rows && blueprint_->options.all_rows;
-    chunks_.push_back({sequence, tokens, all ? tokens : complete ? 1u : 0u});
+    chunks_.push_back({sequence, sequence->cached_, tokens, all ? tokens : complete ? 1u : 0u});
     demands_.push_back({sequence->slot_, sequence->cached_ + tokens});
     left -= tokens;
   }
@@ -150,86 +170,6 @@ void Session::refresh_layouts() {
   for (void*& graph : recorded_) {
     if (graph != nullptr) device_->destroy_graph(std::exchange(graph, nullptr));
   }
-}
-
-namespace {
-
-// The last ids of a sequence that the penalties look at, ending with the token whose logits are
-// drawn from.
-std::uint32_t copy_history(const std::vector<std::int32_t>& ids, std::uint64_t end,
-                           std::uint64_t wanted, std::int32_t* out) {
-  const std::uint64_t count = std::min(end, wanted);
-  std::copy(ids.begin() + static_cast<std::ptrdiff_t>(end - count),
-            ids.begin() + static_cast<std::ptrdiff_t>(end), out);
-  return static_cast<std::uint32_t>(count);
-}
-
-rt_sampling greedy() {
-  rt_sampling row{};
-  row.top_p = 1.0f;
-  row.repeat_penalty = 1.0f;
-  return row;
-}
-
-rt_sampling to_row(const Sampling& sampling) {
-  rt_sampling row{};
-  row.temperature = sampling.temperature;
-  row.top_p = sampling.top_p;
-  row.min_p = sampling.min_p;
-  row.repeat_penalty = sampling.repeat_penalty;
-  row.presence_penalty = sampling.presence_penalty;
-  row.frequency_penalty = sampling.frequency_penalty;
-  row.top_k = sampling.top_k;
-  row.seed = sampling.seed;
-  return row;
-}
-
-}  // namespace
-
-void Session::fill_mirror() {
-  const StepMirror::Arrays& out = mirror_->begin();
-  const std::uint32_t most_history = mirror_->bounds().history_tokens;
-  const std::size_t sequences = chunks_.size();
-  std::int32_t t = 0;
-  std::int32_t r = 0;
-  rows_.clear();
-  for (std::size_t b = 0; b < sequences; ++b) {
-    const Chunk& chunk = chunks_[b];
-    const Sequence& sequence = *chunk.sequence;
-    const std::uint64_t end = sequence.cached_ + chunk.tokens;
-    out.token_offsets[b] = t;
-    out.lengths[b] = static_cast<std::int32_t>(end);
-    out.rope_regimes[b] = sequence.regime_;
-    for (std::uint64_t p = sequence.cached_; p < end; ++p, ++t) {
-      out.token_ids[t] = sequence.ids_[p];
-      out.positions[t] = static_cast<std::int32_t>(p);
-      out.token_sequence[t] = static_cast<std::int32_t>(b);
-    }
-    for (std::uint32_t row = 0; row < chunk.rows; ++row, ++r) {
-      const std::uint64_t position = end - chunk.rows + row;
-      const bool drawn = position + 1 == sequence.ids_.size();
-      out.row_tokens[r] = t - static_cast<std::int32_t>(chunk.rows - row);
-      rt_sampling& sampling = out.sampling[r];
-      sampling = drawn ? to_row(sequence.sampling) : greedy();
-      sampling.position = position + 1;
-      if (drawn) {
-        const std::int32_t n = sequence.sampling.repeat_last_n;
-        const std::uint64_t wanted =
-            n < 0 ? most_history
-                  : std::min<std::uint64_t>(static_cast<std::uint64_t>(n), most_history);
-        sampling.history_offset = static_cast<std::uint32_t>(b) * most_history;
-        sampling.history_count =
-            copy_history(sequence.ids_, end, wanted, out.history + sampling.history_offset);
-      }
-      rows_.push_back({chunk.sequence, position, -1, nullptr});
-    }
-    for (std::uint32_t c = 0; c < mirror_->bounds().kv_classes; ++c) {
-      out.kv_bases[c * sequences + b] = kv_->base(c, sequence.slot_);
-      out.kv_tables[c * sequences + b] = kv_->table(c, sequence.slot_);
-      out.host_kv_tables[c * sequences + b] = kv_->host_table(c, sequence.slot_);
-    }
-  }
-  out.token_offsets[sequences] = t;
 }
 
 Status Session::prepare_nodes(bool decode) {
@@ -324,15 +264,15 @@ Result<void*> Session::record() {
 // A decode step of B sequences is recorded once and replayed for every token: lengths, positions
 // and addresses are data in the mirror. The first of its kind runs as it is: a device may load a
 // kernel when it is first started, which it may not want to do in a recording.
-Status Session::run_recorded() {
-  void*& graph = recorded_[chunks_.size()];
+Status Session::run_recorded(std::size_t sequences) {
+  void*& graph = recorded_[sequences];
   if (graph == nullptr) {
     if (cannot_record_) return run_nodes(true);
     for (const std::uint32_t n : blueprint_->decode_order) {
       if ((nodes_[n].decode->c->traits & RT_TRAIT_CAPTURE_SAFE) == 0) return run_nodes(true);
     }
-    if (!has_run_[chunks_.size()]) {
-      has_run_[chunks_.size()] = true;
+    if (!has_run_[sequences]) {
+      has_run_[sequences] = true;
       return run_nodes(true);
     }
     auto recorded = record();
@@ -349,44 +289,67 @@ Status Session::run_recorded() {
   return device_->replay(graph);
 }
 
-Status Session::collect_rows() {
-  const Graph& graph = blueprint_->graph;
-  const std::uint64_t rows = rows_.size();
-  const std::uint64_t vocabulary = graph.vocabulary();
-  const rt_tensor& ids = values_[graph.sampler().outputs[0]];
-  const rt_tensor& logits = values_[graph.logits()];
-  const bool direct = blueprint_->desc.host_readable != 0;
-  const auto* drawn = static_cast<const std::int32_t*>(ids.data);
-  const auto* scores = static_cast<const float*>(logits.data);
-  if (!direct && rows > 0) {
-    RT_RETURN_IF_ERROR(device_->download(sampled_.data(), ids.data, rows * sizeof(std::int32_t)));
-    drawn = sampled_.data();
-    if (keep_logits_) {
-      raw_logits_.resize(rows * vocabulary * dtype_bytes(logits.dtype));
-      RT_RETURN_IF_ERROR(device_->download(raw_logits_.data(), logits.data, raw_logits_.size()));
-    }
+const rt_tensor& Session::drawn_ids() const {
+  return values_[blueprint_->graph.sampler().outputs[0]];
+}
+
+// What a step of these chunks downloads in two halves; 0: it is waited for and then read.
+std::uint64_t Session::drawn_bytes(const std::vector<Chunk>& chunks) const {
+  const std::uint64_t bytes = size_of(chunks).rows * sizeof(std::int32_t);
+  return device_->can_begin_downloads() && bytes <= RT_BEGUN_DOWNLOAD_BYTES ? bytes : 0;
+}
+
+// Waits for the step of chunks_; its ids are in sampled_, or where the host reads them in place.
+Status Session::wait_for_ids(std::uint64_t rows) {
+  if (const std::uint64_t bytes = drawn_bytes(chunks_); bytes > 0) {
+    return device_->download_end(sampled_.data(), bytes);
   }
+  if (blueprint_->desc.host_readable == 0 && rows > 0) {
+    RT_RETURN_IF_ERROR(
+        device_->download(sampled_.data(), drawn_ids().data, rows * sizeof(std::int32_t)));
+  }
+  return device_->synchronize();
+}
+
+// f32[R, V] on the host, or null where the session does not keep them.
+Result<const float*> Session::fetch_logits(std::uint64_t rows) {
+  const rt_tensor& logits = values_[blueprint_->graph.logits()];
+  if (blueprint_->desc.host_readable != 0) return static_cast<const float*>(logits.data);
+  if (!keep_logits_ || rows == 0) return static_cast<const float*>(nullptr);
+  logits_.resize(rows * blueprint_->graph.vocabulary());
+  raw_logits_.resize(logits_.size() * dtype_bytes(logits.dtype));
+  RT_RETURN_IF_ERROR(device_->download(raw_logits_.data(), logits.data, raw_logits_.size()));
   RT_RETURN_IF_ERROR(device_->synchronize());
-  if (!direct && keep_logits_) {
-    logits_.resize(rows * vocabulary);
-    for (std::uint64_t i = 0; i < logits_.size(); ++i) {
-      logits_[i] = sdk::load_number(raw_logits_.data(), logits.dtype, i);
-    }
-    scores = logits_.data();
+  for (std::uint64_t i = 0; i < logits_.size(); ++i) {
+    logits_[i] = sdk::load_number(raw_logits_.data(), logits.dtype, i);
   }
-  for (std::uint64_t r = 0; r < rows; ++r) {
-    rows_[r].sampled = drawn[r];
-    rows_[r].logits = direct || keep_logits_ ? scores + r * vocabulary : nullptr;
-    if (drawn[r] < 0 || static_cast<std::uint64_t>(drawn[r]) >= vocabulary) {
-      return internal("the sampler drew token " + std::to_string(drawn[r]) +
-                      ", the vocabulary has " + std::to_string(vocabulary) +
-                      "; the logits are not numbers (a damaged checkpoint?)");
+  return static_cast<const float*>(logits_.data());
+}
+
+Status Session::collect_rows() {
+  const std::uint64_t rows = size_of(chunks_).rows;
+  const std::uint64_t vocabulary = blueprint_->graph.vocabulary();
+  RT_RETURN_IF_ERROR(wait_for_ids(rows));
+  RT_TRY(const float* const logits, fetch_logits(rows));
+  const bool direct = blueprint_->desc.host_readable != 0;
+  const auto* drawn = direct ? static_cast<const std::int32_t*>(drawn_ids().data) : sampled_.data();
+  rows_.clear();
+  for (const Chunk& chunk : chunks_) {
+    const std::uint64_t end = chunk.first + chunk.tokens;
+    for (std::uint64_t position = end - chunk.rows; position < end; ++position) {
+      const std::size_t r = rows_.size();
+      if (drawn[r] < 0 || static_cast<std::uint64_t>(drawn[r]) >= vocabulary) {
+        return internal("the sampler drew token " + std::to_string(drawn[r]) +
+                        ", the vocabulary has " + std::to_string(vocabulary) +
+                        "; the logits are not numbers (a damaged checkpoint?)");
+      }
+      rows_.push_back({chunk.sequence, position, drawn[r],
+                       logits == nullptr ? nullptr : logits + r * vocabulary});
     }
   }
   for (const Chunk& chunk : chunks_) {
-    Sequence& sequence = *chunk.sequence;
-    sequence.cached_ += chunk.tokens;
-    if (kv_) kv_->advance(sequence.slot_, sequence.cached_);
+    chunk.sequence->cached_ = chunk.first + chunk.tokens;
+    if (kv_) kv_->advance(chunk.sequence->slot_, chunk.sequence->cached_);
   }
   return {};
 }

@@ -19,6 +19,7 @@ Result<std::unique_ptr<OpenDevice>> OpenDevice::open(const rt_device& api,
     return bad_input("device " + std::string(desc.kind) +
                      ": says that it can make memory ready, and has no function make_ready");
   }
+  device->can_begin_downloads_ = RT_HAS(&api, download_end) && api.download_end != nullptr;
   const auto count = static_cast<std::uint32_t>(options.size());
   RT_RETURN_IF_ERROR(
       device->check(api.open(host, desc.index, count, options.data(), &device->device_), "open"));
@@ -72,6 +73,14 @@ Status OpenDevice::synchronize() {
 
 Status OpenDevice::capture_begin() {
   return check(api_.capture_begin(device_, stream_), "start recording");
+}
+
+Status OpenDevice::download_begin(const void* from_device, std::uint64_t bytes) {
+  return check(api_.download_begin(device_, stream_, from_device, bytes), "download");
+}
+
+Status OpenDevice::download_end(void* to_host, std::uint64_t bytes) {
+  return check(api_.download_end(device_, to_host, bytes), "download");
 }
 
 Result<void*> OpenDevice::capture_end() {

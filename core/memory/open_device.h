@@ -41,6 +41,11 @@ class OpenDevice {
   Status copy(void* to_device, const void* from_device, std::uint64_t bytes);
   Status synchronize();
 
+  // A download in two halves (rt_device.download_begin), of which two may be under way.
+  bool can_begin_downloads() const { return can_begin_downloads_; }
+  Status download_begin(const void* from_device, std::uint64_t bytes);
+  Status download_end(void* to_host, std::uint64_t bytes);
+
   // Recording (desc().can_capture). The graph is destroyed with destroy_graph.
   Status capture_begin();
   Result<void*> capture_end();
@@ -85,6 +90,7 @@ class OpenDevice {
   void* stream_ = nullptr;
   rt_exec exec_{};
   bool healthy_ = true;
+  bool can_begin_downloads_ = false;
   std::uint64_t ready_bytes_ = 0;
 };
 

@@ -207,6 +207,11 @@ Status check_device(const rt_device& device) {
   RT_RETURN_IF_ERROR(check_group({device.capture_begin != nullptr, device.capture_end != nullptr,
                                   device.replay != nullptr, device.graph_destroy != nullptr},
                                  "capture_begin, capture_end, replay, graph_destroy"));
+  if (RT_HAS(&device, download_end)) {
+    RT_RETURN_IF_ERROR(
+        check_group({device.download_begin != nullptr, device.download_end != nullptr},
+                    "download_begin, download_end"));
+  }
   return check_attr_specs(device.options, device.option_count, "options");
 }
 

@@ -238,6 +238,8 @@ const rt_device rt_device_cpu = {
     .graph_destroy = nullptr,
     .parallel_for = parallel_for,
     .make_ready = nullptr,
+    .download_begin = nullptr,  // a step has ended when the call that runs it returns
+    .download_end = nullptr,
 };
 
 namespace {

@@ -12,6 +12,7 @@
 #include "core/sdk/plugin.h"
 
 #include "plugins/cuda/address_space.h"
+#include "plugins/cuda/begun_downloads.h"
 #include "plugins/cuda/driver.h"
 #include "plugins/cuda/pinned_ring.h"
 
@@ -39,12 +40,14 @@ struct Device {
         addresses(its_index, describe_gpu(its_index).granule_bytes) {
     expect(cudaSetDevice(index), "open the GPU");
     ring.emplace();
+    begun.emplace();
   }
 
   const rt_host* host;
   int index;
   AddressSpace addresses;
   std::optional<PinnedRing> ring;
+  std::optional<BegunDownloads> begun;
   std::string fault;  // "": healthy
 };
 
@@ -166,6 +169,14 @@ rt_status download(void* device, void* stream, void* to_host, const void* from_d
   });
 }
 
+rt_status download_begin(void* device, void* stream, const void* from_device, std::uint64_t bytes) {
+  return run(device, [&](Device& d) { d.begun->begin(from_device, bytes, stream_of(stream)); });
+}
+
+rt_status download_end(void* device, void* to_host, std::uint64_t bytes) {
+  return run(device, [&](Device& d) { d.begun->end(to_host, bytes); });
+}
+
 rt_status copy(void* device, void* stream, void* to_device, const void* from_device,
                std::uint64_t bytes) {
   return run(device, [&](Device&) {
@@ -235,6 +246,8 @@ constexpr rt_device kDevice = {
     .graph_destroy = graph_destroy,
     .parallel_for = nullptr,
     .make_ready = make_ready,
+    .download_begin = download_begin,
+    .download_end = download_end,
 };
 constexpr const rt_device* kDevices[] = {&kDevice};
 

@@ -26,6 +26,10 @@ void cuda_emulation_fail_creations_beside(bool fail);
 void cuda_emulation_fail_kernel(std::uint64_t n);
 std::uint64_t cuda_emulation_kernels();
 
+// How often the host has waited for work behind which there was no other: the GPU has nothing to do
+// until the host, awake again, gives it some. Since the last reset.
+std::uint64_t cuda_emulation_idle_waits();
+
 // 0: no driver is installed.
 void cuda_emulation_set_driver(int version);
 void cuda_emulation_set_devices(int count);

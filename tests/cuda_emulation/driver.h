@@ -21,13 +21,17 @@ constexpr int kMultiprocessors = 2;
 
 }  // namespace cuda_emulation
 
+struct CUstream_st;
 struct CUgraph_st {
   std::vector<cuda_emulation::Work> work;
 };
 struct CUgraphExec_st {
   std::vector<cuda_emulation::Work> work;
 };
-struct CUevent_st {};
+struct CUevent_st {
+  CUstream_st* stream = nullptr;  // on which it was recorded last
+  int pending = 0;                // records that the stream has not passed
+};
 struct CUstream_st {
   int device = 0;
   std::deque<cuda_emulation::Work> queue;
@@ -57,6 +61,7 @@ struct Driver {
   std::atomic<std::uint64_t> creations_beside = 0;
   std::atomic<bool> creations_beside_fail = false;
   std::uint64_t kernels = 0, failing_kernel = 0;
+  std::uint64_t idle_waits = 0;
   int version = 13000, devices = 1, major = 9, minor = 0;
 };
 
@@ -68,6 +73,8 @@ bool counted_creation_fails();
 
 // Does what is left to do on all streams.
 void drain();
+// Does it on the event's stream until that has passed the event.
+void drain_to(CUevent_st* event);
 
 // Calls that may not stand between the begin and the end of a recording spoil it.
 cudaError_t forbid_while_capturing();

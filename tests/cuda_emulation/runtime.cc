@@ -48,15 +48,25 @@ bool counted_creation_fails() {
   return false;
 }
 
-void drain() {
+namespace {
+
+void do_next(CUstream_st* stream) {
   Driver& d = driver();
-  for (CUstream_st* stream : d.streams) {
-    while (!stream->queue.empty()) {
-      const Work work = std::move(stream->queue.front());
-      stream->queue.pop_front();
-      if (d.sticky == cudaSuccess) d.sticky = work();
-    }
+  const Work work = std::move(stream->queue.front());
+  stream->queue.pop_front();
+  if (d.sticky == cudaSuccess) d.sticky = work();
+}
+
+}  // namespace
+
+void drain() {
+  for (CUstream_st* stream : driver().streams) {
+    while (!stream->queue.empty()) do_next(stream);
   }
+}
+
+void drain_to(CUevent_st* event) {
+  while (event->pending > 0 && !event->stream->queue.empty()) do_next(event->stream);
 }
 
 cudaError_t forbid_while_capturing() {
@@ -202,13 +212,16 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   return driver().sticky;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (const cudaError_t error = forbid_while_capturing(); error != cudaSuccess) return error;
+  if (!stream->queue.empty()) ++driver().idle_waits;
   drain();
   return driver().sticky;
 }
 cudaError_t cudaDeviceSynchronize() {
-  return cudaStreamSynchronize(nullptr);
+  if (const cudaError_t error = forbid_while_capturing(); error != cudaSuccess) return error;
+  drain();
+  return driver().sticky;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
@@ -230,14 +243,23 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  drain_to(event);
   delete event;
   return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) {
-  return driver().sticky;
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (stream->recording != nullptr) return cudaErrorStreamCaptureUnsupported;
+  event->stream = stream;
+  ++event->pending;
+  return put(stream, [event] {
+    --event->pending;
+    return cudaSuccess;
+  });
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) {
-  drain();
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->pending == 0) return driver().sticky;
+  drain_to(event);
+  if (event->stream->queue.empty()) ++driver().idle_waits;
   return driver().sticky;
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
@@ -289,6 +311,7 @@ void cuda_emulation_reset() {
   d.creations_beside = 0;
   d.creations_beside_fail = false;
   d.kernels = d.failing_kernel = 0;
+  d.idle_waits = 0;
   d.version = CUDA_VERSION;
   d.devices = 1;
   d.major = 9;
@@ -315,6 +338,9 @@ void cuda_emulation_fail_kernel(std::uint64_t n) {
 }
 std::uint64_t cuda_emulation_kernels() {
   return driver().kernels;
+}
+std::uint64_t cuda_emulation_idle_waits() {
+  return driver().idle_waits;
 }
 void cuda_emulation_set_driver(int version) {
   driver().version = version;

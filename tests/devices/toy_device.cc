@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <deque>
 #include <iterator>
 #include <memory>
 #include <vector>
@@ -34,6 +35,12 @@ struct Options {
   microseconds delay;
 };
 
+struct Begun {
+  Stream* stream;
+  std::uint64_t mark;
+  std::shared_ptr<std::vector<std::byte>> kept;
+};
+
 struct Device {
   Device(const rt_host* its_host, const Options& options)
       : host(its_host), delay(options.delay), memory(options.memory_bytes) {}
@@ -54,6 +61,7 @@ struct Device {
   Memory memory;
   Fault fault;
   std::vector<std::unique_ptr<Stream>> streams;
+  std::deque<Begun> begun;
 };
 
 // Runs body(Device&) on a device that is not faulty.
@@ -211,6 +219,34 @@ rt_status download(void* device, void* stream, void* to_host, const void* from_d
   });
 }
 
+// At its turn a begun download is kept here until the host ends it.
+rt_status download_begin(void* device, void* stream, const void* from_device, std::uint64_t bytes) {
+  return run(device, [&](Device& d) {
+    expect_device(d, from_device, bytes, "download from");
+    if (d.begun.size() == 2 || bytes > RT_BEGUN_DOWNLOAD_BYTES) {
+      throw sdk::Refusal("download_begin: two are under way, or too many bytes", RT_INVALID);
+    }
+    Stream& on = *static_cast<Stream*>(stream);
+    const auto kept = std::make_shared<std::vector<std::byte>>(bytes);
+    on.put([=, &memory = d.memory] {
+      std::memcpy(kept->data(), memory.standing(from_device, bytes, "download from"), bytes);
+    });
+    d.begun.push_back({&on, on.mark(), kept});
+  });
+}
+
+rt_status download_end(void* device, void* to_host, std::uint64_t bytes) {
+  return run(device, [&](Device& d) {
+    expect_host(d, to_host, "download to");
+    if (d.begun.empty()) throw sdk::Refusal("download_end: none is under way", RT_INVALID);
+    const Begun begun = d.begun.front();
+    d.begun.pop_front();
+    begun.stream->wait_for(begun.mark);
+    d.fault.check();
+    std::memcpy(to_host, begun.kept->data(), bytes);
+  });
+}
+
 rt_status copy(void* device, void* stream, void* to_device, const void* from_device,
                std::uint64_t bytes) {
   return run(device, [&](Device& d) {
@@ -274,6 +310,8 @@ const rt_device kDevice = {
     .graph_destroy = graph_destroy,
     .parallel_for = nullptr,
     .make_ready = nullptr,
+    .download_begin = download_begin,
+    .download_end = download_end,
 };
 
 }  // namespace rt::toy

@@ -48,6 +48,7 @@ void Stream::queue(const Graph& commands) {
   {
     const std::scoped_lock lock(mutex_);
     commands_.insert(commands_.end(), commands.begin(), commands.end());
+    queued_ += commands.size();
   }
   unsynchronised_ = true;
   changed_.notify_all();
@@ -60,6 +61,16 @@ void Stream::wait() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return commands_.empty() && !busy_; });
   unsynchronised_ = false;
+}
+
+std::uint64_t Stream::mark() {
+  const std::scoped_lock lock(mutex_);
+  return queued_;
+}
+
+void Stream::wait_for(std::uint64_t mark) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return done_ >= mark; });
 }
 
 void Stream::capture_begin() {
@@ -99,6 +110,7 @@ void Stream::work() {
     command.reset();  // before the host is told: it may own what the command held
     lock.lock();
     busy_ = false;
+    ++done_;
     changed_.notify_all();
   }
 }

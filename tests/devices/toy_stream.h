@@ -52,6 +52,9 @@ class Stream {
   // Queues or records. Throws once the device is faulty.
   void put(Command command);
   void wait();
+  // The place behind the last command, and waiting until the worker has passed a place.
+  std::uint64_t mark();
+  void wait_for(std::uint64_t mark);
   // True from a put() to the next wait(), whatever the worker has done in between: what a host that
   // forgot to synchronise cannot know is not left to luck.
   bool unsynchronised() const { return unsynchronised_; }
@@ -71,8 +74,10 @@ class Stream {
   bool unsynchronised_ = false;
   std::unique_ptr<Graph> recording_;
 
-  std::mutex mutex_;  // of the three below
+  std::mutex mutex_;  // of the five below
   std::deque<std::shared_ptr<const Command>> commands_;
+  std::uint64_t queued_ = 0;  // commands since the start, as are those done
+  std::uint64_t done_ = 0;
   bool busy_ = false;  // a command is running
   bool ending_ = false;
   std::condition_variable changed_;

@@ -85,7 +85,7 @@ inline std::vector<std::int32_t> continue_greedy(Session& session, Sequence& seq
   std::vector<std::int32_t> ids;
   sequence.push(prompt);
   while (ids.size() < count) {
-    auto row = session.run(sequence);
+    auto row = session.run(sequence, ids.size() + 1 < count);
     if (!row.ok()) {
       ADD_FAILURE() << row.error().message;
       return ids;

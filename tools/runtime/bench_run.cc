@@ -129,21 +129,25 @@ Status BenchSession::go_to(std::uint64_t depth) {
 
 Result<double> BenchSession::run(const BenchTest& test) {
   const Clock::time_point begin = Clock::now();
+  StepRow row;
   if (test.prompt > 0) {
     push_random(test.prompt);
-    RT_TRY([[maybe_unused]] const StepRow row, loaded_.session->run(*sequence_));
+    RT_TRY(row, loaded_.session->run(*sequence_));
   }
   for (std::uint64_t i = 0; i < test.generated && !interrupted(); ++i) {
-    push_random(1);
-    RT_TRY([[maybe_unused]] const StepRow row, loaded_.session->run(*sequence_));
+    // As an answer is generated: what was drawn goes in, and the step behind it is expected.
+    row.sequence == nullptr ? push_random(1) : sequence_->push(row.sampled);
+    RT_TRY(row, loaded_.session->run(*sequence_, i + 1 < test.generated));
   }
   return seconds_since(begin);
 }
 
-// As llama-bench: the prompt once, one token once.
+// As llama-bench: the prompt once, one token once; three where a decode step is recorded, which the
+// second does.
 Status BenchSession::warm_up(const BenchTest& test) {
   RT_RETURN_IF_ERROR(go_to(0));
-  const auto seconds = run({test.prompt, std::min<std::uint64_t>(test.generated, 1), 0});
+  const std::uint64_t most = loaded_.session->blueprint().desc.can_capture != 0 ? 3 : 1;
+  const auto seconds = run({test.prompt, std::min(test.generated, most), 0});
   return seconds.ok() ? Status() : seconds.error();
 }
 
