@@ -53,7 +53,7 @@ void find(void* library, const char* name, Function& function, std::string& miss
 
 Library open_library() {
   Library l{};
-  void* opened = open_nvidia_library("libcublasLt.so.13", {"cu13/lib", "cublas/lib"});
+  void* opened = open_cublaslt();
   if (opened == nullptr) {
     l.missing =
         "no libcublasLt.so.13 (CUDA 13) in the library path, $CUDA_HOME, $CUDA_PATH, "
@@ -80,6 +80,9 @@ const Library& library() {
   return one;
 }
 
+constexpr int kMissing =
+    1;  // cudaErrorInvalidValue: a device that says it has the library and has not
+
 // Codes of cublasStatus_t are no cudaError_t: 13 (execution failed) is the device's, the rest ours.
 void check(int status, const char* what) {
   constexpr int kExecutionFailed = 13;
@@ -87,7 +90,9 @@ void check(int status, const char* what) {
   constexpr int kLaunchFailure = 719;
   if (status == 0) return;
   throw LaunchError(status == kExecutionFailed ? kLaunchFailure : kInvalidValue,
-                    sdk::format("cuBLASLt: %s: status %d", what, status));
+                    sdk::format("cuBLASLt: %s: status %d; --prefer linear_cuda/mma,mlp_cuda/mma "
+                                "does without the library",
+                                what, status));
 }
 
 int type_of(Element element) {
@@ -129,7 +134,9 @@ struct Product {
   void* desc = nullptr;
 };
 
-std::array<std::uint64_t, 8> choose(void* handle, const Product& product, std::uint32_t alignment) {
+// Nothing: the library has none for it.
+std::optional<std::array<std::uint64_t, 8>> choose(void* handle, const Product& product,
+                                                   std::uint32_t alignment) {
   const Library& l = library();
   void* preference = nullptr;
   check(l.preference_create(&preference), "preference");
@@ -152,23 +159,28 @@ std::array<std::uint64_t, 8> choose(void* handle, const Product& product, std::u
                          product.d.layout, preference, 1, &found, &count);
   }
   l.preference_destroy(preference);
-  check(status, "heuristic");
-  check(count == 0 ? 15 /* not supported */ : found.status, "no algorithm for this product");
+  constexpr int kNotSupported = 15;
+  if (status != kNotSupported) check(status, "heuristic");
+  if (status == kNotSupported || count == 0 || found.status != 0) return std::nullopt;
   return found.algorithm;
 }
 
-}  // namespace
-
-void expect_cublaslt() {
-  if (!library().missing.empty()) throw sdk::Refusal("cuBLASLt: " + library().missing);
+void warn(const rt_host& host, const std::array<std::uint64_t, 5>& shape) {
+  const std::string text = sdk::format(
+      "cuBLASLt has no algorithm for a product of %llu tokens, N %llu, K %llu; ours serves",
+      static_cast<unsigned long long>(shape[1]), static_cast<unsigned long long>(shape[2]),
+      static_cast<unsigned long long>(shape[3]));
+  host.log(&host, RT_LOG_WARN, text.c_str());
 }
+
+}  // namespace
 
 std::shared_ptr<CublasLt> CublasLt::of_device(std::uint32_t index) {
   return one_of_device<CublasLt>(index);
 }
 
 CublasLt::CublasLt() {
-  expect_cublaslt();
+  if (!library().missing.empty()) throw LaunchError(kMissing, "cuBLASLt: " + library().missing);
   check(library().create(&handle_), "create");
 }
 
@@ -176,29 +188,32 @@ CublasLt::~CublasLt() {
   (void)library().destroy(handle_);
 }
 
-void CublasLt::run(const Matrix& x, const Matrix& weight, const Matrix& out, void* workspace,
-                   void* stream) {
-  if (x.rows == 0) return;
+bool CublasLt::run(const sdk::Call& call, const Matrix& x, const Matrix& weight,
+                   const Matrix& out) {
+  if (x.rows == 0) return true;
   const Product product(x, weight, out);
   const std::uint32_t alignment = alignment_of(x, weight, out);
   const Shape shape = {static_cast<std::uint64_t>(x.element), x.rows, weight.rows, x.columns,
                        alignment};
-  Algorithm algorithm;
+  std::optional<Algorithm> algorithm;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     auto known = algorithms_.find(shape);
     if (known == algorithms_.end()) {
       known = algorithms_.emplace(shape, choose(handle_, product, alignment)).first;
+      if (!known->second) warn(*call.c().host, shape);
     }
     algorithm = known->second;
   }
+  if (!algorithm) return false;
   const float one = 1;
   const float zero = 0;
   check(library().matmul(handle_, product.desc, &one, weight.data, product.a.layout, x.data,
                          product.b.layout, &zero, out.data, product.d.layout, out.data,
-                         product.d.layout, algorithm.data(), workspace, kCublasLtWorkspaceBytes,
-                         stream),
+                         product.d.layout, algorithm->data(), call.workspace<void>(),
+                         kCublasLtWorkspaceBytes, stream_of(call)),
         "product");
+  return true;
 }
 
 }  // namespace rt::cuda

@@ -1,6 +1,7 @@
-// Products by cuBLASLt, NVIDIA's library, which is looked for when a plan first asks: nothing is
-// linked, and where it is missing the implementations that want it are refused with a sentence.
-// Its types are declared here as numbers and pointers, so that nothing here needs its header.
+// Products by cuBLASLt, NVIDIA's library, which is opened at run time: nothing is linked. A device
+// that has it says so in its description (`isa`), so a plan for a machine that is not this one
+// knows; on others the implementations that want it are refused with a sentence. Its types are
+// declared here as numbers and pointers, so that nothing here needs its header.
 #pragma once
 
 #include <array>
@@ -8,16 +9,21 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "plugins/cuda_operator.h"
 
 namespace rt::cuda {
 
-// Throws sdk::Refusal where the library is not, with the places that were looked at. This asks the
-// machine and not the description, unlike any other refusal: a plan for another machine says what
-// this one would do.
-void expect_cublaslt();
+// Throws sdk::Refusal where the node's device has no such library.
+inline void expect_cublaslt(const sdk::Node& node) {
+  if (node.device_has("cublaslt")) return;
+  throw sdk::Refusal(
+      "cuBLASLt: expected libcublasLt.so.13 (of CUDA 13 or of the Python wheel nvidia-cublas), "
+      "found "
+      "none; the file of a described device says isa: [cublaslt]");
+}
 
 // What a product may take beside its operands; the library's own advice for sm_90.
 constexpr std::uint64_t kCublasLtWorkspaceBytes = 32 << 20;
@@ -34,8 +40,10 @@ class CublasLt {
   CublasLt(const CublasLt&) = delete;
   CublasLt& operator=(const CublasLt&) = delete;
 
-  // `workspace` holds kCublasLtWorkspaceBytes. Throws LaunchError.
-  void run(const Matrix& x, const Matrix& weight, const Matrix& out, void* workspace, void* stream);
+  // On the call's stream; its workspace begins with kCublasLtWorkspaceBytes. False, with a warning
+  // the first time: the library has no algorithm for it, and nothing has been started. Throws
+  // LaunchError.
+  bool run(const sdk::Call& call, const Matrix& x, const Matrix& weight, const Matrix& out);
 
  private:
   using Algorithm = std::array<std::uint64_t, 8>;
@@ -44,7 +52,7 @@ class CublasLt {
 
   void* handle_ = nullptr;
   std::mutex mutex_;  // of the algorithms
-  std::map<Shape, Algorithm> algorithms_;
+  std::map<Shape, std::optional<Algorithm>> algorithms_;
 };
 
 }  // namespace rt::cuda

@@ -5,7 +5,19 @@
 
 namespace rt::cuda {
 
+// What a library's products take; with quantized weights nobody expects them.
+constexpr std::uint32_t kDenseTypes =
+    RT_DTYPE_BIT(RT_F32) | RT_DTYPE_BIT(RT_BF16) | RT_DTYPE_BIT(RT_F16);
+
 // Weight `i` is [N, K] of the values' type, 16 bits wide, and its rows are whole 16-byte pieces.
+inline bool takes_tensor_cores(const sdk::Node& node, std::uint32_t i) {
+  const rt_dtype values = node.c().value_dtype;
+  const rt_tensor& weight = node.input(i);
+  return (values == RT_BF16 || values == RT_F16) && weight.dtype == values &&
+         weight.shape[1] % 8 == 0;
+}
+
+// The same, or an sdk::Refusal that says what is in the way.
 inline void expect_tensor_core_types(const sdk::Node& node, std::uint32_t i) {
   const rt_dtype values = node.c().value_dtype;
   const rt_tensor& weight = node.input(i);

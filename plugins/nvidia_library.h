@@ -15,6 +15,11 @@ namespace rt::cuda {
 void* open_nvidia_library(const std::string& name, const std::vector<std::string>& wheels);
 void* library_function(void* library, const char* name);
 
+// libcublasLt of the major version that cublaslt.cc speaks, opened; nullptr: nowhere.
+inline void* open_cublaslt() {
+  return open_nvidia_library("libcublasLt.so.13", {"cu13/lib", "cublas/lib"});
+}
+
 // What T holds of a library for device `index`, made at the first call and kept as long as somebody
 // holds it. From any thread.
 template <class T>

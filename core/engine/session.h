@@ -146,8 +146,8 @@ class Session {
   // whatever comes instead, nothing is different but the time of one step.
   Result<std::span<const StepRow>> step(std::span<Sequence* const> sequences, bool goes_on = false);
 
-  // Steps until nothing of `sequence` is pending; the last row. For a single sequence. goes_on as for
-  // step().
+  // Steps until nothing of `sequence` is pending; the last row. For a single sequence. goes_on as
+  // for step().
   Result<StepRow> run(Sequence& sequence, bool goes_on = false);
 
   // Copies the logits of every row to the host, where the device's memory is not readable.

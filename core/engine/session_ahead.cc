@@ -1,13 +1,13 @@
-// A step begun before the host has seen the tokens of the one in front, on a device that runs behind
-// the host: it takes them where they were drawn.
+// A step begun before the host has seen the tokens of the one in front, on a device that runs
+// behind the host: it takes them where they were drawn.
 //
 //   device  | step 7          | step 8          | step 9          |
 //   host     begin 8 | wait 7 | begin 9 | wait 8 | begin 10 | ...
 //
-// Otherwise the device has nothing to do while the host wakes up, looks for a stop string and starts
-// the next step: some 30 us on a GPU, where TinyLlama's whole step takes 500. If the caller then asks
-// for something else (the answer has ended), what was begun is waited for and forgotten: its rows of
-// the KV cache lie behind the sequence's length and are written again.
+// Otherwise the device has nothing to do while the host wakes up, looks for a stop string and
+// starts the next step: some 30 us on a GPU, where TinyLlama's whole step takes 500. If the caller
+// then asks for something else (the answer has ended), what was begun is waited for and forgotten:
+// its rows of the KV cache lie behind the sequence's length and are written again.
 //
 // It is begun in room that stands and never makes any, so that memory is at every length what the
 // plan says; where a stripe is full the next step waits for the host, one step in S.
@@ -25,9 +25,8 @@ bool Session::can_run_ahead() const {
   if (!device_->can_begin_downloads() || keep_logits_ || node_observer_) return false;
   if (blueprint_->options.blocking) return false;
   // prepare() would be told of ids that the host has not seen.
-  return std::all_of(
-      blueprint_->decode_order.begin(), blueprint_->decode_order.end(),
-      [&](std::uint32_t n) { return nodes_[n].decode->c->prepare == nullptr; });
+  return std::all_of(blueprint_->decode_order.begin(), blueprint_->decode_order.end(),
+                     [&](std::uint32_t n) { return nodes_[n].decode->c->prepare == nullptr; });
 }
 
 // Fills ahead_ with the decode step that follows the one of chunks_; false: it has to wait.
@@ -40,8 +39,7 @@ bool Session::plan_ahead(std::span<Sequence* const> sequences) {
     const Sequence& sequence = *chunk.sequence;
     const std::uint64_t drawn = chunk.first + chunk.tokens;  // its position
     const bool last_chunk = chunk.rows == 1 && drawn >= sequence.ids_.size();
-    const bool room = drawn < context_tokens() &&
-                      (!kv_ || drawn + 1 <= kv_->room(sequence.slot_));
+    const bool room = drawn < context_tokens() && (!kv_ || drawn + 1 <= kv_->room(sequence.slot_));
     const bool same_factors =
         switch_tokens == 0 || sequence.regime_ == (drawn + 1 > switch_tokens ? 1 : 0);
     if (!last_chunk || !room || !same_factors) {
@@ -71,8 +69,8 @@ Status Session::feed_back(const std::vector<Chunk>& chunks) {
   for (std::size_t r = 0; r < chunks.size(); ++r) {
     const rt_sampling& row = host.sampling[r];
     if (!chunks[r].sampling.penalises() || row.history_count == 0) continue;
-    auto* last = const_cast<std::int32_t*>(step.history) + row.history_offset +
-                 row.history_count - 1;
+    auto* last =
+        const_cast<std::int32_t*>(step.history) + row.history_offset + row.history_count - 1;
     RT_RETURN_IF_ERROR(device_->copy(last, drawn + r, sizeof *last));
   }
   return {};

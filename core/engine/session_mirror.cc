@@ -1,5 +1,5 @@
-// What a step tells the device: ids, positions, places in the KV cache and how to draw, written into
-// the mirror's staging block (see step_mirror.h).
+// What a step tells the device: ids, positions, places in the KV cache and how to draw, written
+// into the mirror's staging block (see step_mirror.h).
 #include <algorithm>
 
 #include "core/engine/session.h"

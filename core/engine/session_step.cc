@@ -15,8 +15,7 @@
 
 namespace rt {
 // What a device does wrong is told by whoever waits for it, so the step is named here.
-Result<std::span<const StepRow>> Session::step(std::span<Sequence* const> sequences,
-                                               bool goes_on) {
+Result<std::span<const StepRow>> Session::step(std::span<Sequence* const> sequences, bool goes_on) {
   ++steps_;
   auto rows = run_step(sequences, goes_on);
   if (rows.ok() || device_->healthy()) return rows;

@@ -178,6 +178,11 @@ bool Assessment::check_traits(Decision& decision) {
            "rounds the inputs of products, operators.exact forbids that");
     return false;
   }
+  if (node_.exact != 0 && (item.traits & RT_TRAIT_BITS_OF_BATCH) != 0) {
+    refuse(decision, Verdict::kNotExact,
+           "gives a sequence bits that depend on what is beside it, operators.exact forbids that");
+    return false;
+  }
   return true;
 }
 

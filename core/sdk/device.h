@@ -26,7 +26,7 @@ typedef struct rt_device_desc {
   uint32_t index;           /* among devices of its kind */
   const char* kind;         /* "cpu", "cuda", ...: implementations name it */
   const char* name;         /* for people: "AMD EPYC 7763" */
-  const char* isa;          /* "avx2,fma,f16c,...": what implementations may require */
+  const char* isa;          /* "avx2,fma,f16c,...", "cublaslt": what implementations may require */
   uint32_t threads;         /* of parallel_for; 0 where there is none */
   uint32_t host_readable;   /* 1: the host may read and write device addresses */
   uint32_t can_reserve;     /* 1: reserve/commit/decommit work */
@@ -128,12 +128,13 @@ typedef struct rt_device {
    * cannot. */
   rt_status (*make_ready)(void* device, uint64_t bytes);
 
-  /* A download in two halves, so that the host reads what a step gave while the next one, put on the
-   * stream behind it, runs. download_begin puts it on the stream and does not wait; download_end
-   * waits until the stream has passed it, and for nothing behind it, and writes to_host. At most two
-   * are under way at a time and are ended in the order in which they were begun; neither stands in a
-   * recording. bytes <= RT_BEGUN_DOWNLOAD_BYTES, the same in both halves. NULL, both of them: cannot;
-   * the host waits for the whole stream before it puts more on it. */
+  /* A download in two halves, so that the host reads what a step gave while the next one, put on
+   * the stream behind it, runs. download_begin puts it on the stream and does not wait;
+   * download_end waits until the stream has passed it, and for nothing behind it, and writes
+   * to_host. At most two are under way at a time and are ended in the order in which they were
+   * begun; neither stands in a recording. bytes <= RT_BEGUN_DOWNLOAD_BYTES, the same in both
+   * halves. NULL, both of them: cannot; the host waits for the whole stream before it puts more on
+   * it. */
   rt_status (*download_begin)(void* device, void* stream, const void* from_device, uint64_t bytes);
   rt_status (*download_end)(void* device, void* to_host, uint64_t bytes);
 } rt_device;

@@ -139,7 +139,7 @@ enum {
   RT_TRAIT_CAPTURE_SAFE = 2,    /* execute may be recorded and replayed */
   RT_TRAIT_BAKES_ADDRESSES = 4, /* must be recorded again after an address change */
   /* The bits of a sequence may depend on what is beside it in the step: a library's choice of
-   * kernels does. Without it the conformance test compares them. */
+   * kernels does. Exact mode does without it; the conformance test compares bits without it. */
   RT_TRAIT_BITS_OF_BATCH = 8
 };
 

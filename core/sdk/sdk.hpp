@@ -111,6 +111,12 @@ class Node {
   const rt_device_desc& device() const { return *node_->device; }
   const rt_bounds& bounds() const { return *node_->bounds; }
 
+  // Whether the device's description has this word in its `isa`.
+  bool device_has(std::string_view word) const {
+    const std::string list = std::string(",") + device().isa + ",";
+    return list.find("," + std::string(word) + ",") != std::string::npos;
+  }
+
  private:
   const rt_node* node_;
   Attributes attrs_;

@@ -34,11 +34,12 @@ void BegunDownloads::release() {
 
 void BegunDownloads::begin(const void* from, std::uint64_t bytes, cudaStream_t stream) {
   if (begun_ - ended_ == kAtOnce || bytes > RT_BEGUN_DOWNLOAD_BYTES) {
-    throw sdk::Refusal(sdk::format("download_begin: expected fewer than %u under way and at most %u "
-                                   "bytes, found %u and %llu",
-                                   kAtOnce, RT_BEGUN_DOWNLOAD_BYTES, begun_ - ended_,
-                                   static_cast<unsigned long long>(bytes)),
-                       RT_INVALID);
+    throw sdk::Refusal(
+        sdk::format("download_begin: expected fewer than %u under way and at most %u "
+                    "bytes, found %u and %llu",
+                    kAtOnce, RT_BEGUN_DOWNLOAD_BYTES, begun_ - ended_,
+                    static_cast<unsigned long long>(bytes)),
+        RT_INVALID);
   }
   const Slot& slot = slots_[begun_ % kAtOnce];
   expect(cudaMemcpyAsync(slot.memory, from, bytes, cudaMemcpyDeviceToHost, stream), "download");

@@ -1,6 +1,6 @@
-// Downloads in two halves (download_begin in core/sdk/device.h): each has pinned memory of its own, so
-// that the copy does not wait for the host, and an event behind it, so that the host waits for nothing
-// else.
+// Downloads in two halves (download_begin in core/sdk/device.h): each has pinned memory of its own,
+// so that the copy does not wait for the host, and an event behind it, so that the host waits for
+// nothing else.
 #pragma once
 
 #include <cuda_runtime.h>

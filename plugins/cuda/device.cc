@@ -15,6 +15,7 @@
 #include "plugins/cuda/begun_downloads.h"
 #include "plugins/cuda/driver.h"
 #include "plugins/cuda/pinned_ring.h"
+#include "plugins/nvidia_library.h"
 
 namespace rt::cuda {
 namespace {
@@ -85,7 +86,9 @@ rt_status describe(const rt_host* host, std::uint32_t index, std::uint32_t optio
     desc->index = index;
     desc->kind = "cuda";
     desc->name = names[index];
-    desc->isa = "";
+    // What products may ask for (plugins/cublaslt.h); the library stays open, as it will be wanted.
+    static const bool has_cublaslt = open_cublaslt() != nullptr;
+    desc->isa = has_cublaslt ? "cublaslt" : "";
     desc->threads = 0;
     desc->host_readable = 0;
     desc->can_reserve = 1;

@@ -1,6 +1,7 @@
-// linear on CUDA devices. `vector` is for decode; of the two for prefill `mma` takes what tensor
-// cores take, and `tiled` everything else and exact mode. `cublaslt` serves who prefers it
-// by name: its algorithms may depend on T, so a row's bits may.
+// linear on CUDA devices. `vector` is for decode. In prefill `cublaslt` goes first where the
+// library is: the full rate of sm_90 needs wgmma, which it has and `mma` has not. Its algorithms
+// may depend on T, and so a row's bits, which exact mode does without; whoever minds elsewhere
+// prefers `mma`, which takes what tensor cores take. `tiled` is for everything else and exact mode.
 #include "kernels/cuda/linear.h"
 
 #include "plugins/cublaslt.h"
@@ -26,20 +27,26 @@ struct Linear {
 };
 
 struct LtLinear {
-  explicit LtLinear(const sdk::Node& node) : library(CublasLt::of_device(node.device().index)) {}
+  explicit LtLinear(const sdk::Node& node)
+      : own(takes_tensor_cores(node, 1) ? linear_mma : linear_tiled),
+        library(CublasLt::of_device(node.device().index)) {}
   static void supports(const sdk::Node& node) {
     expect_dense_weight(node, 1);
     expect_unrounded_values(node);
     expect_one_type(node, 1);
-    expect_cublaslt();
+    expect_cublaslt(node);
   }
   static void require(const sdk::Node&, rt_requirements& need) {
     need.workspace_bytes = kCublasLtWorkspaceBytes;
   }
   void execute(const sdk::Call& call) {
-    library->run(matrix(call.input(0)), matrix(call.input(1)), matrix(call.output(0)),
-                 call.workspace<void>(), stream_of(call));
+    const Matrix x = matrix(call.input(0));
+    const Matrix weight = matrix(call.input(1));
+    const Matrix out = matrix(call.output(0));
+    if (library->run(call, x, weight, out)) return;
+    own(x, weight, out, stream_of(call));
   }
+  Kernel own;  // for what the library has no algorithm for
   std::shared_ptr<CublasLt> library;
 };
 
@@ -67,7 +74,8 @@ constexpr rt_implementation kCublasLt = sdk::implementation<Guarded<LtLinear>>(
      .device_kind = "cuda",
      .step_classes = RT_STEP_PREFILL,
      .traits = RT_TRAIT_EXACT | RT_TRAIT_CAPTURE_SAFE | RT_TRAIT_BITS_OF_BATCH,
-     .tier = 50});
+     .tier = 250,
+     .weight_dtypes = kDenseTypes});
 constexpr const rt_implementation* kTable[] = {&kVector, &kTiled, &kMma, &kCublasLt};
 
 }  // namespace

@@ -82,33 +82,40 @@ struct MmaMlp {
 // As MmaMlp, and the library's workspace before.
 struct LtMlp {
   explicit LtMlp(const sdk::Node& node)
-      : activation(activation_of(node)), library(CublasLt::of_device(node.device().index)) {}
+      : activation(activation_of(node)), library(CublasLt::of_device(node.device().index)) {
+    for (const std::uint32_t i : {1u, 2u, 3u}) mma = mma && takes_tensor_cores(node, i);
+  }
   static void supports(const sdk::Node& node) {
     expect_dense_weights(node);
     for (const std::uint32_t i : {1u, 2u, 3u}) expect_one_type(node, i);
-    expect_cublaslt();
+    expect_cublaslt(node);
   }
+  // Of gate or up; all have the type of the weights.
   static std::uint64_t hidden_bytes(std::uint64_t tokens, const rt_tensor& gate) {
-    return 2 * MmaMlp::hidden_bytes(tokens, gate);  // also for f32
+    return (gate.dtype == RT_F32 ? 2 : 1) * MmaMlp::hidden_bytes(tokens, gate);
   }
   static void require(const sdk::Node& node, rt_requirements& need) {
     need.workspace_bytes =
         2 * hidden_bytes(node.bounds().tokens, node.input(1)) + kCublasLtWorkspaceBytes;
   }
 
+  void multiply(const Matrix& x, const Matrix& weight, const Matrix& out, const sdk::Call& call) {
+    if (library->run(call, x, weight, out)) return;
+    (mma ? linear_mma : linear_tiled)(x, weight, out, stream_of(call));
+  }
   void execute(const sdk::Call& call) {
     const Matrix x = matrix(call.input(0));
     const Matrix gate = matrix(call.input(1));
-    char* own = call.workspace<char>();
-    char* hidden = own + kCublasLtWorkspaceBytes;
+    char* hidden = call.workspace<char>() + kCublasLtWorkspaceBytes;
     const Matrix gates = {hidden, x.element, x.rows, gate.rows};
     const Matrix ups = {hidden + hidden_bytes(x.rows, call.input(1)), x.element, x.rows, gate.rows};
-    library->run(x, gate, gates, own, stream_of(call));
-    library->run(x, matrix(call.input(2)), ups, own, stream_of(call));
+    multiply(x, gate, gates, call);
+    multiply(x, matrix(call.input(2)), ups, call);
     activate(gates, ups, activation, gates, stream_of(call));
-    library->run(gates, matrix(call.input(3)), matrix(call.output(0)), own, stream_of(call));
+    multiply(gates, matrix(call.input(3)), matrix(call.output(0)), call);
   }
 
+  bool mma = true;  // whether what the library has no algorithm for goes to tensor cores
   Activation activation;
   std::shared_ptr<CublasLt> library;
 };
@@ -140,7 +147,8 @@ constexpr rt_implementation kCublasLt =
                                          .device_kind = "cuda",
                                          .step_classes = RT_STEP_PREFILL,
                                          .traits = RT_TRAIT_CAPTURE_SAFE | RT_TRAIT_BITS_OF_BATCH,
-                                         .tier = 50});
+                                         .tier = 250,
+                                         .weight_dtypes = kDenseTypes});
 constexpr const rt_implementation* kTable[] = {&kVector, &kTiled, &kMma, &kCublasLt};
 
 }  // namespace

@@ -18,6 +18,8 @@ constexpr int kInvalidValue = 7;
 constexpr int kNotSupported = 15;
 constexpr std::size_t kWorkspaceBytes = 32 << 20;  // what plugins/cublaslt.h declares
 constexpr std::uint64_t kAlgorithm = 0x5EED;
+constexpr std::uint64_t kStrangeTokens =
+    47;  // so that there is a T for which no algorithm is known
 
 struct Layout {
   int type;
@@ -146,7 +148,8 @@ int cublasLtMatmulAlgoGetHeuristic(void*, const Desc* desc, const Layout* a, con
                                    const Layout*, const Layout* d, const Preference* preference,
                                    int wanted, Heuristic* found, int* count) {
   *count = 0;
-  if (!fits(*desc, *a, *b, *d)) return kNotSupported;
+  if (b->columns == kStrangeTokens) return kNotSupported;
+  if (!fits(*desc, *a, *b, *d)) return kInvalidValue;
   if (wanted < 1 || preference->workspace_bytes > kWorkspaceBytes) return kInvalidValue;
   *found = {};
   found->algorithm[0] = kAlgorithm;

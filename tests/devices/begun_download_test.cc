@@ -1,5 +1,5 @@
-// Downloads in two halves (rt_device.download_begin) on the devices that have them: the CUDA device on
-// the emulated driver, and the toy device.
+// Downloads in two halves (rt_device.download_begin) on the devices that have them: the CUDA device
+// on the emulated driver, and the toy device.
 #include <array>
 #include <cstring>
 

@@ -1,6 +1,6 @@
-// A step begun before the host has seen the token of the one in front (core/engine/session_ahead.cc),
-// on the emulated GPU: the same tokens whatever the caller does next, memory as planned, and a GPU
-// that does not wait for the host.
+// A step begun before the host has seen the token of the one in front
+// (core/engine/session_ahead.cc), on the emulated GPU: the same tokens whatever the caller does
+// next, memory as planned, and a GPU that does not wait for the host.
 #include "core/memory/kv_forecast.h"
 #include "tests/support/cuda_models.h"
 

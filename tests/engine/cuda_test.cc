@@ -111,26 +111,32 @@ TEST_F(CudaGpu, SixteenBitValuesStayNearTheLogits) {
   }
 }
 
-// The demo model's weights are bf16, so its prompts go through the tensor cores.
-TEST_F(CudaGpu, TensorCoresStayNearTheCpu) {
+std::int64_t count_of(const std::string& prefill, const Session& session) {
+  const auto& nodes = session.blueprint().nodes;
+  return std::count_if(nodes.begin(), nodes.end(),
+                       [&](const auto& node) { return node.prefill.chosen.full_name == prefill; });
+}
+
+// The demo model's weights are bf16, so its prompts go through cuBLASLt, or the tensor cores where
+// those are preferred.
+class CudaPrompts : public CudaGpu, public testing::WithParamInterface<int> {};
+
+TEST_P(CudaPrompts, StayNearTheCpu) {
   EngineOptions cpu = exact_options("phi3.yaml", source_path("graphs/demo"));
   EngineOptions cuda = cpu;
   cuda.device = "cuda";
   cuda.device_options = {};
   cuda.exact = false;
   std::vector<std::int32_t> prompt;
-  for (std::int32_t i = 0; i < 40; ++i) prompt.push_back(3 + i * 37 % 900);
-  std::vector<float> logits[2];
-  for (int side = 0; side < 2; ++side) {
+  for (std::int32_t i = 0; i < GetParam(); ++i) prompt.push_back(3 + i * 37 % 900);
+  std::vector<float> logits[3];
+  for (const std::size_t side : {0, 1, 2}) {
+    if (side == 2) cuda.selection.prefer = {"linear_cuda/mma", "mlp_cuda/mma"};
     auto session = side == 0 ? open_session(cpu) : open_session(cuda, cuda_registry());
     ASSERT_TRUE(session);
-    if (side == 1) {
-      EXPECT_EQ(session->blueprint().nodes.back().prefill.chosen.full_name, "sample_cuda/rows");
-      const auto mma = [](const auto& node) {
-        return node.prefill.chosen.full_name == "linear_cuda/mma";
-      };
-      const auto& nodes = session->blueprint().nodes;
-      EXPECT_GT(std::count_if(nodes.begin(), nodes.end(), mma), 4);
+    if (side > 0) {
+      EXPECT_GT(count_of(side == 1 ? "linear_cuda/cublaslt" : "linear_cuda/mma", *session), 4);
+      EXPECT_GT(count_of(side == 1 ? "mlp_cuda/cublaslt" : "mlp_cuda/mma", *session), 1);
     }
     session->keep_logits(true);
     auto sequence = start(*session);
@@ -139,10 +145,50 @@ TEST_F(CudaGpu, TensorCoresStayNearTheCpu) {
     ASSERT_TRUE(row.ok()) << row.error().message;
     logits[side].assign(row->logits, row->logits + session->graph().vocabulary());
   }
-  const float largest =
-      std::abs(*std::max_element(logits[0].begin(), logits[0].end(),
-                                 [](float a, float b) { return std::abs(a) < std::abs(b); }));
-  EXPECT_LT(max_difference(logits[0].data(), logits[1].data(), logits[0].size()), 0.03f * largest);
+  float largest = 0;
+  for (const float x : logits[0]) largest = std::max(largest, std::abs(x));
+  for (const std::size_t side : {1, 2}) {
+    EXPECT_LT(max_difference(logits[0].data(), logits[side].data(), logits[0].size()),
+              0.03f * largest);
+  }
+}
+
+// The emulated library has no algorithm for 47 tokens; our product serves then.
+INSTANTIATE_TEST_SUITE_P(Lengths, CudaPrompts, testing::Values(40, 47),
+                         testing::PrintToStringParamName());
+
+// A plan asks the description of the device for cuBLASLt, never this machine.
+TEST_F(CudaGpu, CublasLtIsInTheDescription) {
+  EngineOptions options;
+  options.graph = source_path("graphs/phi3.yaml");
+  options.source = WeightSource::kNoWeights;
+  const std::string with = source_path("configs/devices/h100.yaml");
+  const std::string without = testing::TempDir() + "/bare_gpu.yaml";
+  std::ofstream(without) << "kind: cuda\nmemory: 80GiB\ncan_reserve: true\nhost_readable: false\n"
+                            "values: bf16\n";
+  for (const std::string& file : {with, without}) {
+    auto described = DescribedDevice::read(file);
+    ASSERT_TRUE(described.ok()) << described.error().message;
+    options.described_device = *described;
+    options.device = "cuda";
+    auto blueprint = draw(cuda_registry(), options);
+    ASSERT_TRUE(blueprint.ok()) << blueprint.error().message;
+    const Blueprint& b = **blueprint;
+    const bool chosen = std::any_of(b.nodes.begin(), b.nodes.end(), [](const auto& node) {
+      return node.prefill.chosen.full_name == "mlp_cuda/cublaslt";
+    });
+    EXPECT_EQ(chosen, file == with);
+    const auto refused = [](const Decision& decision) {
+      return decision.full_name == "mlp_cuda/cublaslt" &&
+             decision.reason.find("expected libcublasLt.so.13") != std::string::npos;
+    };
+    EXPECT_EQ(std::any_of(b.nodes.begin(), b.nodes.end(),
+                          [&](const auto& node) {
+                            const auto& all = node.prefill.decisions;
+                            return std::any_of(all.begin(), all.end(), refused);
+                          }),
+              file == without);
+  }
 }
 
 // cuDNN by name: prompts in chunks over a cache of one stripe, against our own kernels; in a

@@ -97,6 +97,7 @@ class Runner {
     node_.value_dtype = options.value_dtype;
     node_.inputs = input_pointers_.data();
     node_.attrs = attrs_.data();
+    if (options.gpu != nullptr) device_ = options.gpu->described();
     device_.threads = options.threads;
     device_.value_dtype = options.value_dtype;
     node_.device = &device_;

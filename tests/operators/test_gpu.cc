@@ -35,9 +35,11 @@ TestGpu* TestGpu::of(const PluginFile& file, std::string* why) {
 TestGpu::TestGpu(const rt_device* api, std::string* why) : api_(api) {
   std::uint32_t count = 0;
   void* stream = nullptr;
+  desc_.struct_size = sizeof desc_;
   if (api == nullptr) {
     *why = "no device plugin of kind cuda among the plugins";
   } else if (api->count(test_host(), &count) != RT_OK ||
+             api->describe(test_host(), 0, 0, nullptr, &desc_) != RT_OK ||
              api->open(test_host(), 0, 0, nullptr, &device_) != RT_OK ||
              api->stream_create(device_, &stream) != RT_OK) {
     *why = last_failure();

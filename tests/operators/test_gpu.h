@@ -18,6 +18,7 @@ class TestGpu {
   static TestGpu* of(const PluginFile& file, std::string* why);
 
   const rt_exec& exec() const { return exec_; }
+  const rt_device_desc& described() const { return desc_; }
   rt_status synchronize() { return api_->synchronize(device_, exec_.stream); }
 
  private:
@@ -26,6 +27,7 @@ class TestGpu {
 
   const rt_device* api_;
   void* device_ = nullptr;
+  rt_device_desc desc_{};
   rt_exec exec_{};
 };
 

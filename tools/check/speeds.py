@@ -37,19 +37,19 @@ def run(runner):
             bench(runner, f"{graph} {weights}", graph, ["--weights-format", weights, *lengths], 60)
 
 
-def run_libraries(runner):
-    """NVIDIA's libraries in place of our kernels, where they are on the machine: nobody has chosen
-    between them yet. Who ran is in the table of operators: where the library is missing, ours did."""
+def run_products(runner):
+    """Prompts with our own tensor-core products, where NVIDIA's go first, and with its attention, which
+    has to be asked for. Who ran is in the table of operators."""
     scale = runner.scale
-    for name, graph in (("linear_cuda/cublaslt", "phi3"), ("attention_cuda/cudnn", "phi3")):
-        entry = bench(runner, f"{graph} bf16, {name} preferred", graph,
-                      ["--prefer", name, "--planner", "static", "-p", str(scale.prompt), "-n", "0",
+    for names in ("linear_cuda/mma,mlp_cuda/mma", "attention_cuda/cudnn"):
+        entry = bench(runner, f"phi3 bf16, {names} preferred", "phi3",
+                      ["--prefer", names, "--planner", "static", "-p", str(scale.prompt), "-n", "0",
                        "--step-tokens", str(max(scale.prompt, 512)), "-r",
                        str(scale.repetitions)], 40)
         ran = {row.get("implementation") for result in entry.get("results", [])
                for row in result.get("ops", {}).get("operators", [])}
-        if ran and name not in ran:
-            runner.done(entry, state="not run", why=f"{name} was not chosen: is its library here?",
+        if ran and not ran & set(names.split(",")):
+            runner.done(entry, state="not run", why=f"{names} was not chosen: is its library here?",
                         results=[])
 
 
