@@ -1,5 +1,7 @@
 #include "plugins/cublaslt.h"
 
+#include <cuda_runtime.h>
+
 #include "plugins/nvidia_library.h"
 
 namespace rt::cuda {
@@ -80,140 +82,183 @@ const Library& library() {
   return one;
 }
 
-constexpr int kMissing =
-    1;  // cudaErrorInvalidValue: a device that says it has the library and has not
+constexpr int kNotSupported = 15;
+constexpr int kArchMismatch = 8;
 
-// Codes of cublasStatus_t are no cudaError_t: 13 (execution failed) is the device's, the rest ours.
-void check(int status, const char* what) {
-  constexpr int kExecutionFailed = 13;
-  constexpr int kInvalidValue = 1;  // cudaErrorInvalidValue
-  constexpr int kLaunchFailure = 719;
-  if (status == 0) return;
-  throw LaunchError(status == kExecutionFailed ? kLaunchFailure : kInvalidValue,
-                    sdk::format("cuBLASLt: %s: status %d; --prefer linear_cuda/mma,mlp_cuda/mma "
-                                "does without the library",
-                                what, status));
+// Codes of cublasStatus_t are no cudaError_t: no memory, a failed launch, or what an earlier kernel
+// did, which the library tells as an error of its own.
+LaunchError failure(int status) {
+  constexpr int kAllocFailed = 3, kExecutionFailed = 13;
+  constexpr int kOutOfMemory = 2, kInvalidValue = 1, kLaunchFailure = 719;  // cudaError_t
+  const int pending = cudaGetLastError();
+  const int code = status == kAllocFailed       ? kOutOfMemory
+                   : pending != 0               ? pending
+                   : status == kExecutionFailed ? kLaunchFailure
+                                                : kInvalidValue;
+  return LaunchError(code, sdk::format("cuBLASLt: status %d; --prefer linear_cuda/mma,mlp_cuda/mma "
+                                       "does without the library",
+                                       status));
 }
 
 int type_of(Element element) {
   return element == Element::kF32 ? kReal32F : element == Element::kBf16 ? kReal16BF : kReal16F;
 }
 
-// The largest power of two up to 256 that divides all addresses.
-std::uint32_t alignment_of(const Matrix& x, const Matrix& weight, const Matrix& out) {
-  const std::uintptr_t bits = reinterpret_cast<std::uintptr_t>(x.data) |
-                              reinterpret_cast<std::uintptr_t>(weight.data) |
-                              reinterpret_cast<std::uintptr_t>(out.data) | 256;
-  return static_cast<std::uint32_t>(bits & -bits);
-}
-
-// The library counts by columns: row-major [rows, columns] is [columns, rows] with a leading
-// dimension of `columns`.
-struct Layout {
-  explicit Layout(const Matrix& m) {
-    check(library().layout_create(&layout, type_of(m.element), m.columns, m.rows,
-                                  static_cast<std::int64_t>(m.columns)),
-          "layout");
+// A library's object with its destructor.
+struct Handle {
+  explicit Handle(int (*its_destroy)(void*)) : destroy(its_destroy) {}
+  ~Handle() {
+    if (object != nullptr) destroy(object);
   }
-  ~Layout() { library().layout_destroy(layout); }
-  Layout(const Layout&) = delete;
-  Layout& operator=(const Layout&) = delete;
-  void* layout = nullptr;
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  int (*destroy)(void*);
+  void* object = nullptr;
 };
 
-// out^T [N, T] = weight^T' x^T: the weight, [K, N] by columns, is the transposed left operand.
-struct Product {
-  Product(const Matrix& x, const Matrix& weight, const Matrix& out) : a(weight), b(x), d(out) {
-    check(library().desc_create(&desc, kCompute32F, kReal32F), "description");
-    check(library().desc_set(desc, kDescTransposeA, &kTranspose, sizeof kTranspose), "transpose");
-  }
-  ~Product() { library().desc_destroy(desc); }
-  Product(const Product&) = delete;
-  Product& operator=(const Product&) = delete;
-  Layout a, b, d;
-  void* desc = nullptr;
-};
-
-// Nothing: the library has none for it.
-std::optional<std::array<std::uint64_t, 8>> choose(void* handle, const Product& product,
-                                                   std::uint32_t alignment) {
-  const Library& l = library();
-  void* preference = nullptr;
-  check(l.preference_create(&preference), "preference");
-  const std::uint64_t bytes = kCublasLtWorkspaceBytes;
-  int status = l.preference_set(preference, kPreferenceWorkspaceBytes, &bytes, sizeof bytes);
-  // Parts of a sum over K are added in f32, not in the type of the result.
-  constexpr std::uint32_t kInComputeType = 2;
-  if (status == 0) {
-    status = l.preference_set(preference, kPreferenceReductionSchemes, &kInComputeType,
-                              sizeof kInComputeType);
-  }
-  for (int operand = 0; operand < 4 && status == 0; ++operand) {
-    status = l.preference_set(preference, kPreferenceFirstAlignment + operand, &alignment,
-                              sizeof alignment);
-  }
-  Heuristic found{};
-  int count = 0;
-  if (status == 0) {
-    status = l.heuristic(handle, product.desc, product.a.layout, product.b.layout, product.d.layout,
-                         product.d.layout, preference, 1, &found, &count);
-  }
-  l.preference_destroy(preference);
-  constexpr int kNotSupported = 15;
-  if (status != kNotSupported) check(status, "heuristic");
-  if (status == kNotSupported || count == 0 || found.status != 0) return std::nullopt;
-  return found.algorithm;
-}
-
-void warn(const rt_host& host, const std::array<std::uint64_t, 5>& shape) {
-  const std::string text = sdk::format(
-      "cuBLASLt has no algorithm for a product of %llu tokens, N %llu, K %llu; ours serves",
-      static_cast<unsigned long long>(shape[1]), static_cast<unsigned long long>(shape[2]),
-      static_cast<unsigned long long>(shape[3]));
-  host.log(&host, RT_LOG_WARN, text.c_str());
+// Runs steps in order until one has a status other than 0.
+template <class... Steps>
+int in_turn(Steps&&... steps) {
+  int status = 0;
+  ((status = status != 0 ? status : steps()), ...);
+  return status;
 }
 
 }  // namespace
+
+// out^T [N, T] = weight^T' x^T: the library counts by columns, so row-major [rows, columns] is
+// [columns, rows] with a leading dimension of `columns`, and the weight the transposed left
+// operand.
+class CublasLt::Plan {
+ public:
+  // The library's status; 0: this can be run.
+  int describe(void* handle, const Shape& shape);
+
+  Handle desc{library().desc_destroy};
+  Handle a{library().layout_destroy}, b{library().layout_destroy}, d{library().layout_destroy};
+  std::array<std::uint64_t, 8> algorithm{};
+
+ private:
+  int choose(void* handle);
+};
+
+int CublasLt::Plan::describe(void* handle, const Shape& shape) {
+  const Library& l = library();
+  const int type = type_of(static_cast<Element>(shape[0]));
+  const std::uint64_t tokens = shape[1], n = shape[2], k = shape[3];
+  const auto lay_out = [&](Handle& layout, std::uint64_t rows, std::uint64_t columns) {
+    return l.layout_create(&layout.object, type, columns, rows, static_cast<std::int64_t>(columns));
+  };
+  return in_turn(
+      [&] { return l.desc_create(&desc.object, kCompute32F, kReal32F); },
+      [&] { return l.desc_set(desc.object, kDescTransposeA, &kTranspose, sizeof kTranspose); },
+      [&] { return lay_out(a, n, k); }, [&] { return lay_out(b, tokens, k); },
+      [&] { return lay_out(d, tokens, n); }, [&] { return choose(handle); });
+}
+
+int CublasLt::Plan::choose(void* handle) {
+  const Library& l = library();
+  Handle preference(l.preference_destroy);
+  const auto set = [&](int attribute, const auto& value) {
+    return l.preference_set(preference.object, attribute, &value, sizeof value);
+  };
+  constexpr std::uint32_t kInComputeType = 2;  // parts of a sum over K are added in f32
+  constexpr auto kAddresses = static_cast<std::uint32_t>(kAlignment);
+  Heuristic found{};
+  int count = 0;
+  const int status =
+      in_turn([&] { return l.preference_create(&preference.object); },
+              [&] { return set(kPreferenceWorkspaceBytes, kCublasLtWorkspaceBytes); },
+              [&] { return set(kPreferenceReductionSchemes, kInComputeType); },
+              [&] { return set(kPreferenceFirstAlignment, kAddresses); },
+              [&] { return set(kPreferenceFirstAlignment + 1, kAddresses); },
+              [&] { return set(kPreferenceFirstAlignment + 2, kAddresses); },
+              [&] { return set(kPreferenceFirstAlignment + 3, kAddresses); },
+              [&] {
+                return l.heuristic(handle, desc.object, a.object, b.object, d.object, d.object,
+                                   preference.object, 1, &found, &count);
+              });
+  algorithm = found.algorithm;
+  return status != 0 ? status : count == 0 ? kNotSupported : found.status;
+}
 
 std::shared_ptr<CublasLt> CublasLt::of_device(std::uint32_t index) {
   return one_of_device<CublasLt>(index);
 }
 
-CublasLt::CublasLt() {
-  if (!library().missing.empty()) throw LaunchError(kMissing, "cuBLASLt: " + library().missing);
-  check(library().create(&handle_), "create");
-}
+// Without a handle (no memory for it, a description that is wrong about the machine) there are no
+// plans, and ours serves with a warning.
+CublasLt::CublasLt()
+    : create_status_(library().missing.empty() ? library().create(&handle_) : kNotSupported) {}
 
 CublasLt::~CublasLt() {
-  (void)library().destroy(handle_);
+  plans_.clear();
+  if (handle_ != nullptr) (void)library().destroy(handle_);
 }
 
-bool CublasLt::run(const sdk::Call& call, const Matrix& x, const Matrix& weight,
-                   const Matrix& out) {
-  if (x.rows == 0) return true;
-  const Product product(x, weight, out);
-  const std::uint32_t alignment = alignment_of(x, weight, out);
-  const Shape shape = {static_cast<std::uint64_t>(x.element), x.rows, weight.rows, x.columns,
-                       alignment};
-  std::optional<Algorithm> algorithm;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    auto known = algorithms_.find(shape);
-    if (known == algorithms_.end()) {
-      known = algorithms_.emplace(shape, choose(handle_, product, alignment)).first;
-      if (!known->second) warn(*call.c().host, shape);
-    }
-    algorithm = known->second;
-  }
-  if (!algorithm) return false;
+const CublasLt::Plan* CublasLt::plan(const Shape& shape) {
+  if (create_status_ != 0) return nullptr;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto known = plans_.find(shape);
+  if (known != plans_.end()) return known->second.get();
+  auto made = std::make_unique<Plan>();
+  if (made->describe(handle_, shape) != 0) made.reset();
+  return plans_.emplace(shape, std::move(made)).first->second.get();
+}
+
+int CublasLt::run(const Plan& plan, const void* x, const void* weight, void* out, void* workspace,
+                  void* stream) const {
   const float one = 1;
   const float zero = 0;
-  check(library().matmul(handle_, product.desc, &one, weight.data, product.a.layout, x.data,
-                         product.b.layout, &zero, out.data, product.d.layout, out.data,
-                         product.d.layout, algorithm->data(), call.workspace<void>(),
-                         kCublasLtWorkspaceBytes, stream_of(call)),
-        "product");
-  return true;
+  return library().matmul(handle_, plan.desc.object, &one, weight, plan.a.object, x, plan.b.object,
+                          &zero, out, plan.d.object, out, plan.d.object, plan.algorithm.data(),
+                          workspace, kCublasLtWorkspaceBytes, stream);
+}
+
+void CublasLt::warn(const rt_host& host, const Shape& shape, int status) {
+  const std::uint64_t tokens = shape[1], n = shape[2], k = shape[3];
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!warned_.insert({n, k}).second) return;
+  const std::string why = create_status_ != 0
+                              ? sdk::format("could not be started (status %d)", create_status_)
+                              : sdk::format("refuses it (status %d)", status);
+  const std::string text =
+      sdk::format("a product of %llu tokens, N %llu, K %llu is computed by our kernel: cuBLASLt %s",
+                  static_cast<unsigned long long>(tokens), static_cast<unsigned long long>(n),
+                  static_cast<unsigned long long>(k), why.c_str());
+  host.log(&host, RT_LOG_WARN, text.c_str());
+}
+
+LtProduct::LtProduct(const sdk::Node& node, std::uint32_t weight, Kernel ours)
+    : library_(CublasLt::of_device(node.device().index)),
+      shape_{static_cast<std::uint64_t>(matrix(node.input(weight)).element), 0,
+             static_cast<std::uint64_t>(node.input(weight).shape[0]),
+             static_cast<std::uint64_t>(node.input(weight).shape[1])},
+      per_row_(node.input(0).shape[0] == RT_DIM_ROWS),
+      ours_(ours) {}
+
+void LtProduct::prepare(const rt_step& step) {
+  const std::uint64_t tokens = per_row_ ? step.rows : step.tokens;
+  if (tokens == shape_[1]) return;
+  shape_[1] = tokens;
+  plan_ = tokens == 0 ? nullptr : library_->plan(shape_);
+}
+
+void LtProduct::run(const sdk::Call& call, const Matrix& x, const Matrix& weight,
+                    const Matrix& out) {
+  if (x.rows == 0) return;
+  const auto aligned = [](const Matrix& m) {
+    return reinterpret_cast<std::uintptr_t>(m.data) % CublasLt::kAlignment == 0;
+  };
+  int status = kNotSupported;
+  if (plan_ != nullptr && x.rows == shape_[1] && aligned(x) && aligned(weight) && aligned(out)) {
+    status = library_->run(*plan_, x.data, weight.data, out.data, call.workspace<void>(),
+                           stream_of(call));
+  }
+  if (status == 0) return;
+  if (status != kNotSupported && status != kArchMismatch) throw failure(status);
+  library_->warn(*call.c().host, shape_, status);
+  ours_(x, weight, out, stream_of(call));
 }
 
 }  // namespace rt::cuda

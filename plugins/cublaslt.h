@@ -9,7 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
+#include <set>
 #include <string>
 
 #include "plugins/cuda_operator.h"
@@ -28,31 +28,56 @@ inline void expect_cublaslt(const sdk::Node& node) {
 // What a product may take beside its operands; the library's own advice for sm_90.
 constexpr std::uint64_t kCublasLtWorkspaceBytes = 32 << 20;
 
-// out[T, N] = x[T, K] weight[N, K]^T on one device, for all its nodes and sessions. x, weight and
-// out have one type (f32, bf16, f16); sums are f32, f32 is not rounded to TF32. The algorithm is
-// asked for once per shape and kept. From any thread.
+// The library on one device, for all nodes and sessions of a plugin. From any thread.
 class CublasLt {
  public:
-  // The one of device `index`; it lives as long as somebody holds it. Throws LaunchError.
+  // A description that the library has taken, with the algorithm it names.
+  class Plan;
+  // Element, T, N, K of out[T, N] = x[T, K] weight[N, K]^T, all of one type; sums are f32, f32 is
+  // not rounded to TF32. Addresses are multiples of kAlignment.
+  using Shape = std::array<std::uint64_t, 4>;
+  static constexpr std::uintptr_t kAlignment = 16;
+
+  // The one of device `index`; it lives as long as somebody holds it.
   static std::shared_ptr<CublasLt> of_device(std::uint32_t index);
   CublasLt();
   ~CublasLt();
   CublasLt(const CublasLt&) = delete;
   CublasLt& operator=(const CublasLt&) = delete;
 
-  // On the call's stream; its workspace begins with kCublasLtWorkspaceBytes. False, with a warning
-  // the first time: the library has no algorithm for it, and nothing has been started. Throws
-  // LaunchError.
-  bool run(const sdk::Call& call, const Matrix& x, const Matrix& weight, const Matrix& out);
+  // As long as this lives; nullptr where the library has none. Asked for once per shape.
+  const Plan* plan(const Shape& shape);
+  // 0, or the library's status. `workspace` holds kCublasLtWorkspaceBytes.
+  int run(const Plan& plan, const void* x, const void* weight, void* out, void* workspace,
+          void* stream) const;
+  // A warning that ours computes products of this N and K, the first time.
+  void warn(const rt_host& host, const Shape& shape, int status);
 
  private:
-  using Algorithm = std::array<std::uint64_t, 8>;
-  // Type, T, N, K, and what the addresses are aligned to: an algorithm may want 16 bytes.
-  using Shape = std::array<std::uint64_t, 5>;
-
   void* handle_ = nullptr;
-  std::mutex mutex_;  // of the algorithms
-  std::map<Shape, std::optional<Algorithm>> algorithms_;
+  int create_status_ = 0;
+  std::mutex mutex_;  // of the two below
+  std::map<Shape, std::unique_ptr<const Plan>> plans_;
+  std::set<std::array<std::uint64_t, 2>> warned_;
+};
+
+// One product of a node, with the weight at input `weight`. prepare() asks the library, run()
+// neither allocates nor locks; where the library refuses, our kernel computes it.
+class LtProduct {
+ public:
+  using Kernel = void (*)(const Matrix& x, const Matrix& weight, const Matrix& out, void* stream);
+
+  LtProduct(const sdk::Node& node, std::uint32_t weight, Kernel ours);
+  void prepare(const rt_step& step);
+  // The call's workspace begins with kCublasLtWorkspaceBytes. Throws LaunchError.
+  void run(const sdk::Call& call, const Matrix& x, const Matrix& weight, const Matrix& out);
+
+ private:
+  std::shared_ptr<CublasLt> library_;
+  CublasLt::Shape shape_;  // T: that of plan_
+  bool per_row_;           // T is the rows that want logits
+  Kernel ours_;
+  const CublasLt::Plan* plan_ = nullptr;
 };
 
 }  // namespace rt::cuda

@@ -36,18 +36,18 @@ constexpr std::uint64_t kMostGranules = 64;
 constexpr std::chrono::milliseconds kMakingTime(50);  // 32 granules at 0.2 ms are 6.4
 constexpr std::uint64_t kCachedBytes = 8 << 20;       // of the host: stays in its last-level cache
 
-[[noreturn]] void fail(const std::string& message) {
-  std::fprintf(stderr, "bench_device: %s\n", message.c_str());
-  std::exit(2);
+[[noreturn]] void fail(const Error& error) {
+  std::fprintf(stderr, "bench_device: %s\n", error.message.c_str());
+  std::exit(static_cast<int>(error.fault));
 }
 
 template <class T>
 T need(Result<T> result) {
-  if (!result.ok()) fail(result.error().message);
+  if (!result.ok()) fail(result.error());
   return std::move(result).value();
 }
 void need(const Status& status) {
-  if (!status.ok()) fail(status.error().message);
+  if (!status.ok()) fail(status.error());
 }
 
 double seconds_of(const std::function<void()>& work) {
@@ -198,15 +198,17 @@ void run(const std::vector<std::string>& words) {
   const std::uint64_t bytes = words.size() > 1 ? need(parse_bytes(words[1])) : 1 << 30;
   const int times = words.size() > 2 ? std::atoi(words[2].c_str()) : 20;
   if (bytes < 1 << 16 || times < 1)
-    fail("expected a SIZE of at least 64KiB and TIMES of at least 1");
+    fail(bad_input("expected a SIZE of at least 64KiB and TIMES of at least 1"));
   RegistryOptions places;
   places.sources = process_sources({});
   const std::unique_ptr<Registry> registry = Registry::scan(places);
   const Device device = need(registry->device(words[0]));
   rt_device_desc desc{};
   desc.struct_size = sizeof desc;
-  need(call_plugin({device.full_name, "describe", ""},
-                   [&] { return device.c->describe(device.host, 0, 0, nullptr, &desc); }));
+  const Status described = call_plugin({device.full_name, "describe", ""}, [&] {
+    return device.c->describe(device.host, 0, 0, nullptr, &desc);
+  });
+  if (!described.ok()) fail(environment(described.error().message));  // no driver, no device
   DeviceBench(device, desc, bytes, times).run();
 }
 

@@ -143,7 +143,8 @@ class Session {
   // valid until the next call. Precondition: some sequence has pending tokens.
   // goes_on: the caller expects to push the drawn tokens and to step the same sequences again. On a
   // device that runs behind the host that step is then begun at once (session_ahead.cc). A guess:
-  // whatever comes instead, nothing is different but the time of one step.
+  // whatever comes instead, no token is different; it costs the time of one step, and in a window's
+  // ring one row of those that a rewind finds.
   Result<std::span<const StepRow>> step(std::span<Sequence* const> sequences, bool goes_on = false);
 
   // Steps until nothing of `sequence` is pending; the last row. For a single sequence. goes_on as

@@ -42,7 +42,7 @@ bool Session::plan_ahead(std::span<Sequence* const> sequences) {
     const bool room = drawn < context_tokens() && (!kv_ || drawn + 1 <= kv_->room(sequence.slot_));
     const bool same_factors =
         switch_tokens == 0 || sequence.regime_ == (drawn + 1 > switch_tokens ? 1 : 0);
-    if (!last_chunk || !room || !same_factors) {
+    if (!last_chunk || !room || !same_factors || sequence.all_rows) {
       ahead_.clear();
       return false;
     }
@@ -93,19 +93,23 @@ bool Session::runs_already(std::span<Sequence* const> sequences) const {
 }
 
 // Waits for a step that nobody has asked for, and forgets it. Before anything but the step that was
-// expected: sequences and their memory are then as if it had not been begun.
+// expected: sequences and their memory are then as if it had not been begun, but that a ring has
+// lost the row which the forgotten one overwrote. A ring holds W - 1 + U tokens, so that only a
+// rewind of exactly U tokens asks for that row; it computes the sequence again then
+// (reprefill_tokens).
 Status Session::settle() {
   if (ahead_.empty()) return {};
   for (const Chunk& chunk : ahead_) {
     if (!kv_) break;
-    // A ring has room for U more tokens than its window, so one row too many takes none from it.
-    kv_->advance(chunk.sequence->slot_, chunk.first + 1);
-    const std::uint64_t valid = kv_->truncate(chunk.sequence->slot_, chunk.first);
-    RT_ASSERT_EQ(valid, chunk.first);
+    Sequence& sequence = *chunk.sequence;
+    kv_->advance(sequence.slot_, chunk.first + 1);
+    // Where the step in front was refused, nothing of it counts either.
+    const std::uint64_t kept = kv_->truncate(sequence.slot_, sequence.cached_);
+    if (kept < sequence.cached_) kv_->note_reprefill(sequence.slot_, sequence.cached_ - kept);
+    sequence.cached_ = kept;
   }
-  const std::uint64_t bytes = drawn_bytes(ahead_);
   ahead_.clear();
-  return device_->download_end(sampled_.data(), bytes);
+  return device_->drop_downloads();
 }
 
 }  // namespace rt

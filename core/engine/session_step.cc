@@ -35,6 +35,7 @@ Result<std::span<const StepRow>> Session::run_step(std::span<Sequence* const> se
     ahead_.clear();
   } else {
     RT_RETURN_IF_ERROR(settle());
+    RT_RETURN_IF_ERROR(device_->drop_downloads());  // of a step that went wrong
     RT_RETURN_IF_ERROR(choose_regimes(sequences));
     RT_RETURN_IF_ERROR(plan_chunks(sequences));
     RT_RETURN_IF_ERROR(make_room());
@@ -208,13 +209,13 @@ Status Session::execute(std::uint32_t index, bool decode) {
   call.workspace = workspace_.data();
   call.meta = meta_.data() + blueprint_->meta_offsets[index];
   call.kv = node.uses_kv ? &node.layout : nullptr;
-  const CallSite site{implementation.full_name, "execute", blueprint_->node(index).name};
+  const std::string& name = blueprint_->node(index).name;
   rt_status status = RT_OK;
-  Status result = call_plugin(site, [&] {
+  Status result = call_plugin({implementation.full_name, "execute", name}, [&] {
     return status = implementation.c->execute(decode ? node.decode_self : node.prefill_self, &call);
   });
-  if (status == RT_DEVICE_FAULT) return device_->check(status, result.error().message);
-  return result;
+  if (status != RT_DEVICE_FAULT) return result;
+  return device_->check(status, implementation.full_name + " at node " + name);
 }
 
 Status Session::run_nodes(bool decode) {

@@ -7,6 +7,11 @@
 #include "core/base/bytes.h"
 
 namespace rt {
+namespace {
+
+constexpr std::size_t kDownloadsAtOnce = 2;  // download_begin in core/sdk/device.h
+
+}  // namespace
 
 Result<std::unique_ptr<OpenDevice>> OpenDevice::open(const rt_device& api,
                                                      const rt_device_desc& desc,
@@ -19,7 +24,10 @@ Result<std::unique_ptr<OpenDevice>> OpenDevice::open(const rt_device& api,
     return bad_input("device " + std::string(desc.kind) +
                      ": says that it can make memory ready, and has no function make_ready");
   }
-  device->can_begin_downloads_ = RT_HAS(&api, download_end) && api.download_end != nullptr;
+  // A host that reads results in place would read those of the step behind.
+  device->can_begin_downloads_ =
+      desc.host_readable == 0 && RT_HAS(&api, download_end) && api.download_end != nullptr;
+  device->begun_bytes_.reserve(kDownloadsAtOnce);
   const auto count = static_cast<std::uint32_t>(options.size());
   RT_RETURN_IF_ERROR(
       device->check(api.open(host, desc.index, count, options.data(), &device->device_), "open"));
@@ -76,11 +84,27 @@ Status OpenDevice::capture_begin() {
 }
 
 Status OpenDevice::download_begin(const void* from_device, std::uint64_t bytes) {
-  return check(api_.download_begin(device_, stream_, from_device, bytes), "download");
+  RT_ASSERT_LT(begun_bytes_.size(), kDownloadsAtOnce);
+  RT_RETURN_IF_ERROR(check(api_.download_begin(device_, stream_, from_device, bytes), "download"));
+  begun_bytes_.push_back(bytes);
+  return {};
 }
 
 Status OpenDevice::download_end(void* to_host, std::uint64_t bytes) {
+  RT_ASSERT_LT(0u, begun_bytes_.size());
+  RT_ASSERT_EQ(begun_bytes_.front(), bytes);
+  begun_bytes_.erase(begun_bytes_.begin());
   return check(api_.download_end(device_, to_host, bytes), "download");
+}
+
+Status OpenDevice::drop_downloads() {
+  std::byte nowhere[RT_BEGUN_DOWNLOAD_BYTES];
+  Status dropped;
+  while (!begun_bytes_.empty()) {
+    Status ended = download_end(nowhere, begun_bytes_.front());
+    if (dropped.ok()) dropped = std::move(ended);
+  }
+  return dropped;
 }
 
 Result<void*> OpenDevice::capture_end() {

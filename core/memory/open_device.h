@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/base/result.h"
 #include "core/memory/ledger.h"
@@ -45,6 +46,8 @@ class OpenDevice {
   bool can_begin_downloads() const { return can_begin_downloads_; }
   Status download_begin(const void* from_device, std::uint64_t bytes);
   Status download_end(void* to_host, std::uint64_t bytes);
+  // Ends those of a step that went wrong, into nothing.
+  Status drop_downloads();
 
   // Recording (desc().can_capture). The graph is destroyed with destroy_graph.
   Status capture_begin();
@@ -91,6 +94,7 @@ class OpenDevice {
   rt_exec exec_{};
   bool healthy_ = true;
   bool can_begin_downloads_ = false;
+  std::vector<std::uint64_t> begun_bytes_;  // of the downloads under way, at most two
   std::uint64_t ready_bytes_ = 0;
 };
 

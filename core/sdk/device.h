@@ -132,8 +132,9 @@ typedef struct rt_device {
    * the stream behind it, runs. download_begin puts it on the stream and does not wait;
    * download_end waits until the stream has passed it, and for nothing behind it, and writes
    * to_host. At most two are under way at a time and are ended in the order in which they were
-   * begun; neither stands in a recording. bytes <= RT_BEGUN_DOWNLOAD_BYTES, the same in both
-   * halves. NULL, both of them: cannot; the host waits for the whole stream before it puts more on
+   * begun, also by an end that fails; neither stands in a recording. bytes <=
+   * RT_BEGUN_DOWNLOAD_BYTES, the same in both halves. Not asked for where the host reads the memory
+   * itself. NULL, both of them: cannot; the host waits for the whole stream before it puts more on
    * it. */
   rt_status (*download_begin)(void* device, void* stream, const void* from_device, uint64_t bytes);
   rt_status (*download_end)(void* device, void* to_host, uint64_t bytes);

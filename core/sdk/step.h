@@ -41,7 +41,10 @@ typedef struct rt_step {
   uint32_t rows;       /* R >= 0 */
   uint32_t kv_classes; /* C >= 0 */
   uint32_t reserved;
-  const int32_t* token_ids;      /* i32[T]; the tokens of one sequence are adjacent */
+  /* i32[T]; the tokens of one sequence are adjacent. On the device an id may be none of the
+   * vocabulary: it was drawn there a step before from logits that are not numbers, and the host,
+   * which has not seen it yet, will refuse it. Read nothing outside the table for it. */
+  const int32_t* token_ids;
   const int32_t* positions;      /* i32[T]: place of the token in its sequence, from 0 */
   const int32_t* token_sequence; /* i32[T]: which of the B sequences */
   const int32_t* token_offsets; /* i32[B + 1]: sequence b's tokens are [offsets[b], offsets[b+1]) */

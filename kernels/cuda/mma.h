@@ -28,15 +28,15 @@ void load_transposed(const T* row, uint32_t (&tiles)[4]) {
   RT_LOAD_MATRICES(row, tiles, true);
 }
 inline void copy16_async(void* shared, const void* global, bool present) {
-  if (present) {
-    memcpy(shared, global, 16);
-  } else {
-    memset(shared, 0, 16);
-  }
+  RT_ASYNC_COPIES().add(shared, global, present);
 }
-inline void copies_begin_group() {}
+inline void copies_begin_group() {
+  RT_ASYNC_COPIES().begin_group();
+}
 template <int kPending>
-inline void copies_wait() {}
+inline void copies_wait() {
+  RT_ASYNC_COPIES().wait(kPending);
+}
 #else
 template <class T>
 __device__ inline void mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {

@@ -28,8 +28,7 @@ struct Linear {
 
 struct LtLinear {
   explicit LtLinear(const sdk::Node& node)
-      : own(takes_tensor_cores(node, 1) ? linear_mma : linear_tiled),
-        library(CublasLt::of_device(node.device().index)) {}
+      : product(node, 1, takes_tensor_cores(node, 1) ? linear_mma : linear_tiled) {}
   static void supports(const sdk::Node& node) {
     expect_dense_weight(node, 1);
     expect_unrounded_values(node);
@@ -39,15 +38,11 @@ struct LtLinear {
   static void require(const sdk::Node&, rt_requirements& need) {
     need.workspace_bytes = kCublasLtWorkspaceBytes;
   }
+  void prepare(const rt_step& step, void*) { product.prepare(step); }
   void execute(const sdk::Call& call) {
-    const Matrix x = matrix(call.input(0));
-    const Matrix weight = matrix(call.input(1));
-    const Matrix out = matrix(call.output(0));
-    if (library->run(call, x, weight, out)) return;
-    own(x, weight, out, stream_of(call));
+    product.run(call, matrix(call.input(0)), matrix(call.input(1)), matrix(call.output(0)));
   }
-  Kernel own;  // for what the library has no algorithm for
-  std::shared_ptr<CublasLt> library;
+  LtProduct product;
 };
 
 constexpr rt_implementation kVector =

@@ -82,8 +82,12 @@ struct MmaMlp {
 // As MmaMlp, and the library's workspace before.
 struct LtMlp {
   explicit LtMlp(const sdk::Node& node)
-      : activation(activation_of(node)), library(CublasLt::of_device(node.device().index)) {
-    for (const std::uint32_t i : {1u, 2u, 3u}) mma = mma && takes_tensor_cores(node, i);
+      : activation(activation_of(node)),
+        gate(product(node, 1)),
+        up(product(node, 2)),
+        down(product(node, 3)) {}
+  static LtProduct product(const sdk::Node& node, std::uint32_t weight) {
+    return {node, weight, takes_tensor_cores(node, weight) ? linear_mma : linear_tiled};
   }
   static void supports(const sdk::Node& node) {
     expect_dense_weights(node);
@@ -99,25 +103,24 @@ struct LtMlp {
         2 * hidden_bytes(node.bounds().tokens, node.input(1)) + kCublasLtWorkspaceBytes;
   }
 
-  void multiply(const Matrix& x, const Matrix& weight, const Matrix& out, const sdk::Call& call) {
-    if (library->run(call, x, weight, out)) return;
-    (mma ? linear_mma : linear_tiled)(x, weight, out, stream_of(call));
+  void prepare(const rt_step& step, void*) {
+    for (LtProduct* one : {&gate, &up, &down}) one->prepare(step);
   }
   void execute(const sdk::Call& call) {
     const Matrix x = matrix(call.input(0));
-    const Matrix gate = matrix(call.input(1));
+    const Matrix gate_weight = matrix(call.input(1));
     char* hidden = call.workspace<char>() + kCublasLtWorkspaceBytes;
-    const Matrix gates = {hidden, x.element, x.rows, gate.rows};
-    const Matrix ups = {hidden + hidden_bytes(x.rows, call.input(1)), x.element, x.rows, gate.rows};
-    multiply(x, gate, gates, call);
-    multiply(x, matrix(call.input(2)), ups, call);
+    const Matrix gates = {hidden, x.element, x.rows, gate_weight.rows};
+    const Matrix ups = {hidden + hidden_bytes(x.rows, call.input(1)), x.element, x.rows,
+                        gate_weight.rows};
+    gate.run(call, x, gate_weight, gates);
+    up.run(call, x, matrix(call.input(2)), ups);
     activate(gates, ups, activation, gates, stream_of(call));
-    multiply(gates, matrix(call.input(3)), matrix(call.output(0)), call);
+    down.run(call, gates, matrix(call.input(3)), matrix(call.output(0)));
   }
 
-  bool mma = true;  // whether what the library has no algorithm for goes to tensor cores
   Activation activation;
-  std::shared_ptr<CublasLt> library;
+  LtProduct gate, up, down;
 };
 
 constexpr rt_implementation kVector =

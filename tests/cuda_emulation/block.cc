@@ -1,6 +1,12 @@
-// Runs the threads of a block as fibers on one thread of the host: each until its next barrier,
-// warp by warp. What a GPU leaves to chance is checked instead: a barrier or a shuffle that not all
-// threads reach ends the program with a sentence, since on a GPU it hangs or is undefined.
+// Runs the threads of a block as fibers on one thread of the host: each until its next barrier, in
+// every second block from the last thread to the first, so that a result which wants a barrier that
+// is not there differs. What a GPU leaves to chance is checked instead: a barrier or a shuffle that
+// not all threads reach ends the program with a sentence, since on a GPU it hangs or is undefined.
+//
+// Under the thread sanitizer the fibers are threads to it, with nothing between them but barriers:
+// what two threads of a block touch in the same stretch, one of them writing, is reported as a
+// race. Blocks are ordered, since each has the same shared memory. Shuffles order nothing, as on a
+// GPU.
 //
 // Dynamic shared memory is filled with 0xff (NaN) before each block and ends at a page that cannot
 // be touched; global addresses are the host's own. A kernel that leaves its memory dies at that
@@ -21,6 +27,9 @@
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
+#ifdef RT_RACE_CHECK
+#include <sanitizer/tsan_interface.h>
+#endif
 #ifndef __x86_64__
 #include <ucontext.h>
 #endif
@@ -39,15 +48,51 @@ constexpr std::size_t kMostSharedBytes = 227 << 10;  // of a block on sm_90
   std::abort();
 }
 
+// What the thread sanitizer is told; this file itself it does not see (CMakeLists.txt).
+namespace race {
+#ifdef RT_RACE_CHECK
+void* create_fiber() {
+  return __tsan_create_fiber(0);
+}
+void* this_fiber() {
+  return __tsan_get_current_fiber();
+}
+void switch_to(void* fiber) {
+  __tsan_switch_to_fiber(fiber, __tsan_switch_to_fiber_no_sync);
+}
+// What is done before release(x) happens before what follows acquire(x).
+void release(void* x) {
+  __tsan_release(x);
+}
+void acquire(void* x) {
+  __tsan_acquire(x);
+}
+#else
+void* create_fiber() {
+  return nullptr;
+}
+void* this_fiber() {
+  return nullptr;
+}
+void switch_to(void*) {}
+void release(void*) {}
+void acquire(void*) {}
+#endif
+}  // namespace race
+
 // What threads wait for: the next time that all of them have come.
 struct Barrier {
   unsigned expected = 0;
   unsigned arrived = 0;
   std::uint64_t generation = 0;
+  // Of this time and of the next, at which a fast thread may be before a slow one has left this
+  // one.
+  char order[2] = {};
 };
 
 // A place in a program: registers on a stack of their own.
 struct Context {
+  void* race_fiber = nullptr;
 #ifdef __x86_64__
   void* stack_pointer = nullptr;
 #else
@@ -99,6 +144,7 @@ struct Fiber {
   std::uint64_t generation = 0;  // of the barrier when it began to wait
   bool done = false;
   bool after_previous = false;  // it has made the call
+  AsyncCopies copies;
 };
 
 struct Warp {
@@ -131,6 +177,8 @@ struct Machine {
   const std::function<void()>* body = nullptr;
   std::size_t shared_bytes = 0;
   bool starts_early = false;
+  std::uint64_t blocks = 0;   // so far
+  char begun = 0, ended = 0;  // for race
 };
 
 // One for the process, as is the driver in runtime.cc; never destroyed.
@@ -146,6 +194,7 @@ void switch_to(Context& from, Context& to, [[maybe_unused]] const void* stack,
   void* fake = nullptr;
   __sanitizer_start_switch_fiber(ends ? nullptr : &fake, stack, bytes);
 #endif
+  race::switch_to(to.race_fiber);
 #ifdef __x86_64__
   cuda_emulation_switch(&from.stack_pointer, to.stack_pointer);
 #else
@@ -175,7 +224,9 @@ void fiber_main() {
   __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack, &scheduler_bytes);
 #endif
   Machine& m = machine();
+  race::acquire(&m.begun);
   (*m.body)();
+  race::release(&m.ended);
   if (m.starts_early && !m.current->after_previous) {
     die("a kernel that may start early, a thread of which ends without after_previous()");
   }
@@ -185,7 +236,10 @@ void fiber_main() {
 }
 
 void prepare(Fiber& fiber) {
-  if (fiber.stack == nullptr) fiber.stack.reset(new unsigned char[kStackBytes]);
+  if (fiber.stack == nullptr) {
+    fiber.stack.reset(new unsigned char[kStackBytes]);
+    fiber.context.race_fiber = race::create_fiber();
+  }
 #ifdef __SANITIZE_ADDRESS__
   // The frames of a fiber that ended never returned: what they forbid around them stands.
   __asan_unpoison_memory_region(fiber.stack.get(), kStackBytes);
@@ -209,6 +263,7 @@ void prepare(Fiber& fiber) {
   fiber.exchanges = 0;
   fiber.done = false;
   fiber.after_previous = false;
+  fiber.copies.forget();
 }
 
 void wait_at(Barrier& barrier) {
@@ -223,12 +278,21 @@ void wait_at(Barrier& barrier) {
   to_scheduler(false);
 }
 
+// The same, with memory in order before and behind.
+void synchronize_at(Barrier& barrier) {
+  void* const order = &barrier.order[barrier.generation % 2];
+  race::release(order);
+  wait_at(barrier);
+  race::acquire(order);
+}
+
 void run_fibers(Machine& m, unsigned count) {
+  const bool backwards = m.blocks++ % 2 != 0;
   unsigned finished = 0;
   while (finished < count) {
     bool moved = false;
     for (unsigned i = 0; i < count; ++i) {
-      Fiber& fiber = *m.fibers[i];
+      Fiber& fiber = *m.fibers[backwards ? count - 1 - i : i];
       if (fiber.done) continue;
       if (fiber.waits_for != nullptr && fiber.waits_for->generation == fiber.generation) continue;
       fiber.waits_for = nullptr;
@@ -266,7 +330,10 @@ void run_block(const cudaLaunchConfig_t& config, uint3 block_index,
     fiber.lane = i % 32;
     fiber.warp = i / 32;
   }
+  m.scheduler.race_fiber = race::this_fiber();
+  race::release(&m.begun);
   run_fibers(m, threads);
+  race::acquire(&m.ended);
 }
 
 bool fits(const cudaLaunchConfig_t& config) {
@@ -282,15 +349,18 @@ const Indices& indices() {
 unsigned lane() {
   return machine().current->lane;
 }
+AsyncCopies& async_copies() {
+  return machine().current->copies;
+}
 void after_previous() {
   if (machine().current->after_previous) die("a thread that calls after_previous() twice");
   machine().current->after_previous = true;
 }
 void block_barrier() {
-  wait_at(machine().block);
+  synchronize_at(machine().block);
 }
 void warp_barrier() {
-  wait_at(machine().warps[machine().current->warp]->barrier);
+  synchronize_at(machine().warps[machine().current->warp]->barrier);
 }
 void* dynamic_shared() {
   return machine().shared.end - machine().shared_bytes;
@@ -304,5 +374,13 @@ const unsigned char* exchange(const void* value, std::size_t bytes) {
   wait_at(warp.barrier);
   return slots;
 }
+#ifdef RT_RACE_CHECK
+void take(void* to, const unsigned char* slot, std::size_t bytes) {
+  // The sanitizer sees calls of memcpy even from here.
+  for (std::size_t i = 0; i < bytes; ++i) {
+    static_cast<unsigned char*>(to)[i] = static_cast<const volatile unsigned char*>(slot)[i];
+  }
+}
+#endif
 
 }  // namespace cuda_emulation

@@ -149,6 +149,33 @@ TEST_F(CudaGpu, SeveralSequencesGoOnTogether) {
   EXPECT_EQ(answers[0], answers[1]);
 }
 
+// A step whose ids are refused: neither it nor the one behind it has been. The id makes its row of
+// logits no numbers; two forks then write the same row of a page that they share.
+TEST_F(CudaGpu, ARefusedStepLeavesNothingBehind) {
+  std::vector<std::int32_t> answers[2];
+  for (const bool goes_on : {false, true}) {
+    EngineOptions options = with_pages_of_four();
+    options.max_sequences = 2;
+    auto session = open_session(options, cuda_registry());
+    ASSERT_TRUE(session);
+    auto sequence = start(*session);
+    continue_as(goes_on, *session, *sequence, {1, 2}, 4);
+    ASSERT_TRUE(sequence->truncate(5).ok());
+    sequence->push(1 << 20);
+    EXPECT_FALSE(session->run(*sequence, goes_on).ok());
+    EXPECT_TRUE(session->healthy());
+    ASSERT_TRUE(sequence->truncate(5).ok());
+    auto fork = session->fork(*sequence);
+    ASSERT_TRUE(fork.ok()) << fork.error().message;
+    sequence->push(7);
+    ASSERT_TRUE(session->run(*sequence, goes_on).ok());
+    (*fork)->push(9);
+    ASSERT_TRUE(session->run(**fork, goes_on).ok());
+    answers[goes_on ? 1 : 0] = continue_as(goes_on, *session, *sequence, {8}, 9);
+  }
+  EXPECT_EQ(answers[0], answers[1]);
+}
+
 TEST_F(CudaGpu, AFaultInAStepBegunAheadIsTold) {
   auto session = open_session(with("tinyllama", "static"), cuda_registry());
   ASSERT_TRUE(session);

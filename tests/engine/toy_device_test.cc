@@ -1,5 +1,7 @@
 // The same graphs on a device that is nothing like a CPU (tests/devices): memory the host cannot
 // read, asynchronous streams, 2 MiB granules, steps recorded once and replayed.
+#include <random>
+
 #include "core/base/json.h"
 #include "tests/support/models.h"
 
@@ -90,6 +92,100 @@ TEST_P(ToyDevice, RaggedBatchesOfTwo) {
   }
   EXPECT_EQ(answers[0], a.at("greedy_ids").get<std::vector<std::int32_t>>());
   EXPECT_EQ(answers[1], b.at("greedy_ids").get<std::vector<std::int32_t>>());
+}
+
+// Calls in any order, with steps begun ahead and without, on a device that runs beside the host:
+// the same tokens.
+class Calls {
+ public:
+  Calls(Session& session, bool goes_on, std::uint32_t seed)
+      : session_(session), goes_on_(goes_on), random_(seed) {
+    begin();
+  }
+  std::vector<std::int32_t> make(int count) {
+    for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) call();
+    return std::move(drawn_);
+  }
+
+ private:
+  std::uint32_t below(std::size_t n) { return static_cast<std::uint32_t>(random_() % n); }
+  std::int32_t any_id() { return static_cast<std::int32_t>(3 + below(50)); }
+  void begin() {
+    sequences_.push_back(start(session_));
+    sequences_.back()->push(any_id());
+  }
+
+  void call() {
+    Sequence& one = *sequences_[below(sequences_.size())];
+    switch (below(12)) {
+      case 0:
+        if (sequences_.size() < 3) begin();
+        break;
+      case 1:
+        if (sequences_.size() < 3) {
+          auto fork = session_.fork(one);
+          ASSERT_TRUE(fork.ok()) << fork.error().message;
+          sequences_.push_back(std::move(fork).value());
+          sequences_.back()->push(any_id());
+        }
+        break;
+      case 2:
+        if (sequences_.size() > 1) sequences_.erase(sequences_.begin());
+        break;
+      case 3:
+        ASSERT_TRUE(one.truncate(below(one.ids().size() + 1)).ok());
+        one.push(any_id());
+        break;
+      case 4:
+        ASSERT_TRUE(session_.trim().ok());
+        break;
+      case 5:
+        one.sampling.temperature = below(2) == 0 ? 0.0f : 0.9f;
+        one.sampling.repeat_penalty = below(2) == 0 ? 1.0f : 1.3f;
+        break;
+      case 6:
+        session_.keep_logits(below(2) == 0);
+        break;
+      default:
+        for (std::uint32_t n = below(6); n > 0; --n) step();
+    }
+  }
+
+  void step() {
+    std::vector<Sequence*> all;
+    for (const auto& sequence : sequences_) all.push_back(sequence.get());
+    auto rows = session_.step(all, goes_on_);
+    ASSERT_TRUE(rows.ok()) << rows.error().message;
+    for (const StepRow& row : *rows) {
+      drawn_.push_back(row.sampled);
+      row.sequence->push(row.sampled);
+    }
+  }
+
+  Session& session_;
+  const bool goes_on_;
+  std::mt19937 random_;
+  std::vector<std::unique_ptr<Sequence>> sequences_;
+  std::vector<std::int32_t> drawn_;
+};
+
+TEST_P(ToyDevice, AStepBegunAheadChangesNoToken) {
+  const Json golden = read_golden(source_path("tests/fixtures/" + GetParam() + "/golden.json"));
+  EngineOptions options = on_toy(GetParam(), golden);
+  options.max_sequences = 3;
+  std::uint32_t seed = 1;
+  for (const char* planner : {"elastic", "exact", "grow", "paged"}) {
+    SCOPED_TRACE(planner);
+    options.planner = planner;
+    std::vector<std::int32_t> drawn[2];
+    for (const bool goes_on : {false, true}) {
+      auto session = open_session(options, toy_registry());
+      ASSERT_TRUE(session);
+      drawn[goes_on ? 1 : 0] = Calls(*session, goes_on, seed).make(60);
+    }
+    EXPECT_EQ(drawn[0], drawn[1]);
+    ++seed;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, ToyDevice,

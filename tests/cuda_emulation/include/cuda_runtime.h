@@ -7,7 +7,10 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <functional>
+#include <utility>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -145,12 +148,20 @@ void* dynamic_shared();  // of the running block
 // What the other lanes of the warp put in; every lane must call it, with values of one size.
 constexpr std::size_t kSlotBytes = 128;
 const unsigned char* exchange(const void* value, std::size_t bytes);  // kSlotBytes per lane
+// Reads a slot, out of the thread sanitizer's sight: it is not told how slots are kept in order.
+#if defined(__SANITIZE_THREAD__) || defined(RT_RACE_CHECK)
+void take(void* to, const unsigned char* slot, std::size_t bytes);
+#else
+inline void take(void* to, const unsigned char* slot, std::size_t bytes) {
+  std::memcpy(to, slot, bytes);
+}
+#endif
 unsigned lane();
 
 template <class T>
 T value_of_lane(T value, unsigned source) {
   const unsigned char* slots = exchange(&value, sizeof value);
-  std::memcpy(&value, slots + source * kSlotBytes, sizeof value);
+  take(&value, slots + source * kSlotBytes, sizeof value);
   return value;
 }
 
@@ -162,7 +173,7 @@ void mma_m16n8k16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2],
   const unsigned char* slots = exchange(own, sizeof own);
   const auto half = [&](unsigned of_lane, unsigned word, unsigned upper) {
     unsigned bits = 0;
-    std::memcpy(&bits, slots + of_lane * kSlotBytes + word * 4, 4);
+    take(&bits, slots + of_lane * kSlotBytes + word * 4, 4);
     return to_float(upper != 0 ? bits >> 16 : bits & 0xffffu);
   };
   const unsigned g = lane() / 4;
@@ -183,10 +194,12 @@ void mma_m16n8k16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2],
 // ldmatrix.m8n8.x4 on 16-bit elements: lane 8 i + r has brought row r of tile i; lane 4 g + q gets
 // of each tile row g, columns 2 q and 2 q + 1, or transposed column g, rows 2 q and 2 q + 1.
 inline void load_matrices(const void* row, unsigned (&tiles)[4], bool transposed) {
-  const unsigned char* slots = exchange(row, 16);
+  unsigned char own[16];
+  std::memcpy(own, row, sizeof own);
+  const unsigned char* slots = exchange(own, sizeof own);
   const auto half = [&](unsigned tile, unsigned r, unsigned c) {
     std::uint16_t bits;
-    std::memcpy(&bits, slots + (8 * tile + r) * kSlotBytes + 2 * c, 2);
+    take(&bits, slots + (8 * tile + r) * kSlotBytes + 2 * c, 2);
     return static_cast<unsigned>(bits);
   };
   const unsigned g = lane() / 4;
@@ -197,10 +210,40 @@ inline void load_matrices(const void* row, unsigned (&tiles)[4], bool transposed
   }
 }
 
+// Copies behind a thread's back (cp.async): made when the thread waits for them and not before.
+class AsyncCopies {
+ public:
+  void add(void* to, const void* from, bool present) { open_.push_back({to, from, present}); }
+  void begin_group() { groups_.push_back(std::exchange(open_, {})); }
+  void wait(std::size_t most_groups) {
+    while (groups_.size() > most_groups) {
+      for (const Copy& copy : groups_.front()) {
+        copy.present ? std::memcpy(copy.to, copy.from, 16) : std::memset(copy.to, 0, 16);
+      }
+      groups_.pop_front();
+    }
+  }
+  void forget() {
+    open_.clear();
+    groups_.clear();
+  }
+
+ private:
+  struct Copy {
+    void* to;
+    const void* from;
+    bool present;
+  };
+  std::vector<Copy> open_;
+  std::deque<std::vector<Copy>> groups_;
+};
+AsyncCopies& async_copies();  // of this thread
+
 }  // namespace cuda_emulation
 
 // What kernels/cuda/launch.h and kernels/cuda/mma.h ask for where there is no nvcc.
 #define RT_AFTER_PREVIOUS (::cuda_emulation::after_previous())
+#define RT_ASYNC_COPIES() (::cuda_emulation::async_copies())
 #define RT_DYNAMIC_SHARED (::cuda_emulation::dynamic_shared())
 #define RT_LOAD_MATRICES(row, tiles, transposed) \
   ::cuda_emulation::load_matrices(row, tiles, transposed)
@@ -244,7 +287,7 @@ inline unsigned __ballot_sync(unsigned, int predicate) {
   unsigned votes = 0;
   for (unsigned i = 0; i < 32; ++i) {
     int vote = 0;
-    std::memcpy(&vote, slots + i * ::cuda_emulation::kSlotBytes, sizeof vote);
+    ::cuda_emulation::take(&vote, slots + i * ::cuda_emulation::kSlotBytes, sizeof vote);
     votes |= vote != 0 ? 1u << i : 0u;
   }
   return votes;
