@@ -298,6 +298,10 @@ struct Bench {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 4 || (argc > 1 && std::atoi(argv[1]) < 1)) {
+    std::fputs("bench_kernels [REPETITIONS [WORDS [INSTRUCTION_SET]]]\n", stderr);
+    return 2;
+  }
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
     std::puts("bench_kernels: needs a processor with AVX2 and FMA");
     return 1;

@@ -202,6 +202,10 @@ struct Bench {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 4 || (argc > 1 && std::atoi(argv[1]) < 1)) {
+    std::fputs("bench_quantized [REPETITIONS [WORDS [INSTRUCTION_SET]]]\n", stderr);
+    return 2;
+  }
   if (!__builtin_cpu_supports("avx2")) {
     std::puts("bench_quantized: needs a processor with AVX2");
     return 1;

@@ -49,8 +49,9 @@ configure_and_build() {
     cmake -S "$root" -B "$build" -G Ninja >"$log" 2>&1 || { cat "$log" >&2; exit 3; }
     say "tools: $(grep -o 'CUDA plugins: .*' "$log" || echo 'CUDA plugins: not built')"
   fi
-  if ! ninja -C "$build" -n "$@" 2>/dev/null | tail -n 1 | grep -q 'no work to do'; then
-    say "tools: building; the first time takes a few minutes"
-  fi
-  ninja -C "$build" "$@" >"$log" 2>&1 || { tail -n 60 "$log" >&2; exit 3; }
+  # A dry run cannot say whether there is work: it stops at looking for new files.
+  (sleep 2 >/dev/null 2>&1 && say "tools: building; the first time takes a few minutes") &
+  local notice=$!
+  ninja -C "$build" "$@" >"$log" 2>&1 || { kill "$notice" 2>/dev/null; tail -n 60 "$log" >&2; exit 3; }
+  kill "$notice" 2>/dev/null || true
 }

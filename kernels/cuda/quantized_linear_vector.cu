@@ -24,7 +24,7 @@ struct GateUp {
   }
   __device__ void finish(uint64_t n, uint64_t t, const float (&sums)[2]) const {
     if (n >= gate.rows) return;
-    clear(arrivals, n, gate.rows);
+    if (t == 0) clear(arrivals, n, gate.rows);
     const Matrix& values = hidden.values;
     const bool counted = hidden.order == ValueOrder::kCounted;
     const uint64_t row = t * (counted ? values.columns : ordered_stride(values.columns));

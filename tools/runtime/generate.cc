@@ -137,6 +137,11 @@ class Run {
     } else if (settings_.integer("sampling.seed") < 0 && sequence.sampling.temperature > 0) {
       log_info("seed " + std::to_string(seed_));
     }
+    const std::uint64_t context = model_.session->context_tokens();
+    if (generation.finish() == Finish::kLength && sequence.ids().size() >= context) {
+      log_warning("the answer stops here: the context is full (" + std::to_string(context) +
+                  " tokens)");
+    }
     if (generation.finish() == Finish::kMemory) {
       log_warning("the answer stops here: the memory limit is reached");
     }
