@@ -1,7 +1,5 @@
 #include "plugins/cublaslt.h"
 
-#include <cuda_runtime.h>
-
 #include "plugins/nvidia_library.h"
 
 namespace rt::cuda {
@@ -85,19 +83,19 @@ const Library& library() {
 constexpr int kNotSupported = 15;
 constexpr int kArchMismatch = 8;
 
-// Codes of cublasStatus_t are no cudaError_t: no memory, a failed launch, or what an earlier kernel
-// did, which the library tells as an error of its own.
+// Codes of cublasStatus_t are no cudaError_t: no memory; a launch that failed, or what an earlier
+// kernel did, which the library tells as a failure or an internal error of its own; a mistake of
+// ours.
 LaunchError failure(int status) {
-  constexpr int kAllocFailed = 3, kExecutionFailed = 13;
+  constexpr int kAllocFailed = 3, kExecutionFailed = 13, kInternalError = 14;
   constexpr int kOutOfMemory = 2, kInvalidValue = 1, kLaunchFailure = 719;  // cudaError_t
-  const int pending = cudaGetLastError();
-  const int code = status == kAllocFailed       ? kOutOfMemory
-                   : pending != 0               ? pending
-                   : status == kExecutionFailed ? kLaunchFailure
-                                                : kInvalidValue;
-  return LaunchError(code, sdk::format("cuBLASLt: status %d; --prefer linear_cuda/mma,mlp_cuda/mma "
-                                       "does without the library",
-                                       status));
+  const bool device = status == kExecutionFailed || status == kInternalError;
+  return LaunchError(status == kAllocFailed ? kOutOfMemory
+                     : device               ? kLaunchFailure
+                                            : kInvalidValue,
+                     sdk::format("cuBLASLt: status %d; --prefer linear_cuda/mma,mlp_cuda/mma does "
+                                 "without the library",
+                                 status));
 }
 
 int type_of(Element element) {

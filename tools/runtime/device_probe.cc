@@ -90,12 +90,12 @@ class Product {
         Buffer::make(device, MemoryKind::kWorkspace,
                      std::max<std::uint64_t>(decision.requirements.workspace_bytes, 1));
     void* self = nullptr;
-    const bool simple = c.prepare == nullptr && decision.packed_layout().empty();
+    const bool simple = decision.requirements.meta_bytes == 0 && decision.packed_layout().empty();
     if (!simple || !workspace.ok() || c.create(host, &node_, &self) != RT_OK) return 0;
-    rt_step step{};
-    step.struct_size = sizeof step;
-    step.tokens = bounds_.tokens;
-    step.sequences = step.rows = 1;
+    const std::vector<std::int32_t> zeros(bounds_.tokens);
+    const auto tokens = static_cast<std::int32_t>(bounds_.tokens);
+    const std::int32_t offsets[] = {0, tokens};
+    const rt_step step = one_prompt(offsets, zeros.data());
     const rt_call call{.struct_size = sizeof call,
                        .input_count = 2,
                        .output_count = 1,
@@ -110,7 +110,9 @@ class Product {
                        .kv = nullptr};
     const auto execute = [&] { return c.execute(self, &call) == RT_OK; };
     double rate = 0;
-    if (seconds_of(device, 1, execute) > 0) {  // the first one chooses algorithms and loads kernels
+    const bool prepared = c.prepare == nullptr || c.prepare(host, self, &step, nullptr) == RT_OK;
+    if (prepared &&
+        seconds_of(device, 1, execute) > 0) {  // the first one chooses algorithms and loads kernels
       const double once = std::max(seconds_of(device, 1, execute), 1e-6);
       const int times = std::clamp(static_cast<int>(kProductSeconds / once), 1, 100);
       const double seconds = seconds_of(device, times, execute);
@@ -121,6 +123,19 @@ class Product {
   }
 
  private:
+  // A step of T tokens of one sequence; of its arrays what a product may look at on the host.
+  rt_step one_prompt(const std::int32_t* offsets, const std::int32_t* zeros) const {
+    rt_step step{};
+    step.struct_size = sizeof step;
+    step.tokens = bounds_.tokens;
+    step.sequences = step.rows = 1;
+    step.token_ids = step.positions = step.token_sequence = step.row_tokens = zeros;
+    step.rope_regimes = zeros;
+    step.token_offsets = offsets;
+    step.lengths = offsets + 1;
+    return step;
+  }
+
   // Uniform numbers, a block of which is repeated.
   static Status fill(OpenDevice& device, std::byte* to, std::uint64_t bytes) {
     std::vector<std::byte> block(std::min<std::uint64_t>(bytes, 1 << 20));
