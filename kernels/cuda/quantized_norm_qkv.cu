@@ -31,7 +31,7 @@ struct QuantizedQkv {
   }
   __device__ void finish(uint64_t n, uint64_t t, const float (&sums)[2]) const {
     if (n >= outputs()) return;
-    job.clear_arrivals(n);
+    if (t == 0) job.clear_arrivals(n);
     job.finish(job.pair(static_cast<uint32_t>(n)), t, sums[0], sums[1]);
   }
 };
