@@ -140,7 +140,7 @@ Status advance(Session& session, std::span<Generation* const> generations) {
     if (generation->finished()) continue;
     sequences[count++] = generation->sequence_;
     // One that stops makes the step behind it worthless for all: of 16 answers of 200 tokens one
-    // step in 12, where beginning it early saves one in 30.
+    // step in 12, more than what beginning it early could save.
     goes_on = goes_on && generation->wants_more_after_next() &&
               (generations.size() == 1 || !generation->can_stop());
   }

@@ -218,6 +218,7 @@ class Session {
   Status feed_back(const std::vector<Chunk>& chunks);
   bool runs_already(std::span<Sequence* const> sequences) const;
   Status settle();
+  void forget_ahead();
 
   std::unique_ptr<Blueprint> blueprint_;
   std::unique_ptr<OpenDevice> device_;
