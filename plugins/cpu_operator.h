@@ -1,8 +1,6 @@
-// What the CPU plugins of all operators share: refusing values that are not f32, running a loop on
-// the pool only where it pays, and the plugin's descriptor with its manifest.
+// What the CPU plugins of all operators share: refusing values that are not f32, and running a loop
+// on the pool only where it pays.
 #pragma once
-
-#include <iterator>
 
 #include "core/sdk/sdk.hpp"
 #include "core/sdk/weight_format.hpp"
@@ -127,39 +125,3 @@ constexpr sdk::ImplementationInfo int16_product(const char* op) {
 }
 
 }  // namespace rt::cpu
-
-// The entry function and the manifest of the plugin <op>_cpu; `manifest` lists the implementations
-// that `table` (rt_implementation const*[]) holds, in the same order.
-#define RT_CPU_PLUGIN(op, table, implementations)                                               \
-  RT_MANIFEST("plugin: " op "_cpu\nversion: 0.1.0\nabi: 0.1\nmin_host: 0.1\n" implementations); \
-  extern "C" const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {                 \
-    static const rt_plugin plugin = {sizeof(rt_plugin),                                         \
-                                     RT_ABI_MAJOR,                                              \
-                                     RT_ABI_MINOR,                                              \
-                                     1,                                                         \
-                                     op "_cpu",                                                 \
-                                     "0.1.0",                                                   \
-                                     0,                                                         \
-                                     static_cast<std::uint32_t>(std::size(table)),              \
-                                     0,                                                         \
-                                     0,                                                         \
-                                     nullptr,                                                   \
-                                     table,                                                     \
-                                     nullptr,                                                   \
-                                     nullptr,                                                   \
-                                     0,                                                         \
-                                     0,                                                         \
-                                     nullptr};                                                  \
-    return &plugin;                                                                             \
-  }                                                                                             \
-  static_assert(true)
-
-#define RT_CPU_PORTABLE(op) "implementation: " op "@1 cpu portable -\n"
-#define RT_CPU_AVX2(op) "implementation: " op "@1 cpu avx2 avx2,fma,f16c\n"
-#define RT_CPU_INT16(op) "implementation: " op "@1 cpu int16 avx2,fma,f16c\n"
-
-#define RT_CPU_AVX512(op) "implementation: " op "@1 cpu avx512 " RT_ISA_AVX512 "\n"
-#define RT_CPU_AVX512_BF16(op)                                   \
-  "implementation: " op "@1 cpu avx512_bf16 " RT_ISA_AVX512_BF16 \
-  "\n"                                                           \
-  "implementation: " op "@1 cpu fast_bf16 " RT_ISA_FAST_BF16 "\n"

@@ -4,8 +4,6 @@
 #pragma once
 
 #include <algorithm>
-#include <iterator>
-
 #include "core/sdk/sdk.hpp"
 #include "kernels/cuda/element.h"
 #include "kernels/cuda/launch_error.h"
@@ -83,31 +81,3 @@ inline void* stream_of(const sdk::Call& call) {
 }
 
 }  // namespace rt::cuda
-
-// The entry function and the manifest of the plugin <op>_cuda; `manifest` lists the implementations
-// that `table` (rt_implementation const*[]) holds, in the same order.
-#define RT_CUDA_PLUGIN(op, table, implementations)                                               \
-  RT_MANIFEST("plugin: " op "_cuda\nversion: 0.1.0\nabi: 0.1\nmin_host: 0.1\n" implementations); \
-  extern "C" const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {                  \
-    static const rt_plugin plugin = {sizeof(rt_plugin),                                          \
-                                     RT_ABI_MAJOR,                                               \
-                                     RT_ABI_MINOR,                                               \
-                                     1,                                                          \
-                                     op "_cuda",                                                 \
-                                     "0.1.0",                                                    \
-                                     0,                                                          \
-                                     static_cast<std::uint32_t>(std::size(table)),               \
-                                     0,                                                          \
-                                     0,                                                          \
-                                     nullptr,                                                    \
-                                     table,                                                      \
-                                     nullptr,                                                    \
-                                     nullptr,                                                    \
-                                     0,                                                          \
-                                     0,                                                          \
-                                     nullptr};                                                   \
-    return &plugin;                                                                              \
-  }                                                                                              \
-  static_assert(true)
-
-#define RT_CUDA_IMPLEMENTATION(op, name) "implementation: " op "@1 cuda " name " -\n"

@@ -7,7 +7,7 @@
 //   };
 //   constexpr rt_planner kRoomy = sdk::planner<Roomy>("roomy", "...", options, option_count);
 //
-//   RT_PLANNER_PLUGIN("acme_planner", "1.0.0", "roomy", kRoomy)
+//   RT_LIBRARY("acme_planner", "1.0.0", kRoomy)
 //
 // Throw sdk::Refusal to refuse. See plugins/planner_elastic for a whole one. A planner that only
 // picks among others is a struct with one function, see plugins/planner_auto:
@@ -198,31 +198,4 @@ constexpr rt_planner choosing_planner(const char* name, const char* summary,
   return out;
 }
 
-// The descriptor of a library that holds planners and nothing else.
-constexpr rt_plugin planner_library(const char* name, const char* version,
-                                    std::span<const rt_planner* const> planners) {
-  rt_plugin out{};
-  out.struct_size = sizeof(rt_plugin);
-  out.abi_major = RT_ABI_MAJOR;
-  out.abi_minor = RT_ABI_MINOR;
-  out.min_host_minor = 1;
-  out.name = name;
-  out.version = version;
-  out.planner_count = static_cast<std::uint32_t>(planners.size());
-  out.planners = planners.data();
-  return out;
-}
-
 }  // namespace rt::sdk
-
-// A library with one planner: manifest, descriptor and entry. Place once, at file scope, outside
-// namespaces. The texts are string literals: a manifest is read without running code.
-#define RT_PLANNER_PLUGIN(library, version, planner_name, table)                                \
-  static_assert(RT_ABI_MAJOR == 0 && RT_ABI_MINOR == 1, "the manifest here says abi 0.1");      \
-  RT_MANIFEST("plugin: " library "\nversion: " version                                          \
-              "\nabi: 0.1\nmin_host: 0.1\nplanner: " planner_name "\n");                        \
-  extern "C" RT_EXPORT const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {       \
-    static constexpr const rt_planner* kPlanners[] = {&table};                                  \
-    static constexpr rt_plugin kPlugin = rt::sdk::planner_library(library, version, kPlanners); \
-    return &kPlugin;                                                                            \
-  }

@@ -11,6 +11,8 @@
 //   };
 //   constexpr rt_implementation kAvx2 = sdk::implementation<RmsNorm>({.op = "rms_norm", ...});
 //
+//   RT_LIBRARY("acme_norm", "1.0.0", kAvx2)                              // library.hpp
+//
 // A member that is missing becomes a NULL slot; one with a wrong signature is a compile error.
 // Nothing here may be included by a file that is compiled for one instruction set (-mavx2, ...):
 // inline functions compiled there could be the ones the linker keeps for every machine.
@@ -22,6 +24,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/sdk/library.hpp"
 #include "core/sdk/plugin.h"
 
 namespace rt::sdk {

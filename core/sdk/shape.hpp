@@ -1,14 +1,16 @@
-// Shape rules for schemas: says what an input must look like, refuses with both shapes if it does
-// not, and describes outputs. Refusals read "expected weight [N, K] with K = 64, found [128, 32]".
+// Schemas and their shape rules. A rule says what an input must look like, refuses with both shapes
+// if it does not ("expected weight [N, K] with K = 64, found [128, 32]"), and describes outputs.
 //
 //   void infer(const sdk::Node& node, rt_tensor* const* outputs) {
-//     const std::int64_t* x = sdk::expect(node, rt_schema_rms_norm, 0, {sdk::kTokensOrRows,
-//     {"D"}}); sdk::expect(node, rt_schema_rms_norm, 1, {{"D", x[1]}}); sdk::describe(*outputs[0],
-//     node.c().value_dtype, {x[0], x[1]});
+//     const std::int64_t* x = sdk::expect(node, kNorm, 0, {sdk::kTokensOrRows, {"D"}});
+//     sdk::expect(node, kNorm, 1, {{"D", x[1]}});
+//     sdk::describe(*outputs[0], node.c().value_dtype, {x[0], x[1]});
 //   }
+//   constexpr rt_schema kNorm = sdk::schema<infer>({.op = "acme.norm", ...});
 #pragma once
 
 #include <initializer_list>
+#include <span>
 #include <string>
 
 #include "core/sdk/sdk.hpp"
@@ -119,10 +121,39 @@ inline std::int64_t product(const char* what, std::int64_t a, std::int64_t b) {
   return result;
 }
 
-// rt_schema.infer from a function that throws Refusal: `.infer = sdk::guarded<infer>`.
+// What of an rt_schema is not a function.
+struct SchemaInfo {
+  std::uint32_t version = 1;
+  const char* op;
+  const char* summary;
+  bool has_kv_state = false;
+  std::span<const rt_port* const> inputs = {};
+  std::span<const rt_port* const> outputs;
+  std::span<const rt_attr_spec* const> attrs = {};
+  double tolerance_absolute;
+  double tolerance_relative;
+};
+
+// kInfer throws Refusal. What `info` points to outlives the schema.
 template <void (*kInfer)(const Node&, rt_tensor* const*)>
-rt_status guarded(const rt_host* host, const rt_node* node, rt_tensor* const* outputs) {
-  return guard(host, [&] { kInfer(Node(node), outputs); });
+constexpr rt_schema schema(const SchemaInfo& info) {
+  return {.struct_size = sizeof(rt_schema),
+          .version = info.version,
+          .op = info.op,
+          .summary = info.summary,
+          .input_count = static_cast<std::uint32_t>(info.inputs.size()),
+          .output_count = static_cast<std::uint32_t>(info.outputs.size()),
+          .attr_count = static_cast<std::uint32_t>(info.attrs.size()),
+          .has_kv_state = info.has_kv_state,
+          .inputs = info.inputs.data(),
+          .outputs = info.outputs.data(),
+          .attrs = info.attrs.data(),
+          .infer =
+              [](const rt_host* host, const rt_node* node, rt_tensor* const* outputs) {
+                return guard(host, [&] { kInfer(Node(node), outputs); });
+              },
+          .tolerance_absolute = info.tolerance_absolute,
+          .tolerance_relative = info.tolerance_relative};
 }
 
 }  // namespace rt::sdk

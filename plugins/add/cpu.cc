@@ -23,9 +23,8 @@ struct Add {
 
 constexpr rt_implementation kPortable =
     sdk::implementation<Add>({.op = "add", .name = "portable", .device_kind = "cpu"});
-constexpr const rt_implementation* kTable[] = {&kPortable};
 
 }  // namespace
 }  // namespace rt::cpu
 
-RT_CPU_PLUGIN("add", rt::cpu::kTable, RT_CPU_PORTABLE("add"));
+RT_LIBRARY("add_cpu", "0.1.0", rt::cpu::kPortable)

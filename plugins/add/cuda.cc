@@ -15,9 +15,8 @@ struct Add {
 
 constexpr rt_implementation kElements = sdk::implementation<Guarded<Add>>(
     {.op = "add", .name = "elements", .device_kind = "cuda", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kElements};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("add", rt::cuda::kTable, RT_CUDA_IMPLEMENTATION("add", "elements"));
+RT_LIBRARY("add_cuda", "0.1.0", rt::cuda::kElements)

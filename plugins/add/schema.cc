@@ -1,6 +1,4 @@
 // Schema of add: the residual connection.
-#include <iterator>
-
 #include "core/sdk/shape.hpp"
 
 extern const rt_schema rt_schema_add;
@@ -24,19 +22,12 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
 
 }  // namespace
 
-const rt_schema rt_schema_add = {
-    .struct_size = sizeof(rt_schema),
+constexpr rt_schema rt_schema_add = sdk::schema<infer>({
     .version = 1,
     .op = "add",
     .summary = "out = a + b",
-    .input_count = std::size(kInputs),
-    .output_count = std::size(kOutputs),
-    .attr_count = 0,
-    .has_kv_state = 0,
     .inputs = kInputs,
     .outputs = kOutputs,
-    .attrs = nullptr,
-    .infer = sdk::guarded<infer>,
     .tolerance_absolute = 1e-7,
     .tolerance_relative = 1e-6,
-};
+});

@@ -94,11 +94,9 @@ constexpr rt_implementation kFastBf16 =
                                         .step_classes = RT_STEP_PREFILL,
                                         .traits = RT_TRAIT_CAPTURE_SAFE,
                                         .tier = 260});
-constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2, &kAvx512, &kFastBf16};
 
 }  // namespace
 }  // namespace rt::cpu
 
-RT_CPU_PLUGIN("attention", rt::cpu::kTable, RT_CPU_PORTABLE("attention") RT_CPU_AVX2("attention")
-                  "implementation: attention@1 cpu avx512 avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl\n"
-                  "implementation: attention@1 cpu fast_bf16 avx2," RT_ISA_FAST_BF16 "\n");
+RT_LIBRARY("attention_cpu", "0.1.0", rt::cpu::kPortable, rt::cpu::kAvx2, rt::cpu::kAvx512,
+           rt::cpu::kFastBf16)

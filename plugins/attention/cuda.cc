@@ -186,13 +186,9 @@ constexpr rt_implementation kCudnn =
                                                   .step_classes = RT_STEP_PREFILL,
                                                   .traits = 0,
                                                   .tier = 50});
-constexpr const rt_implementation* kTable[] = {&kSplit, &kTiled, &kMma, &kCudnn};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("attention", rt::cuda::kTable,
-               RT_CUDA_IMPLEMENTATION("attention", "split")
-                   RT_CUDA_IMPLEMENTATION("attention", "tiled")
-                       RT_CUDA_IMPLEMENTATION("attention", "mma")
-                           RT_CUDA_IMPLEMENTATION("attention", "cudnn"));
+RT_LIBRARY("attention_cuda", "0.1.0", rt::cuda::kSplit, rt::cuda::kTiled, rt::cuda::kMma,
+           rt::cuda::kCudnn)

@@ -4,8 +4,6 @@
 // step.h, converted to the cache's type (round to nearest even; kv_row.hpp), so a token sees itself
 // and its predecessors in the step at the cache's precision. Then the query at position p of a
 // sequence reads keys [max(0, p - window + 1), p] of that sequence, and of no other.
-#include <iterator>
-
 #include "core/sdk/shape.hpp"
 
 extern const rt_schema rt_schema_attention;
@@ -66,21 +64,15 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
 
 }  // namespace
 
-const rt_schema rt_schema_attention = {
-    .struct_size = sizeof(rt_schema),
+constexpr rt_schema rt_schema_attention = sdk::schema<infer>({
     .version = 1,
     .op = "attention",
-    .summary =
-        "appends k and v to the cache; then per head: "
-        "out = softmax(mask(softcap(scale * q K^T))) V",
-    .input_count = std::size(kInputs),
-    .output_count = std::size(kOutputs),
-    .attr_count = std::size(kAttrs),
-    .has_kv_state = 1,
+    .summary = "appends k and v to the cache; then per head: "
+               "out = softmax(mask(softcap(scale * q K^T))) V",
+    .has_kv_state = true,
     .inputs = kInputs,
     .outputs = kOutputs,
     .attrs = kAttrs,
-    .infer = sdk::guarded<infer>,
     .tolerance_absolute = 1e-5,
     .tolerance_relative = 1e-5,
-};
+});

@@ -14,8 +14,6 @@
 #include "plugins/cpu/processor.h"
 #include "plugins/cpu/thread_pool.h"
 
-extern const rt_device rt_device_cpu;
-
 namespace {
 namespace sdk = rt::sdk;
 namespace cpu = rt::cpu;
@@ -198,16 +196,7 @@ void parallel_for(void* device, std::uint64_t count, std::uint64_t grain, rt_ran
   self(device).pool->run(count, grain, fn, arg);
 }
 
-RT_MANIFEST(
-    "plugin: cpu\n"
-    "version: 0.1.0\n"
-    "abi: 0.1\n"
-    "min_host: 0.1\n"
-    "device: cpu\n");
-
-}  // namespace
-
-const rt_device rt_device_cpu = {
+constexpr rt_device kDevice = {
     .struct_size = sizeof(rt_device),
     .reserved = 0,
     .kind = "cpu",
@@ -242,32 +231,6 @@ const rt_device rt_device_cpu = {
     .download_end = nullptr,
 };
 
-namespace {
-
-const rt_device* const kDevices[] = {&rt_device_cpu};
-
-const rt_plugin kPlugin = {
-    .struct_size = sizeof(rt_plugin),
-    .abi_major = RT_ABI_MAJOR,
-    .abi_minor = RT_ABI_MINOR,
-    .min_host_minor = 1,
-    .name = "cpu",
-    .version = "0.1.0",
-    .schema_count = 0,
-    .implementation_count = 0,
-    .planner_count = 0,
-    .device_count = std::size(kDevices),
-    .schemas = nullptr,
-    .implementations = nullptr,
-    .planners = nullptr,
-    .devices = kDevices,
-    .fusion_count = 0,
-    .reserved = 0,
-    .fusions = nullptr,
-};
-
 }  // namespace
 
-const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {
-  return &kPlugin;
-}
+RT_LIBRARY("cpu", "0.1.0", kDevice)

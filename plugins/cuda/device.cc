@@ -9,7 +9,7 @@
 #include <optional>
 #include <string>
 
-#include "core/sdk/plugin.h"
+#include "core/sdk/sdk.hpp"
 
 #include "plugins/cuda/address_space.h"
 #include "plugins/cuda/begun_downloads.h"
@@ -252,38 +252,8 @@ constexpr rt_device kDevice = {
     .download_begin = download_begin,
     .download_end = download_end,
 };
-constexpr const rt_device* kDevices[] = {&kDevice};
-
-constexpr rt_plugin kPlugin = {
-    .struct_size = sizeof(rt_plugin),
-    .abi_major = RT_ABI_MAJOR,
-    .abi_minor = RT_ABI_MINOR,
-    .min_host_minor = 1,
-    .name = "cuda",
-    .version = "0.1.0",
-    .schema_count = 0,
-    .implementation_count = 0,
-    .planner_count = 0,
-    .device_count = std::size(kDevices),
-    .schemas = nullptr,
-    .implementations = nullptr,
-    .planners = nullptr,
-    .devices = kDevices,
-    .fusion_count = 0,
-    .reserved = 0,
-    .fusions = nullptr,
-};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_MANIFEST(
-    "plugin: cuda\n"
-    "version: 0.1.0\n"
-    "abi: 0.1\n"
-    "min_host: 0.1\n"
-    "device: cuda\n");
-
-extern "C" RT_EXPORT const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {
-  return &rt::cuda::kPlugin;
-}
+RT_LIBRARY("cuda", "0.1.0", rt::cuda::kDevice)

@@ -49,9 +49,8 @@ struct Embedding {
 
 constexpr rt_implementation kPortable =
     sdk::implementation<Embedding>({.op = "embedding", .name = "portable", .device_kind = "cpu"});
-constexpr const rt_implementation* kTable[] = {&kPortable};
 
 }  // namespace
 }  // namespace rt::cpu
 
-RT_CPU_PLUGIN("embedding", rt::cpu::kTable, RT_CPU_PORTABLE("embedding"));
+RT_LIBRARY("embedding_cpu", "0.1.0", rt::cpu::kPortable)

@@ -25,9 +25,8 @@ struct Embedding {
 
 constexpr rt_implementation kRows = sdk::implementation<Guarded<Embedding>>(
     {.op = "embedding", .name = "rows", .device_kind = "cuda", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kRows};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("embedding", rt::cuda::kTable, RT_CUDA_IMPLEMENTATION("embedding", "rows"));
+RT_LIBRARY("embedding_cuda", "0.1.0", rt::cuda::kRows)

@@ -1,6 +1,4 @@
 // Schema of embedding: rows of a table, one per new token.
-#include <iterator>
-
 #include "core/sdk/shape.hpp"
 
 extern const rt_schema rt_schema_embedding;
@@ -30,19 +28,13 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
 
 }  // namespace
 
-const rt_schema rt_schema_embedding = {
-    .struct_size = sizeof(rt_schema),
+constexpr rt_schema rt_schema_embedding = sdk::schema<infer>({
     .version = 1,
     .op = "embedding",
     .summary = "out[t] = scale * table[step.token_ids[t]]",
-    .input_count = std::size(kInputs),
-    .output_count = std::size(kOutputs),
-    .attr_count = std::size(kAttrs),
-    .has_kv_state = 0,
     .inputs = kInputs,
     .outputs = kOutputs,
     .attrs = kAttrs,
-    .infer = sdk::guarded<infer>,
     .tolerance_absolute = 1e-7,
     .tolerance_relative = 1e-6,
-};
+});

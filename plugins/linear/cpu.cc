@@ -69,12 +69,9 @@ constexpr rt_implementation kAvx512Bf16 =
     sdk::implementation<LinearPacked<Bf16Weights>>(bf16_product("linear", false));
 constexpr rt_implementation kFastBf16 =
     sdk::implementation<LinearPacked<Bf16Weights>>(bf16_product("linear", true));
-constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2,       &kInt16,
-                                               &kAvx512,   &kAvx512Bf16, &kFastBf16};
 
 }  // namespace
 }  // namespace rt::cpu
 
-RT_CPU_PLUGIN("linear", rt::cpu::kTable,
-              RT_CPU_PORTABLE("linear") RT_CPU_AVX2("linear") RT_CPU_INT16("linear")
-                  RT_CPU_AVX512("linear") RT_CPU_AVX512_BF16("linear"));
+RT_LIBRARY("linear_cpu", "0.1.0", rt::cpu::kPortable, rt::cpu::kAvx2, rt::cpu::kInt16,
+           rt::cpu::kAvx512, rt::cpu::kAvx512Bf16, rt::cpu::kFastBf16)

@@ -71,12 +71,9 @@ constexpr rt_implementation kCublasLt = sdk::implementation<Guarded<LtLinear>>(
      .traits = RT_TRAIT_EXACT | RT_TRAIT_CAPTURE_SAFE | RT_TRAIT_BITS_OF_BATCH,
      .tier = 250,
      .weight_dtypes = kDenseTypes});
-constexpr const rt_implementation* kTable[] = {&kVector, &kTiled, &kMma, &kCublasLt};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("linear", rt::cuda::kTable,
-               RT_CUDA_IMPLEMENTATION("linear", "vector") RT_CUDA_IMPLEMENTATION("linear", "tiled")
-                   RT_CUDA_IMPLEMENTATION("linear", "mma")
-                       RT_CUDA_IMPLEMENTATION("linear", "cublaslt"));
+RT_LIBRARY("linear_cuda", "0.1.0", rt::cuda::kVector, rt::cuda::kTiled, rt::cuda::kMma,
+           rt::cuda::kCublasLt)

@@ -1,6 +1,4 @@
 // Schema of linear: a matrix product with a weight stored as in checkpoints, [out, in].
-#include <iterator>
-
 #include "core/sdk/shape.hpp"
 
 extern const rt_schema rt_schema_linear;
@@ -23,19 +21,12 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
 
 }  // namespace
 
-const rt_schema rt_schema_linear = {
-    .struct_size = sizeof(rt_schema),
+constexpr rt_schema rt_schema_linear = sdk::schema<infer>({
     .version = 1,
     .op = "linear",
     .summary = "out[r, n] = sum over k of x[r, k] * weight[n, k]",
-    .input_count = std::size(kInputs),
-    .output_count = std::size(kOutputs),
-    .attr_count = 0,
-    .has_kv_state = 0,
     .inputs = kInputs,
     .outputs = kOutputs,
-    .attrs = nullptr,
-    .infer = sdk::guarded<infer>,
     .tolerance_absolute = 2e-5,
     .tolerance_relative = 1e-5,
-};
+});

@@ -19,9 +19,8 @@ constexpr rt_implementation kVector =
                                              .device_kind = "cuda",
                                              .step_classes = RT_STEP_DECODE,
                                              .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kVector};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("linear_add", rt::cuda::kTable, RT_CUDA_IMPLEMENTATION("linear_add", "vector"));
+RT_LIBRARY("linear_add_cuda", "0.1.0", rt::cuda::kVector)

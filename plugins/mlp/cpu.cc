@@ -110,12 +110,9 @@ constexpr rt_implementation kAvx512Bf16 =
     sdk::implementation<MlpPacked<Bf16Weights, gate_up_packed_bf16>>(bf16_product("mlp", false));
 constexpr rt_implementation kFastBf16 =
     sdk::implementation<MlpPacked<Bf16Weights, gate_up_packed_bf16>>(bf16_product("mlp", true));
-constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2,       &kInt16,
-                                               &kAvx512,   &kAvx512Bf16, &kFastBf16};
 
 }  // namespace
 }  // namespace rt::cpu
 
-RT_CPU_PLUGIN("mlp", rt::cpu::kTable,
-              RT_CPU_PORTABLE("mlp") RT_CPU_AVX2("mlp") RT_CPU_INT16("mlp") RT_CPU_AVX512("mlp")
-                  RT_CPU_AVX512_BF16("mlp"));
+RT_LIBRARY("mlp_cpu", "0.1.0", rt::cpu::kPortable, rt::cpu::kAvx2, rt::cpu::kInt16,
+           rt::cpu::kAvx512, rt::cpu::kAvx512Bf16, rt::cpu::kFastBf16)

@@ -152,11 +152,9 @@ constexpr rt_implementation kCublasLt =
                                          .traits = RT_TRAIT_CAPTURE_SAFE | RT_TRAIT_BITS_OF_BATCH,
                                          .tier = 250,
                                          .weight_dtypes = kDenseTypes});
-constexpr const rt_implementation* kTable[] = {&kVector, &kTiled, &kMma, &kCublasLt};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("mlp", rt::cuda::kTable,
-               RT_CUDA_IMPLEMENTATION("mlp", "vector") RT_CUDA_IMPLEMENTATION("mlp", "tiled")
-                   RT_CUDA_IMPLEMENTATION("mlp", "mma") RT_CUDA_IMPLEMENTATION("mlp", "cublaslt"));
+RT_LIBRARY("mlp_cuda", "0.1.0", rt::cuda::kVector, rt::cuda::kTiled, rt::cuda::kMma,
+           rt::cuda::kCublasLt)

@@ -1,6 +1,4 @@
 // Schema of mlp: the gated feed-forward layer of Llama, Phi-3 and Gemma.
-#include <iterator>
-
 #include "core/sdk/shape.hpp"
 
 extern const rt_schema rt_schema_mlp;
@@ -31,19 +29,13 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
 
 }  // namespace
 
-const rt_schema rt_schema_mlp = {
-    .struct_size = sizeof(rt_schema),
+constexpr rt_schema rt_schema_mlp = sdk::schema<infer>({
     .version = 1,
     .op = "mlp",
     .summary = "out = down (act(gate x) * (up x))",
-    .input_count = std::size(kInputs),
-    .output_count = std::size(kOutputs),
-    .attr_count = std::size(kAttrs),
-    .has_kv_state = 0,
     .inputs = kInputs,
     .outputs = kOutputs,
     .attrs = kAttrs,
-    .infer = sdk::guarded<infer>,
     .tolerance_absolute = 2e-5,
     .tolerance_relative = 2e-5,
-};
+});

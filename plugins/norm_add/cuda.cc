@@ -16,9 +16,8 @@ struct NormAdd {
 
 constexpr rt_implementation kRows = sdk::implementation<Guarded<NormAdd>>(
     {.op = "norm_add", .name = "rows", .device_kind = "cuda", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kRows};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("norm_add", rt::cuda::kTable, RT_CUDA_IMPLEMENTATION("norm_add", "rows"));
+RT_LIBRARY("norm_add_cuda", "0.1.0", rt::cuda::kRows)

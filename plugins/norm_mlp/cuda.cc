@@ -95,12 +95,9 @@ constexpr rt_implementation kVector =
                                                              .device_kind = "cuda",
                                                              .step_classes = RT_STEP_DECODE,
                                                              .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kNormAddVector, &kAddVector, &kVector};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("norm_mlp", rt::cuda::kTable,
-               RT_CUDA_IMPLEMENTATION("norm_mlp_norm_add", "vector")
-                   RT_CUDA_IMPLEMENTATION("norm_mlp_add", "vector")
-                       RT_CUDA_IMPLEMENTATION("norm_mlp", "vector"));
+RT_LIBRARY("norm_mlp_cuda", "0.1.0", rt::cuda::kNormAddVector, rt::cuda::kAddVector,
+           rt::cuda::kVector)

@@ -133,11 +133,8 @@ constexpr rt_implementation kNormAddSplit =
                                                           .device_kind = "cuda",
                                                           .step_classes = RT_STEP_DECODE,
                                                           .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kSplit, &kNormAddSplit};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("norm_qkv_attention", rt::cuda::kTable,
-               RT_CUDA_IMPLEMENTATION("norm_qkv_attention", "split")
-                   RT_CUDA_IMPLEMENTATION("norm_attention_norm_add", "split"));
+RT_LIBRARY("norm_qkv_attention_cuda", "0.1.0", rt::cuda::kSplit, rt::cuda::kNormAddSplit)

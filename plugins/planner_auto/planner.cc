@@ -58,4 +58,4 @@ constexpr rt_planner kAuto =
 
 }  // namespace
 
-RT_PLANNER_PLUGIN("planner_auto", "0.1.0", "auto", kAuto)
+RT_LIBRARY("planner_auto", "0.1.0", kAuto)

@@ -72,4 +72,4 @@ constexpr rt_planner kElastic = sdk::planner<Elastic>(
 
 }  // namespace
 
-RT_PLANNER_PLUGIN("planner_elastic", "0.1.0", "elastic", kElastic)
+RT_LIBRARY("planner_elastic", "0.1.0", kElastic)

@@ -43,4 +43,4 @@ constexpr rt_planner kExact =
 
 }  // namespace
 
-RT_PLANNER_PLUGIN("planner_exact", "0.1.0", "exact", kExact)
+RT_LIBRARY("planner_exact", "0.1.0", kExact)

@@ -56,4 +56,4 @@ constexpr rt_planner kGrow = sdk::planner<Grow>(
 
 }  // namespace
 
-RT_PLANNER_PLUGIN("planner_grow", "0.1.0", "grow", kGrow)
+RT_LIBRARY("planner_grow", "0.1.0", kGrow)

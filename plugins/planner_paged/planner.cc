@@ -52,4 +52,4 @@ constexpr rt_planner kPaged =
 
 }  // namespace
 
-RT_PLANNER_PLUGIN("planner_paged", "0.1.0", "paged", kPaged)
+RT_LIBRARY("planner_paged", "0.1.0", kPaged)

@@ -24,4 +24,4 @@ constexpr rt_planner kStatic =
 
 }  // namespace
 
-RT_PLANNER_PLUGIN("planner_static", "0.1.0", "static", kStatic)
+RT_LIBRARY("planner_static", "0.1.0", kStatic)

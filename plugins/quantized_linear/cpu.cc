@@ -47,23 +47,8 @@ constexpr std::array<rt_implementation, 9> implementations(const char* op) {
 
 constexpr auto kLinear = implementations<QuantizedLinear>("linear");
 constexpr auto kMlp = implementations<QuantizedMlp>("mlp");
-constexpr const rt_implementation* kTable[] = {
-    &kLinear[0], &kLinear[1], &kLinear[2], &kLinear[3], &kLinear[4], &kLinear[5],
-    &kLinear[6], &kLinear[7], &kLinear[8], &kMlp[0],    &kMlp[1],    &kMlp[2],
-    &kMlp[3],    &kMlp[4],    &kMlp[5],    &kMlp[6],    &kMlp[7],    &kMlp[8]};
 
 }  // namespace
 }  // namespace rt::cpu
 
-#define RT_ROW(op, name, isa) "implementation: " op "@1 cpu " name " " isa "\n"
-#define RT_ROWS(op)                      \
-  RT_CPU_PORTABLE(op)                    \
-  RT_CPU_AVX2(op)                        \
-  RT_CPU_INT16(op)                       \
-  RT_ROW(op, "int16_decode", RT_AVX2)    \
-  RT_ROW(op, "avx512", RT_AVX512)        \
-  RT_ROW(op, "avx512_vnni_nf4", RT_VNNI) \
-  RT_ROW(op, "fast_bf16", RT_FAST_BF16)  \
-  RT_ROW(op, "fast_bf16_decode", RT_FAST_BF16) RT_ROW(op, "avx512_vnni", RT_VNNI)
-
-RT_CPU_PLUGIN("quantized_linear", rt::cpu::kTable, RT_ROWS("linear") RT_ROWS("mlp"));
+RT_LIBRARY("quantized_linear_cpu", "0.1.0", rt::cpu::kLinear, rt::cpu::kMlp)

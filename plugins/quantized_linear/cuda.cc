@@ -1,5 +1,7 @@
 // quantized_linear_cuda: linear and mlp with weights of int8, nf4 and nf4-dq on CUDA devices.
 // Weights are read where they lie (core/sdk/weight_format.hpp); nothing is packed.
+#include <array>
+
 #include "plugins/cuda_product.h"
 #include "plugins/quantized_linear/cuda_weight.h"
 
@@ -134,19 +136,12 @@ constexpr rt_implementation implement(const char* op) {
        .tier = Way::kSteps == RT_STEP_DECODE || Way::kRounds ? 200 : 100});
 }
 
-constexpr rt_implementation kImplementations[] = {
+constexpr std::array kImplementations = {
     implement<Linear, Vector>("linear"), implement<Linear, Tiled>("linear"),
     implement<Linear, Mma>("linear"),    implement<Mlp, Vector>("mlp"),
     implement<Mlp, Tiled>("mlp"),        implement<Mlp, Mma>("mlp")};
-constexpr const rt_implementation* kTable[] = {&kImplementations[0], &kImplementations[1],
-                                               &kImplementations[2], &kImplementations[3],
-                                               &kImplementations[4], &kImplementations[5]};
 
 }  // namespace
 }  // namespace rt::cuda
 
-#define RT_ROWS(op)                    \
-  RT_CUDA_IMPLEMENTATION(op, "vector") \
-  RT_CUDA_IMPLEMENTATION(op, "tiled") RT_CUDA_IMPLEMENTATION(op, "mma")
-
-RT_CUDA_PLUGIN("quantized_linear", rt::cuda::kTable, RT_ROWS("linear") RT_ROWS("mlp"));
+RT_LIBRARY("quantized_linear_cuda", "0.1.0", rt::cuda::kImplementations)

@@ -31,9 +31,8 @@ constexpr rt_implementation kPortable = sdk::implementation<RmsNorm<rms_norm_por
     {.op = "rms_norm", .name = "portable", .device_kind = "cpu"});
 constexpr rt_implementation kAvx2 = sdk::implementation<RmsNorm<rms_norm_avx2>>(
     {.op = "rms_norm", .name = "avx2", .device_kind = "cpu", .isa = "avx2,fma,f16c", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2};
 
 }  // namespace
 }  // namespace rt::cpu
 
-RT_CPU_PLUGIN("rms_norm", rt::cpu::kTable, RT_CPU_PORTABLE("rms_norm") RT_CPU_AVX2("rms_norm"));
+RT_LIBRARY("rms_norm_cpu", "0.1.0", rt::cpu::kPortable, rt::cpu::kAvx2)

@@ -23,9 +23,8 @@ struct RmsNorm {
 
 constexpr rt_implementation kRows = sdk::implementation<Guarded<RmsNorm>>(
     {.op = "rms_norm", .name = "rows", .device_kind = "cuda", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kRows};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("rms_norm", rt::cuda::kTable, RT_CUDA_IMPLEMENTATION("rms_norm", "rows"));
+RT_LIBRARY("rms_norm_cuda", "0.1.0", rt::cuda::kRows)

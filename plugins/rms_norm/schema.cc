@@ -1,6 +1,4 @@
 // Schema of rms_norm: each row divided by its root mean square, times a weight.
-#include <iterator>
-
 #include "core/sdk/shape.hpp"
 
 extern const rt_schema rt_schema_rms_norm;
@@ -28,19 +26,13 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
 
 }  // namespace
 
-const rt_schema rt_schema_rms_norm = {
-    .struct_size = sizeof(rt_schema),
+constexpr rt_schema rt_schema_rms_norm = sdk::schema<infer>({
     .version = 1,
     .op = "rms_norm",
     .summary = "out = x / sqrt(mean(x^2) + eps) * weight, per row; with plus_one: * (1 + weight)",
-    .input_count = std::size(kInputs),
-    .output_count = std::size(kOutputs),
-    .attr_count = std::size(kAttrs),
-    .has_kv_state = 0,
     .inputs = kInputs,
     .outputs = kOutputs,
     .attrs = kAttrs,
-    .infer = sdk::guarded<infer>,
     .tolerance_absolute = 1e-6,
     .tolerance_relative = 1e-5,
-};
+});

@@ -29,9 +29,8 @@ struct Rope {
 
 constexpr rt_implementation kPortable =
     sdk::implementation<Rope>({.op = "rope", .name = "portable", .device_kind = "cpu"});
-constexpr const rt_implementation* kTable[] = {&kPortable};
 
 }  // namespace
 }  // namespace rt::cpu
 
-RT_CPU_PLUGIN("rope", rt::cpu::kTable, RT_CPU_PORTABLE("rope"));
+RT_LIBRARY("rope_cpu", "0.1.0", rt::cpu::kPortable)

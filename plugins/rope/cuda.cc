@@ -20,9 +20,8 @@ struct Rope {
 
 constexpr rt_implementation kRows = sdk::implementation<Guarded<Rope>>(
     {.op = "rope", .name = "rows", .device_kind = "cuda", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kRows};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("rope", rt::cuda::kTable, RT_CUDA_IMPLEMENTATION("rope", "rows"));
+RT_LIBRARY("rope_cuda", "0.1.0", rt::cuda::kRows)

@@ -1,6 +1,4 @@
 // Schema of rope: rotary position embedding, half-split ("NeoX"): element j turns with j + E/2.
-#include <iterator>
-
 #include "core/sdk/shape.hpp"
 
 extern const rt_schema rt_schema_rope;
@@ -34,21 +32,14 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
 
 }  // namespace
 
-const rt_schema rt_schema_rope = {
-    .struct_size = sizeof(rt_schema),
+constexpr rt_schema rt_schema_rope = sdk::schema<infer>({
     .version = 1,
     .op = "rope",
-    .summary =
-        "per head, for j < E/2: out[j] = x[j] cos[j] - x[j + E/2] sin[j]; "
-        "out[j + E/2] = x[j + E/2] cos[j] + x[j] sin[j]",
-    .input_count = std::size(kInputs),
-    .output_count = std::size(kOutputs),
-    .attr_count = std::size(kAttrs),
-    .has_kv_state = 0,
+    .summary = "per head, for j < E/2: out[j] = x[j] cos[j] - x[j + E/2] sin[j]; "
+               "out[j + E/2] = x[j + E/2] cos[j] + x[j] sin[j]",
     .inputs = kInputs,
     .outputs = kOutputs,
     .attrs = kAttrs,
-    .infer = sdk::guarded<infer>,
     .tolerance_absolute = 1e-6,
     .tolerance_relative = 1e-6,
-};
+});

@@ -63,9 +63,8 @@ struct RopeAngles {
 
 constexpr rt_implementation kPortable = sdk::implementation<RopeAngles>(
     {.op = "rope_angles", .name = "portable", .device_kind = "cpu"});
-constexpr const rt_implementation* kTable[] = {&kPortable};
 
 }  // namespace
 }  // namespace rt::cpu
 
-RT_CPU_PLUGIN("rope_angles", rt::cpu::kTable, RT_CPU_PORTABLE("rope_angles"));
+RT_LIBRARY("rope_angles_cpu", "0.1.0", rt::cpu::kPortable)

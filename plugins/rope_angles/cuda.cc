@@ -53,9 +53,8 @@ struct RopeAngles {
 
 constexpr rt_implementation kRows = sdk::implementation<Guarded<RopeAngles>>(
     {.op = "rope_angles", .name = "rows", .device_kind = "cuda", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kRows};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("rope_angles", rt::cuda::kTable, RT_CUDA_IMPLEMENTATION("rope_angles", "rows"));
+RT_LIBRARY("rope_angles_cuda", "0.1.0", rt::cuda::kRows)

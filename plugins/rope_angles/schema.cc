@@ -6,8 +6,6 @@
 //   exponent_j = f32(2 j) / f32(E);  inv_freq_j = 1 / (factor_j * f32(base ^ exponent_j))
 // (factor_j = 1 but for longrope), base ^ exponent rounded once from the exact power; then the
 // scaling below; angle = f32(position) * inv_freq_j. Cosine and sine are of exactly that angle.
-#include <iterator>
-
 #include "core/sdk/shape.hpp"
 
 extern const rt_schema rt_schema_rope_angles;
@@ -95,19 +93,12 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
 
 }  // namespace
 
-const rt_schema rt_schema_rope_angles = {
-    .struct_size = sizeof(rt_schema),
+constexpr rt_schema rt_schema_rope_angles = sdk::schema<infer>({
     .version = 1,
     .op = "rope_angles",
     .summary = "cos[t, j], sin[t, j] of step.positions[t] * inv_freq[j], times attention_factor",
-    .input_count = 0,
-    .output_count = std::size(kOutputs),
-    .attr_count = std::size(kAttrs),
-    .has_kv_state = 0,
-    .inputs = nullptr,
     .outputs = kOutputs,
     .attrs = kAttrs,
-    .infer = sdk::guarded<infer>,
     .tolerance_absolute = 2e-7,
     .tolerance_relative = 1e-6,
-};
+});

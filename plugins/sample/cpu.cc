@@ -67,9 +67,8 @@ constexpr rt_implementation kPortable = sdk::implementation<Sample<argmax_portab
     {.op = "sample", .name = "portable", .device_kind = "cpu"});
 constexpr rt_implementation kAvx2 = sdk::implementation<Sample<argmax_avx2>>(
     {.op = "sample", .name = "avx2", .device_kind = "cpu", .isa = "avx2,fma,f16c", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2};
 
 }  // namespace
 }  // namespace rt::cpu
 
-RT_CPU_PLUGIN("sample", rt::cpu::kTable, RT_CPU_PORTABLE("sample") RT_CPU_AVX2("sample"));
+RT_LIBRARY("sample_cpu", "0.1.0", rt::cpu::kPortable, rt::cpu::kAvx2)

@@ -41,9 +41,8 @@ struct Sample {
 
 constexpr rt_implementation kRows = sdk::implementation<Guarded<Sample>>(
     {.op = "sample", .name = "rows", .device_kind = "cuda", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kRows};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("sample", rt::cuda::kTable, RT_CUDA_IMPLEMENTATION("sample", "rows"));
+RT_LIBRARY("sample_cuda", "0.1.0", rt::cuda::kRows)

@@ -20,8 +20,6 @@
 // u = (x0 * 2^32 + x1) >> 11, times 2^-53, where x0 and x1 are the first two words of Philox4x32-10
 // (philox.h) with key {seed low, seed high} and counter {position low, position high, 0, 0}: it
 // depends on (seed, position) alone.
-#include <iterator>
-
 #include "core/sdk/shape.hpp"
 
 extern const rt_schema rt_schema_sample;
@@ -47,21 +45,13 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
 
 }  // namespace
 
-const rt_schema rt_schema_sample = {
-    .struct_size = sizeof(rt_schema),
+constexpr rt_schema rt_schema_sample = sdk::schema<infer>({
     .version = 1,
     .op = "sample",
-    .summary =
-        "ids[r] = penalties, temperature, top_k, softmax, top_p, min_p, then one draw from "
-        "logits[r]; greedy where temperature <= 0",
-    .input_count = std::size(kInputs),
-    .output_count = std::size(kOutputs),
-    .attr_count = 0,
-    .has_kv_state = 0,
+    .summary = "ids[r] = penalties, temperature, top_k, softmax, top_p, min_p, then one draw from "
+               "logits[r]; greedy where temperature <= 0",
     .inputs = kInputs,
     .outputs = kOutputs,
-    .attrs = nullptr,
-    .infer = sdk::guarded<infer>,
     .tolerance_absolute = 0,
     .tolerance_relative = 0,
-};
+});

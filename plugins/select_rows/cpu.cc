@@ -21,9 +21,8 @@ struct SelectRows {
 
 constexpr rt_implementation kPortable = sdk::implementation<SelectRows>(
     {.op = "select_rows", .name = "portable", .device_kind = "cpu"});
-constexpr const rt_implementation* kTable[] = {&kPortable};
 
 }  // namespace
 }  // namespace rt::cpu
 
-RT_CPU_PLUGIN("select_rows", rt::cpu::kTable, RT_CPU_PORTABLE("select_rows"));
+RT_LIBRARY("select_rows_cpu", "0.1.0", rt::cpu::kPortable)

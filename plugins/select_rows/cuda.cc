@@ -16,9 +16,8 @@ struct SelectRows {
 
 constexpr rt_implementation kRows = sdk::implementation<Guarded<SelectRows>>(
     {.op = "select_rows", .name = "rows", .device_kind = "cuda", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kRows};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("select_rows", rt::cuda::kTable, RT_CUDA_IMPLEMENTATION("select_rows", "rows"));
+RT_LIBRARY("select_rows_cuda", "0.1.0", rt::cuda::kRows)

@@ -1,6 +1,4 @@
 // Schema of select_rows: the rows that want logits, so that the head is not run for the others.
-#include <iterator>
-
 #include "core/sdk/shape.hpp"
 
 extern const rt_schema rt_schema_select_rows;
@@ -21,19 +19,12 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
 
 }  // namespace
 
-const rt_schema rt_schema_select_rows = {
-    .struct_size = sizeof(rt_schema),
+constexpr rt_schema rt_schema_select_rows = sdk::schema<infer>({
     .version = 1,
     .op = "select_rows",
     .summary = "out[r] = x[step.row_tokens[r]]",
-    .input_count = std::size(kInputs),
-    .output_count = std::size(kOutputs),
-    .attr_count = 0,
-    .has_kv_state = 0,
     .inputs = kInputs,
     .outputs = kOutputs,
-    .attrs = nullptr,
-    .infer = sdk::guarded<infer>,
     .tolerance_absolute = 0,
     .tolerance_relative = 0,
-};
+});

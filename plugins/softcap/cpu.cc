@@ -27,9 +27,8 @@ constexpr rt_implementation kPortable = sdk::implementation<Softcap<softcap_port
     {.op = "softcap", .name = "portable", .device_kind = "cpu"});
 constexpr rt_implementation kAvx2 = sdk::implementation<Softcap<softcap_avx2>>(
     {.op = "softcap", .name = "avx2", .device_kind = "cpu", .isa = "avx2,fma,f16c", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kPortable, &kAvx2};
 
 }  // namespace
 }  // namespace rt::cpu
 
-RT_CPU_PLUGIN("softcap", rt::cpu::kTable, RT_CPU_PORTABLE("softcap") RT_CPU_AVX2("softcap"));
+RT_LIBRARY("softcap_cpu", "0.1.0", rt::cpu::kPortable, rt::cpu::kAvx2)

@@ -16,9 +16,8 @@ struct Softcap {
 
 constexpr rt_implementation kElements = sdk::implementation<Guarded<Softcap>>(
     {.op = "softcap", .name = "elements", .device_kind = "cuda", .tier = 200});
-constexpr const rt_implementation* kTable[] = {&kElements};
 
 }  // namespace
 }  // namespace rt::cuda
 
-RT_CUDA_PLUGIN("softcap", rt::cuda::kTable, RT_CUDA_IMPLEMENTATION("softcap", "elements"));
+RT_LIBRARY("softcap_cuda", "0.1.0", rt::cuda::kElements)

@@ -1,6 +1,4 @@
 // Schema of softcap: bounds logits smoothly, as Gemma 2 does before sampling.
-#include <iterator>
-
 #include "core/sdk/shape.hpp"
 
 extern const rt_schema rt_schema_softcap;
@@ -27,19 +25,13 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
 
 }  // namespace
 
-const rt_schema rt_schema_softcap = {
-    .struct_size = sizeof(rt_schema),
+constexpr rt_schema rt_schema_softcap = sdk::schema<infer>({
     .version = 1,
     .op = "softcap",
     .summary = "out = cap * tanh(x / cap)",
-    .input_count = std::size(kInputs),
-    .output_count = std::size(kOutputs),
-    .attr_count = std::size(kAttrs),
-    .has_kv_state = 0,
     .inputs = kInputs,
     .outputs = kOutputs,
     .attrs = kAttrs,
-    .infer = sdk::guarded<infer>,
     .tolerance_absolute = 2e-6,
     .tolerance_relative = 1e-6,
-};
+});

@@ -1,8 +1,6 @@
 // A third party's fused operator over operators of ours: a product and the residual behind it, on a
 // CPU. Serves both step classes and dense weights. Built a second time as acme_crooked, whose
 // pattern uses linear otherwise than its schema says.
-#include <iterator>
-
 #include "core/sdk/number.hpp"
 #include "core/sdk/sdk.hpp"
 
@@ -53,39 +51,6 @@ struct LinearAdd {
 constexpr rt_implementation kSerial = sdk::implementation<LinearAdd>(
     {.op = "acme.linear_add", .name = "serial", .device_kind = "cpu", .tier = 100});
 
-constexpr const rt_fusion* kFusions[] = {&kLinearAdd};
-constexpr const rt_implementation* kImplementations[] = {&kSerial};
-
-constexpr rt_plugin kPlugin = {
-    .struct_size = sizeof(rt_plugin),
-    .abi_major = RT_ABI_MAJOR,
-    .abi_minor = RT_ABI_MINOR,
-    .min_host_minor = 1,
-    .name = ACME_NAME,
-    .version = "1.0.0",
-    .schema_count = 0,
-    .implementation_count = std::size(kImplementations),
-    .planner_count = 0,
-    .device_count = 0,
-    .schemas = nullptr,
-    .implementations = kImplementations,
-    .planners = nullptr,
-    .devices = nullptr,
-    .fusion_count = std::size(kFusions),
-    .reserved = 0,
-    .fusions = kFusions,
-};
-
 }  // namespace
 
-RT_MANIFEST("plugin: " ACME_NAME
-            "\n"
-            "version: 1.0.0\n"
-            "abi: 0.1\n"
-            "min_host: 0.1\n"
-            "fusion: acme.linear_add@1 linear@1 add@1\n"
-            "implementation: acme.linear_add@1 cpu serial -\n");
-
-extern "C" RT_EXPORT const rt_plugin* rt_plugin_entry_v1(const rt_host*, const char*) {
-  return &kPlugin;
-}
+RT_LIBRARY(ACME_NAME, "1.0.0", kLinearAdd, kSerial)
