@@ -14,7 +14,7 @@ namespace {
 Status too_long(const Blueprint& b, std::uint64_t prompt_tokens) {
   return bad_input("the prompt has " + std::to_string(prompt_tokens) + " tokens; the context of " +
                    std::to_string(b.bounds.context_tokens) +
-                   " has no room for an answer; shorten it or raise --ctx-size");
+                   " has no room for an answer; shorten it" + larger_context(b));
 }
 
 // Planning for a hard budget of `tokens` in all.
@@ -198,15 +198,17 @@ std::string planner_offer(Registry& registry, const Blueprint& b, const Demand& 
   return best.empty() ? "" : "with --planner " + best + " " + all_fit(asked, b);
 }
 
-// How many of the new tokens fit; under an open budget, how long a prompt may be.
+// How many of the new tokens fit; under an open budget, how long a prompt may be. `most` > 1.
 std::string tokens_offer(const Blueprint& b, std::uint64_t most) {
   const std::uint64_t prompt = b.options.prompt_tokens;
   if (b.options.hard_budget && most > prompt) {
     return std::to_string(most - prompt) + " new tokens fit";
   }
-  if (most > 1) {
-    return "a prompt of " + std::to_string(most - 1) + " tokens and one new token fit";
-  }
+  return "a prompt of " + std::to_string(most - 1) + " tokens and one new token fit";
+}
+
+// What is in the way of every token.
+std::string no_token(const Blueprint& b) {
   return "without the KV cache " + format_bytes(b.fixed_memory().owned()) +
          " are needed, so not one token fits";
 }
@@ -234,6 +236,11 @@ Error refusal(const Blueprint& b, const Demand& demand) {
 
 std::uint32_t at_once(const EngineOptions& options) {
   return options.max_sequences - (options.shared_tokens > 0 ? 1 : 0);
+}
+
+std::string larger_context(const Blueprint& b) {
+  if (b.bounds.context_tokens >= b.graph.context_tokens) return "";
+  return " or raise --ctx-size (the model's is " + std::to_string(b.graph.context_tokens) + ")";
 }
 
 Result<Demand> demand_of(const Blueprint& b) {
@@ -266,10 +273,12 @@ Status admit_or_offer(Registry& registry, const Blueprint& blueprint,
                       std::vector<std::string> offers) {
   RT_TRY(const Demand demand, demand_of(blueprint));
   if (demand.fits()) return {};
+  Error error = refusal(blueprint, demand);
   if (blueprint.kv != nullptr) {
     if (blueprint.options.batch.empty()) {
       RT_TRY(const std::uint64_t most, largest_budget(registry, blueprint));
-      offers.push_back(tokens_offer(blueprint, most));
+      if (most > 1) offers.push_back(tokens_offer(blueprint, most));
+      if (most <= 1) error.message += "; " + no_token(blueprint);
     } else {
       RT_TRY(const std::uint64_t most, largest_answers(registry, blueprint));
       if (most > 0) {
@@ -281,9 +290,12 @@ Status admit_or_offer(Registry& registry, const Blueprint& blueprint,
       if (!offer.empty()) offers.push_back(std::move(offer));
     }
   }
-  offers.push_back("or raise --memory-limit");
-  Error error = refusal(blueprint, demand);
-  error.message += "; " + join(offers, "; ");
+  // Only what the machine has can be allowed.
+  if (blueprint.options.memory_limit_bytes != 0 &&
+      demand.bytes() <= blueprint.desc.memory_available_bytes) {
+    offers.push_back((offers.empty() ? "raise" : "or raise") + std::string(" --memory-limit"));
+  }
+  for (const std::string& offer : offers) error.message += "; " + offer;
   return error;
 }
 

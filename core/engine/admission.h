@@ -29,6 +29,9 @@ struct Demand {
 // How many requests run at once: the sequences, without the one that holds a shared prefix.
 std::uint32_t at_once(const EngineOptions& options);
 
+// " or raise --ctx-size (the model's is 4096)"; "" where that is the context already.
+std::string larger_context(const Blueprint& blueprint);
+
 // Refuses (kBadInput) a prompt that leaves no room in the context for an answer.
 Result<Demand> demand_of(const Blueprint& blueprint);
 

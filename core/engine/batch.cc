@@ -54,7 +54,7 @@ Status Batch::begin(std::size_t index) {
   request.prompt.erase(request.prompt.begin(),
                        request.prompt.begin() + static_cast<std::ptrdiff_t>(shared));
   RT_TRY(Generation generation,
-         Generation::begin(*sequence, tokenizer_, std::move(request), session_.context_tokens()));
+         Generation::begin(*sequence, tokenizer_, std::move(request), session_));
   running_.push_back(std::make_unique<Request>(
       Request{index, shared, std::move(sequence), std::move(generation)}));
   return {};

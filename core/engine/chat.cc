@@ -1,6 +1,7 @@
 #include "core/engine/chat.h"
 
 #include "core/base/assert.h"
+#include "core/engine/admission.h"
 
 namespace rt {
 
@@ -59,8 +60,8 @@ Result<ChatAnswer> Chat::answer(const Emit& emit) {
   request.end_tokens = text_.end_tokens;
   request.ignore_end = options_.ignore_end;
   request.stop = options_.stop;
-  RT_TRY(Generation generation, Generation::begin(*sequence_, text_.tokenizer.get(),
-                                                  std::move(request), context_tokens()));
+  RT_TRY(Generation generation,
+         Generation::begin(*sequence_, text_.tokenizer.get(), std::move(request), session_));
   const std::uint64_t held = marks_.back();
   Generation* const one[] = {&generation};
   const auto so_far = [&] {
@@ -147,7 +148,7 @@ Status Chat::restore(std::span<const ChatMessage> messages) {
   RT_RETURN_IF_ERROR(clear());
   return bad_input("the saved conversation has " + std::to_string(tokens) +
                    " tokens, the context holds " + std::to_string(context_tokens()) +
-                   "; raise --ctx-size");
+                   larger_context(session_.blueprint()));
 }
 
 }  // namespace rt

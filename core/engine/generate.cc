@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "core/engine/admission.h"
+
 namespace rt {
 namespace {
 
@@ -31,7 +33,8 @@ const char* finish_name(Finish finish) {
 }
 
 Result<Generation> Generation::begin(Sequence& sequence, const Tokenizer* tokenizer,
-                                     GenerateRequest request, std::uint64_t context_tokens) {
+                                     GenerateRequest request, const Session& session) {
+  const std::uint64_t context_tokens = session.context_tokens();
   const std::uint64_t held = sequence.ids().size();
   const std::uint64_t total = held + request.prompt.size();
   if (request.prompt.empty() && sequence.pending() == 0) {
@@ -42,8 +45,8 @@ Result<Generation> Generation::begin(Sequence& sequence, const Tokenizer* tokeni
                      std::to_string(held) +
                      " of them already in the conversation), the context "
                      "holds " +
-                     std::to_string(context_tokens) +
-                     " and the answer needs room too; shorten it, /clear, or raise --ctx-size");
+                     std::to_string(context_tokens) + " and the answer needs room too; shorten it" +
+                     (held > 0 ? " or /clear" : "") + larger_context(session.blueprint()));
   }
   Generation generation;
   generation.sequence_ = &sequence;

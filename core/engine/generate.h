@@ -51,9 +51,10 @@ struct GenerateTimings {
 
 class Generation {
  public:
-  // `sequence` is the caller's (a chat keeps it between turns). tokenizer may be null: ids only.
+  // `sequence` is of `session` and the caller's (a chat keeps it between turns). tokenizer may be
+  // null: ids only.
   static Result<Generation> begin(Sequence& sequence, const Tokenizer* tokenizer,
-                                  GenerateRequest request, std::uint64_t context_tokens);
+                                  GenerateRequest request, const Session& session);
 
   bool finished() const { return finish_ != Finish::kRunning; }
   Finish finish() const { return finish_; }

@@ -87,6 +87,22 @@ TEST(Admission, ARefusalOffersWhatFits) {
   EXPECT_TRUE(admit_or_offer(registry(), *drawn(options)).ok());
 }
 
+// A limit is raised only by who has set one, and only as far as the machine goes.
+TEST(Admission, ARaisedLimitIsOfferedOnlyWhereItHelps) {
+  const auto refused = [](std::uint64_t memory_limit_bytes, std::uint64_t available_bytes) {
+    EngineOptions options = fixture("elastic");
+    options.memory_limit_bytes = memory_limit_bytes;
+    const auto blueprint = drawn(options);
+    blueprint->limit_bytes = 1;
+    if (available_bytes != 0) blueprint->desc.memory_available_bytes = available_bytes;
+    const Status status = admit_or_offer(registry(), *blueprint);
+    return status.ok() ? "" : status.error().message;
+  };
+  EXPECT_TRUE(refused(1, 0).ends_with("not one token fits; raise --memory-limit")) << refused(1, 0);
+  EXPECT_TRUE(refused(1, 1).ends_with("not one token fits")) << refused(1, 1);
+  EXPECT_TRUE(refused(0, 0).ends_with("not one token fits")) << refused(0, 0);
+}
+
 TEST(Admission, AnOpenBudgetNeedsThePromptAndOneToken) {
   EngineOptions options = fixture("elastic");
   options.prompt_tokens = 100;
@@ -115,7 +131,12 @@ TEST(Admission, APromptAsLongAsTheContextIsBadInput) {
   const Status refused = admit(*drawn(options));
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().fault, Fault::kBadInput);
-  EXPECT_NE(refused.error().message.find("--ctx-size"), std::string::npos);
+  EXPECT_NE(refused.error().message.find("shorten it or raise --ctx-size"), std::string::npos);
+  options.context_tokens = 0;
+  options.prompt_tokens = 512;  // the fixture's own
+  const Status longest = admit(*drawn(options));
+  ASSERT_FALSE(longest.ok());
+  EXPECT_TRUE(longest.error().message.ends_with("shorten it")) << longest.error().message;
 }
 
 // Drawing again gives what drawing afresh gives.

@@ -249,7 +249,7 @@ TEST_F(Conversation, AnOpenBudgetEndsAtTheMemoryLimit) {
   GenerateRequest request;
   request.prompt = {1};
   request.sampling = greedy();
-  auto generation = Generation::begin(*sequence, nullptr, request, session->context_tokens());
+  auto generation = Generation::begin(*sequence, nullptr, request, *session);
   ASSERT_TRUE(generation.ok());
   Generation* const one[] = {&*generation};
   while (!generation->finished()) ASSERT_TRUE(advance(*session, one).ok());

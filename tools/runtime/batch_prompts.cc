@@ -5,6 +5,7 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/text.h"
+#include "core/engine/admission.h"
 #include "tools/runtime/prompt.h"
 
 namespace rt {
@@ -94,7 +95,7 @@ Result<std::vector<BatchPrompt>> read_prompts(const Settings& settings, const Lo
     if (prompt->ids.size() >= context) {
       return bad_input(where + ": the prompt has " + std::to_string(prompt->ids.size()) +
                        " tokens, the context of " + std::to_string(context) +
-                       " has no room for an answer; shorten it or raise --ctx-size");
+                       " has no room for an answer; shorten it" + larger_context(*model.blueprint));
     }
     prompts.push_back(std::move(*prompt));
   }

@@ -10,6 +10,7 @@
 #include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
+#include "core/engine/admission.h"
 #include "tools/runtime/deployment.h"
 #include "tools/runtime/interrupt.h"
 #include "tools/runtime/messages.h"
@@ -110,7 +111,7 @@ void Conversation::report(const ChatAnswer& answer) {
   if (terminal || settings_.flag("stats")) std::fprintf(stderr, "%s\n", stats_.c_str());
   if (answer.finish == Finish::kLength && sequence.ids().size() >= chat_->context_tokens()) {
     log_warning("the context is full (" + std::to_string(chat_->context_tokens()) +
-                " tokens): /undo or /clear, or a larger --ctx-size");
+                " tokens): /undo or /clear" + larger_context(model_.session->blueprint()));
   }
   if (answer.finish == Finish::kMemory) {
     log_warning(

@@ -87,8 +87,7 @@ class Run {
     request.stop = settings_.list("stop");
     seed_ = request.sampling.seed;
     model_.session->keep_logits(logits_.wanted());
-    return Generation::begin(sequence, model_.tokenizer(), std::move(request),
-                             model_.session->context_tokens());
+    return Generation::begin(sequence, model_.tokenizer(), std::move(request), *model_.session);
   }
 
   Status answer(Generation& generation) {
