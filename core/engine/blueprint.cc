@@ -238,6 +238,34 @@ class Drafter {
     b.notes = b.model_notes;
     b.notes.insert(b.notes.end(), b.planner_choice.begin(), b.planner_choice.end());
     b.notes.insert(b.notes.end(), notes.begin(), notes.end());
+    for (const std::string& use : b.options.selection.prefer) {
+      if (std::string note = idle_preference(use); !note.empty()) b.notes.push_back(note);
+    }
+  }
+
+  // "" or why `use` of operators.prefer serves no node: the reason of the candidate that came
+  // furthest.
+  std::string idle_preference(const std::string& use) const {
+    const Blueprint& b = *out_;
+    const Decision* furthest = nullptr;
+    std::string why = "no node asks for it";
+    for (std::uint32_t n = 0; n < b.node_count(); ++n) {
+      for (const bool decode : {true, false}) {
+        for (const Decision& decision : b.selection(n, decode).decisions) {
+          if (!names_implementation(use, decision.full_name)) continue;
+          if (decision.usable()) return "";
+          if (furthest != nullptr && furthest->verdict >= decision.verdict) continue;
+          furthest = &decision;
+          why = b.node(n).op + ": " + decision.full_name + ": " + decision.reason;
+        }
+      }
+    }
+    // Of what would have been taken but for this, the selection has told.
+    const std::string told = furthest == nullptr ? "" : " instead of " + furthest->full_name + ": ";
+    for (const std::string& note : b.notes) {
+      if (furthest != nullptr && note.find(told) != std::string::npos) return "";
+    }
+    return "operators.prefer: " + quote(use) + " serves nothing here; " + why;
   }
 
   void place_values() {

@@ -1,5 +1,6 @@
 #include "core/engine/device_file.h"
 
+#include <algorithm>
 #include <bit>
 #include <vector>
 
@@ -46,6 +47,12 @@ Result<std::string> isa_under(YamlMapping& file) {
   const YamlNode* node = file.find("isa");
   if (node == nullptr) return std::string();
   RT_TRY(const std::vector<std::string> words, node->as_strings());
+  const auto is_word = [](const std::string& word) {
+    return !word.empty() && word[0] >= 'a' && word[0] <= 'z';
+  };
+  if (!std::all_of(words.begin(), words.end(), is_word)) {
+    return node->expected("instruction sets by name, as [avx2, fma, f16c]");
+  }
   return join(words, ",");
 }
 

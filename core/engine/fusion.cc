@@ -43,7 +43,7 @@ class Chooser {
       return;
     }
     choice.reason = outranked(fused, decisions.front());
-    if (!choice.reason.empty()) return;
+    if (!choice.reason.empty()) return stand_back(choice.selection.decisions);
     choice.taken = true;
     choice.selection = take_first(std::move(choice.selection.decisions));
     for (const std::uint32_t part : fused.match.parts) claims_[part] = &fused;
@@ -64,6 +64,13 @@ class Chooser {
   }
 
  private:
+  // Those that fit where the parts run all the same.
+  static void stand_back(std::vector<Decision>& decisions) {
+    for (Decision& decision : decisions) {
+      if (decision.usable()) decision.reason = "fits; its parts run";
+    }
+  }
+
   std::string claimed(const FusedNode& fused) const {
     for (const std::uint32_t part : fused.match.parts) {
       if (claims_[part] == nullptr) continue;

@@ -62,7 +62,8 @@ class Instance {
     node.schema = expansion_.schemas.find(node.op, node.op_version);
     if (node.schema != nullptr) return {};
     const std::vector<std::uint32_t> versions = expansion_.schemas.versions(node.op);
-    std::string hint = did_you_mean(node.op, expansion_.schemas.ops());
+    std::string hint =
+        did_you_mean(node.op, expansion_.schemas.ops()) + "; --plugin FILE loads one from outside";
     if (!versions.empty()) {
       hint = "; loaded are versions";
       for (const std::uint32_t version : versions) hint += " " + std::to_string(version);

@@ -59,8 +59,17 @@ Error none_fits(const rt_node& node, const std::vector<Decision>& decisions) {
   if (decisions.empty()) {
     return bad_input(node_text(node) + ": no plugin implements this operator");
   }
-  std::string message = node_text(node) + ": no implementation fits";
+  // A pin leaves the others no chance: what they lack is not the reason.
+  const auto pinned = [](const Decision& decision) { return decision.pinned; };
+  const bool any_pinned = std::any_of(decisions.begin(), decisions.end(), pinned);
+  if (!any_pinned && decisions.front().verdict == Verdict::kNotPinned) {
+    return bad_input(node_text(node) + ": " + decisions.front().reason +
+                     ", which does not implement it; `runtime plugins list` says what does");
+  }
+  std::string message = node_text(node) + (any_pinned ? ": what the config pins here does not fit"
+                                                      : ": no implementation fits");
   for (const Decision& decision : decisions) {
+    if (any_pinned && !decision.pinned) continue;
     message += "; " + decision.full_name + ": " + decision.reason;
   }
   return bad_input(message);

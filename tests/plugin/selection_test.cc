@@ -205,8 +205,14 @@ TEST_F(SelectionTest, PinsAreOrders) {
   policy_.pins = {{"blend@1", "menu/fast"}};
   const std::string error = chosen(BlendNode("avx2"));
   EXPECT_EQ(
-      error.find("error: node 'layer.3.blend' (blend@1, decode, cpu): no implementation fits"), 0u);
-  EXPECT_NE(error.find("; menu/fast: needs fma, which this device lacks"), std::string::npos);
+      error,
+      "error: node 'layer.3.blend' (blend@1, decode, cpu): what the config pins here does not "
+      "fit; menu/fast: needs fma, which this device lacks");
+  policy_.pins = {{"blend", "tall"}};
+  EXPECT_EQ(
+      chosen(BlendNode("avx2")),
+      "error: node 'layer.3.blend' (blend@1, decode, cpu): the config pins 'tall' here, which "
+      "does not implement it; `runtime plugins list` says what does");
 }
 
 TEST_F(SelectionTest, StrangersAreCappedUnlessAskedFor) {
@@ -292,13 +298,13 @@ TEST_F(SelectionTest, BothRefusesWithReasons) {
     return select_both(*registry_, schema_, node.node, policy_, limits_).error().message;
   };
   policy_.pins = {{"blend", "decoder"}};
-  EXPECT_EQ(error(BlendNode("isa.d"))
-                .find("node 'layer.3.blend' (blend@1, prefill, cpu): no implementation fits"),
-            0u);
+  EXPECT_EQ(error(BlendNode("isa.d")),
+            "node 'layer.3.blend' (blend@1, prefill, cpu): what the config pins here does not fit; "
+            "menu/decoder: does not serve prefill steps");
   policy_.pins = {{"blend", "prefiller"}};
-  EXPECT_EQ(error(BlendNode("isa.p"))
-                .find("node 'layer.3.blend' (blend@1, decode, cpu): no implementation fits"),
-            0u);
+  EXPECT_EQ(error(BlendNode("isa.p")),
+            "node 'layer.3.blend' (blend@1, decode, cpu): what the config pins here does not fit; "
+            "menu/prefiller: does not serve decode steps");
 }
 
 TEST_F(SelectionTest, NothingAtAllIsSaid) {

@@ -244,5 +244,17 @@ TEST(Plan, ForADescribedMachine) {
   EXPECT_NE(run.err.find("describes a machine to plan for"), std::string::npos) << run.err;
 }
 
+TEST(Plan, APreferenceThatServesNothingIsSaid) {
+  const auto notes = [](const std::string& names) {
+    return run_command(arguments("plan", fixture_model(), {"--prefer", names})).out;
+  };
+  const std::string nf4 = notes("avx512_vnni_nf4");
+  EXPECT_NE(nf4.find("note: operators.prefer: 'avx512_vnni_nf4' serves nothing here; linear: "
+                     "quantized_linear_cpu/avx512_vnni_nf4: "),
+            std::string::npos)
+      << nf4;
+  EXPECT_EQ(notes("reference").find("operators.prefer"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace rt::test
