@@ -137,10 +137,22 @@ const YamlNode* YamlMapping::find(std::string_view key) {
 
 Result<const YamlNode*> YamlMapping::need(std::string_view key) {
   const YamlNode* value = find(key);
-  if (value == nullptr) {
-    return bad_input_at(node_->where, what_ + " needs the key " + quote(key));
+  if (value != nullptr) return value;
+  std::string message = what_ + " needs the key " + quote(key);
+  // Misspelled, it is there and nobody has asked for it.
+  std::vector<std::string> others;
+  for (const YamlNode::Entry& entry : node_->entries) {
+    if (std::find(asked_.begin(), asked_.end(), entry.key) == asked_.end()) {
+      others.push_back(entry.key);
+    }
   }
-  return value;
+  const std::string near = nearest(key, others);
+  for (const YamlNode::Entry& entry : node_->entries) {
+    if (near.empty() || entry.key != near) continue;
+    message += "; is " + quote(near) + " in line " + std::to_string(entry.where.line) +
+               " a misspelling of it?";
+  }
+  return bad_input_at(node_->where, message);
 }
 
 Status YamlMapping::finish() const {

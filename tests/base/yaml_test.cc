@@ -236,7 +236,10 @@ TEST(YamlMapping, RefusesWhatNobodyAskedFor) {
   EXPECT_EQ(mapping->finish().error().message,
             "f.yaml:2:1: a config has no key 'planer'; did you mean 'planner'?");
   EXPECT_EQ(mapping->need("planner").error().message,
-            "f.yaml:1:1: a config needs the key 'planner'");
+            "f.yaml:1:1: a config needs the key 'planner'; is 'planer' in line 2 a misspelling of "
+            "it?");
+  EXPECT_EQ(mapping->need("memory_limit").error().message,
+            "f.yaml:1:1: a config needs the key 'memory_limit'");
   EXPECT_EQ(mapping->find("planer")->scalar, "elastic");
   EXPECT_TRUE(mapping->finish().ok());
 }

@@ -34,6 +34,8 @@ INSTANTIATE_TEST_SUITE_P(
         Break{"grammar", "rtgraph: 1", "rtgraph: 2", "t.yaml:1:10: expected grammar 1"},
         Break{"no_grammar", "rtgraph: 1\n", "", "a graph needs the key 'rtgraph'"},
         Break{"no_name", "name: tiny\n", "", "a graph needs the key 'name'"},
+        Break{"misspelled_name", "name: tiny\n", "naem: tiny\n",
+              "a graph needs the key 'name'; is 'naem' in line 2 a misspelling of it?"},
         Break{"bad_name", "name: tiny\n", "name: a b\n", "t.yaml:2:7: expected a name"},
         Break{"unknown_key", "ignore: [old", "ignored: [old",
               "a graph has no key 'ignored'; did you mean 'ignore'?"},
