@@ -83,7 +83,10 @@ struct BadConfig {
 const BadConfig kBadConfigs[] = {
     {"UnknownKey", "plannr: {name: static}\n", "c.yaml:1:1: unknown key 'plannr'; did you mean"},
     {"UnknownInner", "sampling:\n  topk: 3\n", "c.yaml:2:3: unknown key 'sampling.topk'; did you"},
-    {"NotAMapping", "planner: static\n", "c.yaml:1:10"},
+    {"NotAMapping", "planner: static\n",
+     "c.yaml:1:10: expected a mapping of settings, found 'static'"},
+    {"NotAMappingButOneKey", "kv: int8\n", "did you mean 'kv.dtype'?"},
+    {"LastPart", "temperature: 0\n", "'temperature'; did you mean 'sampling.temperature'?"},
     {"List", "- a\n", "c.yaml:1:1"},
     {"Text", "sampling: {top_k: many}\n", "c.yaml:1:19: expected a whole number"},
     {"Range", "sampling: {top_p: 2}\n", "in (0, 1]"},

@@ -22,8 +22,9 @@ Error unknown_key(const YamlNode::Entry& entry, const std::string& prefix) {
     const std::string_view rest = key.substr(prefix.size());
     siblings.emplace_back(rest.substr(0, rest.find('.')));
   }
-  return bad_input_at(
-      entry.where, "unknown key " + quote(prefix + entry.key) + did_you_mean(entry.key, siblings));
+  std::string hint = did_you_mean(entry.key, siblings);
+  if (hint.empty()) hint = near_keys(entry.key);
+  return bad_input_at(entry.where, "unknown key " + quote(prefix + entry.key) + hint);
 }
 
 Result<std::vector<std::string>> pair_values(const YamlNode& node) {
@@ -70,7 +71,11 @@ Status read_value(const Setting& setting, const YamlNode& node, Settings& settin
 
 Status read_mapping(const YamlNode& node, const std::string& prefix, Settings& settings) {
   if (node.is_null()) return {};
-  if (!node.is_mapping()) return node.expected("a mapping of settings");
+  if (!node.is_mapping()) {
+    Error error = node.expected("a mapping of settings");
+    if (!prefix.empty()) error.message += near_keys(prefix.substr(0, prefix.size() - 1));
+    return error;
+  }
   for (const YamlNode::Entry& entry : node.entries) {
     const std::string path = prefix + entry.key;
     const Setting* setting = find_setting(path);

@@ -47,19 +47,29 @@ std::vector<Option> options_of(const std::vector<std::pair<std::string, std::str
   return options;
 }
 
+// Of a plugin that is loaded: "cuda", "cuda/cuda".
+bool is_device(const Registry& registry, const std::string& kind) {
+  for (const std::string& name : registry.device_names()) {
+    if (name == kind || name.ends_with("/" + kind)) return true;
+  }
+  return false;
+}
+
 bool is_file_name(const std::string& text) {
   return text.find('/') != std::string::npos || text.ends_with(".yaml") || text.ends_with(".yml") ||
          text.ends_with(".json");
 }
 
 // "cuda:1" is device cuda, number 1; a file describes a device that is not here.
-Status read_device(const std::string& text, EngineOptions& options) {
-  if (is_file_name(text)) {
-    RT_TRY(options.described_device, DescribedDevice::read(find_device_file(text)));
+Status read_device(const std::string& text, const Registry& registry, EngineOptions& options) {
+  const std::size_t colon = text.find(':');
+  const bool here = is_device(registry, text.substr(0, colon));
+  if (!here && (is_file_name(text) || resembles_device_file(text))) {
+    RT_TRY(const std::string path, find_device_file(text));
+    RT_TRY(options.described_device, DescribedDevice::read(path));
     options.device = options.described_device->kind();
     return {};
   }
-  const std::size_t colon = text.find(':');
   options.device = text.substr(0, colon);
   if (colon == std::string::npos) return {};
   const std::string number = text.substr(colon + 1);
@@ -137,10 +147,11 @@ WeightFormats weight_formats(const std::vector<std::string>& values) {
 
 }  // namespace
 
-Result<EngineOptions> engine_options(const Settings& settings, const std::string& graph) {
+Result<EngineOptions> engine_options(const Settings& settings, const std::string& graph,
+                                     const Registry& registry) {
   EngineOptions options;
   options.graph = graph;
-  RT_RETURN_IF_ERROR(read_device(settings.text("device"), options));
+  RT_RETURN_IF_ERROR(read_device(settings.text("device"), registry, options));
   options.device_options = options_of(settings.pairs("device_options"));
   if (settings.integer("threads") > 0) {
     options.device_options.push_back({"threads", settings.integer("threads")});

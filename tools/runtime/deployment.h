@@ -22,7 +22,8 @@ Status add_generation_config(const std::string& folder, Settings& settings);
 Result<std::unique_ptr<Registry>> scan_plugins(const Settings& settings);
 
 // Everything but the weights' place and the declared budget.
-Result<EngineOptions> engine_options(const Settings& settings, const std::string& graph);
+Result<EngineOptions> engine_options(const Settings& settings, const std::string& graph,
+                                     const Registry& registry);
 
 // A seed of -1 is drawn here, once.
 Sampling sampling_of(const Settings& settings);

@@ -79,11 +79,15 @@ Result<ModelPlace> find_model(const Settings& settings, Need need) {
   const std::string weights = settings.text("weights");
   if (is_random(weights)) {
     place.source = WeightSource::kRandom;
-    if (weights.size() > 7) place.folder = find_model_folder(weights.substr(7));
+    if (weights.size() > 7) {
+      RT_TRY(place.folder, find_model_folder(weights.substr(7)));
+    }
     return place;
   }
   ModelQuery query{std::nullopt, document.name, document.source, ModelEnvironment::of_process()};
-  if (!weights.empty()) query.weights = find_model_folder(weights);
+  if (!weights.empty()) {
+    RT_TRY(query.weights, find_model_folder(weights));
+  }
   Result<std::string> folder = locate_model(query);
   if (!folder.ok()) {
     if (need == Need::kPlan && weights.empty()) return place;
@@ -99,7 +103,7 @@ Result<LoadedModel> draw_model(Settings& settings, Need need) {
   RT_TRY(const ModelPlace place, find_model(settings, need));
   if (!place.folder.empty()) RT_RETURN_IF_ERROR(add_generation_config(place.folder, settings));
   RT_TRY(model.registry, scan_plugins(settings));
-  RT_TRY(model.options, engine_options(settings, place.graph));
+  RT_TRY(model.options, engine_options(settings, place.graph, *model.registry));
   model.folder = place.folder;
   model.options.weights = place.folder;
   model.options.source = place.source;

@@ -29,19 +29,48 @@ std::vector<std::string> shipped_names(const fs::path& folder) {
   return names;
 }
 
+// What is beside `path` and called nearly the same, of what `accept` takes: "graphs/demo" for
+// "graphs/dem". "" if nothing is.
+std::string neighbour(const fs::path& path, bool (*accept)(const fs::path&)) {
+  const fs::path named = path.has_filename() ? path : path.parent_path();
+  const fs::path folder = named.parent_path();
+  std::vector<std::string> names;
+  std::error_code code;
+  for (fs::directory_iterator at(folder.empty() ? "." : folder, code);
+       !code && at != fs::directory_iterator(); at.increment(code)) {
+    if (accept(at->path())) names.push_back(at->path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  const std::string near = nearest(named.filename().string(), names);
+  return near.empty() ? "" : (folder / near).string();
+}
+
+bool is_yaml(const fs::path& path) {
+  return path.extension() == ".yaml";
+}
+bool is_model(const fs::path& path) {
+  std::error_code code;
+  return fs::exists(path / "config.json", code);
+}
+
+fs::path shipped_folder(const std::string& what) {
+  return share() / (what == "device" ? fs::path("configs") / "devices" : fs::path(what + "s"));
+}
+
 Result<std::string> find_shipped(const std::string& what, const std::string& name) {
   std::error_code code;
   if (fs::exists(name, code)) return name;
-  const fs::path folder = share() / (what + "s");
+  const fs::path folder = shipped_folder(what);
   if (name.find('/') == std::string::npos) {
     const bool full = name.ends_with(".yaml");
     const fs::path file = folder / (full ? name : name + ".yaml");
     if (fs::exists(file, code)) return file.string();
   }
   const std::vector<std::string> names = shipped_names(folder);
-  const std::string stem = fs::path(name).stem().string();
+  std::string near = neighbour(name, is_yaml);
+  if (near.empty()) near = nearest(fs::path(name).stem().string(), names);
   return bad_input("--" + what + ": no file " + quote(name) + " and no shipped " + what +
-                   " of that name" + did_you_mean(stem, names) +
+                   " of that name" + (near.empty() ? "" : "; did you mean " + quote(near) + "?") +
                    " (there are: " + (names.empty() ? "none" : join(names, ", ")) + ")");
 }
 
@@ -54,17 +83,25 @@ Result<std::string> find_config(const std::string& name) {
   return find_shipped("config", name);
 }
 
-std::string find_device_file(const std::string& name) {
-  std::error_code code;
-  const fs::path shipped = share() / "configs" / "devices" / name;
-  return !fs::exists(name, code) && fs::exists(shipped, code) ? shipped.string() : name;
+Result<std::string> find_device_file(const std::string& name) {
+  return find_shipped("device", name);
 }
 
-std::string find_model_folder(const std::string& name) {
+bool resembles_device_file(const std::string& name) {
+  return !nearest(fs::path(name).stem().string(), shipped_names(shipped_folder("device"))).empty();
+}
+
+Result<std::string> find_model_folder(const std::string& name) {
   std::error_code code;
-  if (fs::exists(name, code) || name.empty() || name.find('/') != std::string::npos) return name;
+  if (fs::exists(name, code) || name.empty()) return name;
+  const bool bare = name.find('/') == std::string::npos;
   const fs::path shipped = share() / "graphs" / name;
-  return fs::exists(shipped / "config.json", code) ? shipped.string() : name;
+  if (bare && is_model(shipped)) return shipped.string();
+  std::string near = neighbour(name, is_model);
+  if (near.empty() && bare) near = fs::path(neighbour(shipped, is_model)).filename().string();
+  if (near.empty() && bare) near = nearest(name, std::vector<std::string>{"random"});
+  if (near.empty()) return name;
+  return bad_input("--weights: no folder " + quote(name) + "; did you mean " + quote(near) + "?");
 }
 
 }  // namespace rt

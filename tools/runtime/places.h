@@ -11,10 +11,13 @@ namespace rt {
 // The file `name` if there is one, else the shipped graph (config) of that name.
 Result<std::string> find_graph(const std::string& name);
 Result<std::string> find_config(const std::string& name);
-// A file that describes a device: as named, or a shipped one.
-std::string find_device_file(const std::string& name);
+// The same for a file that describes a device.
+Result<std::string> find_device_file(const std::string& name);
+// True if find_device_file() has it, or can say what was meant.
+bool resembles_device_file(const std::string& name);
 
-// The folder `name` if there is one, else the folder of a shipped model ("demo"), else `name`.
-std::string find_model_folder(const std::string& name);
+// The folder `name` if there is one, else the folder of a shipped model ("demo"), else `name`: who
+// wants to read it knows where else to look. An Error where `name` is a misspelling.
+Result<std::string> find_model_folder(const std::string& name);
 
 }  // namespace rt

@@ -33,7 +33,8 @@ constexpr Setting kSettings[] = {
     {"graph", "--graph", kText, "", 0, 0, kAll, false, "FILE",
      "the model: a graph file, or the name of a shipped one (phi3)"},
     {"weights", "--weights,-m,--model,--model-dir,--model-path", kText, "", 0, 0, kAll, false, "DIR",
-     "folder of the weights, or 'random'; default: $RUNTIME_MODELS/<name>, the Hugging Face cache"},
+     "folder of the weights, 'demo' (shipped) or 'random'; default: $RUNTIME_MODELS/<name>, the Hugging "
+     "Face cache"},
     {"config", "--config", kText, "", 0, 0, kModel, false, "FILE",
      "the deployment: a config file, or the name of a shipped one"},
     {"set", "--set,--overrides", kTexts, "", 0, 0, kModel, false, "KEY=VALUE",
@@ -85,7 +86,7 @@ constexpr Setting kSettings[] = {
 
     // Where and how it runs.
     {"device", "--device", kText, "cpu", 0, 0, kModel, true, "NAME[:N]",
-     "the device; `plan` also takes a FILE that describes one"},
+     "the device; `plan` also takes a FILE that describes one, or the name of a shipped one (laptop)"},
     {"device_options", "", kPairs, "", 0, 0, kModel, true, "", "options of the device"},
     {"weights_format", "--weights-format", kFormats, "", 0, 0, kSingle | kQuantizing, true, "FORMAT",
      "elements of the weights, auto: as the checkpoint has them; or linear=nf4,lm_head=int8",
@@ -292,6 +293,39 @@ std::string flag_name(const Setting& setting) {
     if (flag.starts_with("--")) return flag;
   }
   return "";
+}
+
+std::string near_keys(const std::string& path) {
+  std::vector<std::string> names;
+  // What a person may call a setting: its key, the last part of it, its flags.
+  const auto names_of = [](const Setting& setting) {
+    const std::string key = setting.key;
+    std::vector<std::string> out{key, key.substr(key.rfind('.') + 1)};
+    for (const std::string& flag : flags_of(setting)) {
+      out.push_back(flag.substr(flag.find_first_not_of('-')));
+    }
+    return out;
+  };
+  for (const Setting& setting : kSettings) {
+    if (!setting.in_config) continue;
+    for (std::string& name : names_of(setting)) names.push_back(std::move(name));
+  }
+  const std::string near = nearest(path, names);
+  std::vector<std::string> below;
+  std::vector<std::string> alike;
+  for (const Setting& setting : kSettings) {
+    if (!setting.in_config) continue;
+    const std::string shown =
+        quote(setting.key + std::string(setting.kind == kPairs ? ".NAME" : ""));
+    if (std::string_view(setting.key).starts_with(path + ".")) below.push_back(shown);
+    for (const std::string& name : names_of(setting)) {
+      if (near.empty() || name != near) continue;
+      alike.push_back(shown);
+      break;
+    }
+  }
+  const std::vector<std::string>& keys = below.empty() ? alike : below;
+  return keys.empty() ? "" : "; did you mean " + join(keys, " or ") + "?";
 }
 
 std::string variable_name(const Setting& setting) {

@@ -68,6 +68,9 @@ const Setting* find_setting(std::string_view key);
 std::vector<std::string> flags_of(const Setting& setting);
 // "--max-new-tokens"; "" if it has no flag.
 std::string flag_name(const Setting& setting);
+// "; did you mean 'sampling.temperature'?" for "temperature", "temp" or "sampling.temprature", and
+// for "planner" what is below it; "" if no key of a config is near.
+std::string near_keys(const std::string& path);
 // "RUNTIME_MAX_NEW_TOKENS"; "" where the environment may not set it.
 std::string variable_name(const Setting& setting);
 

@@ -38,16 +38,13 @@ void merge_pairs(std::vector<std::string>& pairs, const std::vector<std::string>
 }
 
 Error unknown_path(const std::string& path, const std::string& origin) {
-  std::vector<std::string> keys;
   for (const Setting& setting : all_settings()) {
-    if (!setting.in_config) continue;
-    if (path == setting.key) {
+    if (setting.in_config && path == setting.key) {
       return bad_input(origin + ": " + quote(path) + " is a mapping; set one of its keys, as " +
                        path + ".NAME=VALUE");
     }
-    keys.emplace_back(setting.key);
   }
-  return bad_input(origin + ": unknown key " + quote(path) + did_you_mean(path, keys));
+  return bad_input(origin + ": unknown key " + quote(path) + near_keys(path));
 }
 
 }  // namespace
