@@ -107,7 +107,7 @@ TEST(Chat, AWrongCommandCostsOneLine) {
   const CommandResult result = chat(std::string("/udno\n/set topk 3\n/set temp hot\n/set\n/show x\n"
                                                 "/read\n/stats\n/set threads 2\n") +
                                     kFirst);
-  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.exit_code, 2);
   EXPECT_EQ(result.out, chat(kFirst).out);
   for (const char* part :
        {"did you mean '/undo'", "did you mean 'top_k'", "found 'hot'", "expected NAME VALUE",
@@ -120,9 +120,17 @@ TEST(Chat, AMessageThatDoesNotFitIsRefusedAndTheChatGoesOn) {
   std::string longer;
   for (int i = 0; i < 60; ++i) longer += "again and again ";
   const CommandResult result = chat(longer + "\n" + kFirst, {"-c", "64"});
-  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.exit_code, 2);
   EXPECT_NE(result.err.find("the context holds 64"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("shorten it or raise --ctx-size (the model's is 2048)\n"),
+            std::string::npos)
+      << result.err;
   EXPECT_EQ(result.out, chat(kFirst).out);
+}
+
+TEST(Chat, ItsExitCodeIsThatOfTheFirstRefusal) {
+  EXPECT_EQ(chat(std::string("/save /nonexistent/x\n/udno\n") + kFirst).exit_code, 3);
+  EXPECT_EQ(chat(std::string("/udno\n/save /nonexistent/x\n") + kFirst).exit_code, 2);
 }
 
 TEST(Chat, AFullContextIsSaid) {

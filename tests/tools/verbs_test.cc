@@ -101,6 +101,9 @@ TEST(Plugins, WhyTellsWhereFusedOperatorsRun) {
         "  decode: runs in acme.linear_add (acme_fused/serial)\n"}) {
     EXPECT_NE(taken.find(part), std::string::npos) << taken;
   }
+  const std::string stands_back = why({});
+  EXPECT_NE(stands_back.find("+ acme_fused/serial: fits; its parts run\n"), std::string::npos)
+      << stands_back;
   const std::string off = why({"--prefer", "acme_fused", "--set", "operators.fuse=false"});
   EXPECT_EQ(off.find("linear_add"), std::string::npos) << off;
   const CommandResult list = run_command({"plugins", "list", "--plugin", stranger});
@@ -156,6 +159,8 @@ TEST(Graph, ChecksExpandsAndDraws) {
 TEST(Help, IsOnStdout) {
   EXPECT_NE(run_command({"--help"}).out.find("Verbs:"), std::string::npos);
   EXPECT_NE(run_command({"generate", "--help"}).out.find("--max-new-tokens"), std::string::npos);
+  EXPECT_NE(run_command({"graph", "--help"}).out.find("\n  expand  "), std::string::npos);
+  EXPECT_NE(run_command({"plugins", "--help"}).out.find("\n  why     "), std::string::npos);
   EXPECT_TRUE(run_command({"--version"}).out.starts_with("runtime "));
 }
 

@@ -17,6 +17,7 @@ struct VerbName {
   Verb verb;
   const char* words;
   const char* help;
+  const char* details = "";  // of `runtime VERB --help`: what the words mean
 };
 
 constexpr VerbName kVerbs[] = {
@@ -28,8 +29,14 @@ constexpr VerbName kVerbs[] = {
     {"quantize", Verb::kQuantize, "", "write a checkpoint in nf4, nf4-dq or int8 (bitsandbytes')"},
     {"tokenize", Verb::kTokenize, "[TEXT]", "text to token ids, or back with --detokenize"},
     {"render", Verb::kRender, "", "messages as JSON to the chat prompt"},
-    {"plugins", Verb::kPlugins, "list|why", "plugins found; why a node got its implementation"},
-    {"graph", Verb::kGraph, "check|expand|dot [FILE]", "check a graph file or show it in full"},
+    {"plugins", Verb::kPlugins, "list|why", "plugins found; why a node got its implementation",
+     "  list    what was found, and what was not taken with the reason\n"
+     "  why     for each node (--node) of --graph, every implementation and its fate\n"},
+    {"graph", Verb::kGraph, "check|expand|dot [FILE]", "check a graph file or show it in full",
+     "  check   does it fit together, and the checkpoint if there is one\n"
+     "  expand  every node with its shapes, as YAML\n"
+     "  dot     the same to draw, for Graphviz\n"
+     "FILE stands for --graph FILE.\n"},
 };
 
 const VerbName* find_verb(std::string_view word) {
@@ -51,7 +58,17 @@ std::string general_help() {
     line.resize(std::max<std::size_t>(line.size() + 1, 34), ' ');
     text += line + verb.help + "\n";
   }
+  text +=
+      "\nExit codes: 0; 2 bad input, 3 the machine refuses, 70 failed while running, 130 "
+      "interrupted.\n"
+      "A chat whose messages are piped in ends with that of the first one that was refused.\n";
   return text + "\nWithout a verb the flags of generate and chat are taken:\n";
+}
+
+std::string verb_help(const VerbName& verb) {
+  const std::string text = std::string(verb.help) + "\n";
+  if (*verb.words == '\0') return text;
+  return text + "\nruntime " + verb.name + " " + verb.words + " [FLAGS]\n" + verb.details;
 }
 
 // What CLI11 cannot say: short flags of several letters (llama.cpp's).
@@ -104,7 +121,7 @@ class HelpFormat : public CLI::Formatter {
 class Parser {
  public:
   explicit Parser(const VerbName* verb) {
-    app_.description(verb == nullptr ? general_help() : std::string(verb->help) + "\n");
+    app_.description(verb == nullptr ? general_help() : verb_help(*verb));
     app_.name(std::string("runtime") + (verb == nullptr ? "" : std::string(" ") + verb->name));
     app_.formatter(std::make_shared<HelpFormat>());
     app_.get_formatter()->column_width(38);

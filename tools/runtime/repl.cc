@@ -69,6 +69,7 @@ Result<ExitCode> Repl::run() {
     ignore_idle_interrupts();
     say(summary_line(conversation_.model().session->graph()) + "\n/help lists the commands\n");
   }
+  ExitCode code = 0;
   while (!done_) {
     std::string message;
     const MessageReader::End end = reader_.read(&message);
@@ -82,8 +83,10 @@ Result<ExitCode> Repl::run() {
     const bool lost = status.error().message.starts_with("stdout: ");
     if (lost || !conversation_.model().session->healthy()) return Error(status.error());
     say("runtime: error: " + status.error().message + "\n");
+    // A person has seen it; a script sees the first one at the end.
+    if (!reader_.terminal() && code == 0) code = static_cast<ExitCode>(status.error().fault);
   }
-  return 0;
+  return code;
 }
 
 Status Repl::handle(const std::string& message) {

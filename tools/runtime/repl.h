@@ -13,6 +13,7 @@ class Repl {
   Repl(Conversation& conversation, MessageReader& reader)
       : conversation_(conversation), reader_(reader) {}
 
+  // 0; where nobody types, the exit code of the first line that was refused.
   Result<ExitCode> run();
 
  private:
