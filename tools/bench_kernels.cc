@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
@@ -129,7 +128,7 @@ Rows rows_of(const Heads& model, KvElement element) {
 
 struct Bench {
   Bench(int rounds, const char* only, const char* isa)
-      : rounds_(rounds), only_(only), isa_(isa), weights_(kBytes / 2), x_(512 * 16384) {
+      : filter(only, isa), rounds_(rounds), weights_(kBytes / 2), x_(512 * 16384) {
     std::uint32_t state = 1;
     for (std::uint16_t& w : weights_) {
       state = state * 1664525u + 1013904223u;
@@ -156,12 +155,12 @@ struct Bench {
   }
 
   // The kernels that this machine runs and the user asks for.
-  bool has(const Kernels& kernels) const {
-    return kernels.runs && (*isa_ == '\0' || std::strcmp(kernels.isa, isa_) == 0);
+  bool has(const Kernels& kernels, const Shape& shape) {
+    return kernels.runs && filter.takes(shape.name, kernels.isa);
   }
 
   void decode(const Kernels& kernels, const Shape& shape, unsigned threads, std::uint64_t tokens) {
-    if (!has(kernels) || std::strstr(shape.name, only_) == nullptr) return;
+    if (!has(kernels, shape)) return;
     const std::uint64_t copies = kBytes / 2 / (shape.rows * shape.columns);
     const double bytes = static_cast<double>(copies * shape.rows * shape.columns * 2);
     std::vector<double> kernel, probe, quotient;
@@ -178,7 +177,7 @@ struct Bench {
   }
 
   void prefill(const Kernels& kernels, const Shape& shape, unsigned threads, std::uint64_t tokens) {
-    if (!has(kernels) || std::strstr(shape.name, only_) == nullptr) return;
+    if (!has(kernels, shape)) return;
     const double operations = 2.0 * static_cast<double>(shape.rows * shape.columns * tokens);
     std::vector<double> kernel, probe, quotient;
     for (int i = 0; i < rounds_; ++i) {
@@ -253,7 +252,7 @@ struct Bench {
   void attention(const Heads& model, KvElement element, const std::string& what,
                  rt::cpu::AttendTile* attend_tile) {
     const std::string name = std::string(model.name) + " " + what;
-    if (std::strstr(name.c_str(), only_) == nullptr) return;
+    if (!filter.takes(name)) return;
     const std::uint64_t row = rows_of(model, element).bytes;
     constexpr std::uint64_t kDecodeBytes = std::uint64_t{64} << 20;
     constexpr std::uint32_t kKeys = 2048;
@@ -287,9 +286,10 @@ struct Bench {
                 median(prefill), 100 * median(peak));
   }
 
+  bench::Filter filter;
+
+ private:
   int rounds_;
-  const char* only_;
-  const char* isa_;
   std::vector<std::uint16_t, Aligned<std::uint16_t>> weights_;
   std::vector<float, Aligned<float>> x_;
   std::vector<float, Aligned<float>> out_;
@@ -330,4 +330,5 @@ int main(int argc, char** argv) {
       }
     }
   }
+  return bench.filter.finish("bench_kernels");
 }

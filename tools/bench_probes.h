@@ -8,8 +8,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <functional>
 #include <new>
+#include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -49,6 +52,42 @@ inline double split(unsigned threads, std::uint64_t count,
   for (std::thread& thread : pool) thread.join();
   return *std::max_element(times.begin(), times.end());
 }
+
+// What a bench is asked for: names that contain `words`, of one instruction set unless that is "".
+class Filter {
+ public:
+  Filter(std::string words, std::string isa) : words_(std::move(words)), isa_(std::move(isa)) {}
+
+  // isa "": of whichever.
+  bool takes(const std::string& name, const std::string& isa = "") {
+    names_.insert(name);
+    if (!isa.empty()) isas_.insert(isa);
+    const bool taken =
+        name.find(words_) != std::string::npos && (isa_.empty() || isa.empty() || isa == isa_);
+    any_ = any_ || taken;
+    return taken;
+  }
+
+  // The exit code: 2 where nothing was taken, after saying what there is.
+  int finish(const char* program) const {
+    if (any_) return 0;
+    std::fprintf(stderr, "%s: no name with '%s' in it", program, words_.c_str());
+    if (!isa_.empty()) std::fprintf(stderr, " runs with '%s'", isa_.c_str());
+    std::fputs("; there are", stderr);
+    for (const std::string& name : names_) std::fprintf(stderr, "\n  %s", name.c_str());
+    std::fputs("\nwith", stderr);
+    for (const std::string& isa : isas_) std::fprintf(stderr, " %s", isa.c_str());
+    std::fputs("\n", stderr);
+    return 2;
+  }
+
+ private:
+  std::string words_;
+  std::string isa_;
+  std::set<std::string> names_;
+  std::set<std::string> isas_;
+  bool any_ = false;
+};
 
 inline double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());

@@ -95,7 +95,7 @@ struct Layout {
 
 struct Bench {
   Bench(int rounds, const char* only, const char* isa)
-      : rounds_(rounds), only_(only), isa_(isa), memory_(kBytes), x_(kMostTokens * 9216) {
+      : filter(only, isa), rounds_(rounds), memory_(kBytes), x_(kMostTokens * 9216) {
     std::uint32_t state = 1;
     for (float& x : x_) {
       state = state * 1664525u + 1013904223u;
@@ -148,11 +148,10 @@ struct Bench {
     return seconds;
   }
 
-  bool has(const Kernels& kernels, const Type& type, const Shape& shape) const {
+  bool has(const Kernels& kernels, const Type& type, const Shape& shape) {
     const std::string name = std::string(shape.name) + " " + type.name;
     const bool served = kernels.products != 32 || type.kind != Codes::kInt8;  // bf16: nf4 alone
-    return kernels.runs && served && (*isa_ == '\0' || std::strcmp(kernels.isa, isa_) == 0) &&
-           name.find(only_) != std::string::npos;
+    return kernels.runs && served && filter.takes(name, kernels.isa);
   }
 
   void decode(const Kernels& kernels, const Type& type, const Shape& shape, unsigned threads,
@@ -190,9 +189,10 @@ struct Bench {
                 threads, median(kernel), median(probe), 100 * median(quotient));
   }
 
+  bench::Filter filter;
+
+ private:
   int rounds_;
-  const char* only_;
-  const char* isa_;
   std::vector<unsigned char, Aligned<unsigned char>> memory_;
   std::vector<float, Aligned<float>> x_;
   std::vector<unsigned char, Aligned<unsigned char>> prepared_;
@@ -229,4 +229,5 @@ int main(int argc, char** argv) {
       }
     }
   }
+  return bench.filter.finish("bench_quantized");
 }
