@@ -144,7 +144,7 @@ INSTANTIATE_TEST_SUITE_P(
         Break{"no_op", "{op: select_rows, ", "{", "a node needs the key 'op'"},
         Break{"unknown_op", "op: select_rows", "op: select_row",
               "node 'select_row': no loaded plugin declares the operator 'select_row@1'; did you "
-              "mean 'select_rows'?"},
+              "mean 'select_rows'?; --plugin FILE loads one from outside"},
         Break{"op_version", "op: select_rows", "op: select_rows@2",
               "'select_rows@2'; loaded are versions 1"},
         Break{"op_version_text", "op: select_rows", "op: select_rows@x", "expected an operator"},
