@@ -46,7 +46,8 @@ class Editor {
 
   std::string edit() {
     const std::uint64_t edits = 1 + below(4);
-    for (std::uint64_t i = 0; i < edits; ++i) edit_once();
+    const bool words = below(2) == 0;  // most other edits end in the parser
+    for (std::uint64_t i = 0; i < edits; ++i) words ? replace_word() : edit_once();
     return head_ + tail_;
   }
 
