@@ -218,7 +218,9 @@ class Session {
   Status feed_back(const std::vector<Chunk>& chunks);
   bool runs_already(std::span<Sequence* const> sequences) const;
   Status settle();
-  void forget_ahead();
+  Status unless_refused(Status done);
+  void note_rows(const std::vector<Chunk>& chunks);
+  void forget(std::vector<Chunk>& chunks);
 
   std::unique_ptr<Blueprint> blueprint_;
   std::unique_ptr<OpenDevice> device_;

@@ -56,7 +56,8 @@ bool Session::plan_ahead(std::span<Sequence* const> sequences) {
 Status Session::begin_ahead() {
   Status begun = begin_step(ahead_, true);
   if (begun.ok() || !device_->healthy()) return begun;
-  forget_ahead();
+  note_rows(ahead_);  // the step in front, when it is collected, says how many of them count
+  ahead_.clear();
   return device_->synchronize();
 }
 
@@ -100,21 +101,8 @@ bool Session::runs_already(std::span<Sequence* const> sequences) const {
 // (reprefill_tokens).
 Status Session::settle() {
   if (ahead_.empty()) return {};
-  forget_ahead();
+  forget(ahead_);
   return device_->drop_downloads();
-}
-
-void Session::forget_ahead() {
-  for (const Chunk& chunk : ahead_) {
-    if (!kv_) break;
-    Sequence& sequence = *chunk.sequence;
-    kv_->advance(sequence.slot_, chunk.first + 1);
-    // Where the step in front was refused, nothing of it counts either.
-    const std::uint64_t kept = kv_->truncate(sequence.slot_, sequence.cached_);
-    if (kept < sequence.cached_) kv_->note_reprefill(sequence.slot_, sequence.cached_ - kept);
-    sequence.cached_ = kept;
-  }
-  ahead_.clear();
 }
 
 }  // namespace rt

@@ -39,10 +39,10 @@ Result<std::span<const StepRow>> Session::run_step(std::span<Sequence* const> se
     RT_RETURN_IF_ERROR(choose_regimes(sequences));
     RT_RETURN_IF_ERROR(plan_chunks(sequences));
     RT_RETURN_IF_ERROR(make_room());
-    RT_RETURN_IF_ERROR(begin_step(chunks_, false));
+    RT_RETURN_IF_ERROR(unless_refused(begin_step(chunks_, false)));
   }
-  if (goes_on && plan_ahead(sequences)) RT_RETURN_IF_ERROR(begin_ahead());
-  RT_RETURN_IF_ERROR(collect_rows());
+  if (goes_on && plan_ahead(sequences)) RT_RETURN_IF_ERROR(unless_refused(begin_ahead()));
+  RT_RETURN_IF_ERROR(unless_refused(collect_rows()));
   if (step_observer_) {
     report.end = std::chrono::steady_clock::now();
     const StepSize size = size_of(chunks_);
@@ -52,6 +52,34 @@ Result<std::span<const StepRow>> Session::run_step(std::span<Sequence* const> se
     step_observer_(report);
   }
   return std::span<const StepRow>(rows_);
+}
+
+// What a refused step has done up to there is forgotten.
+Status Session::unless_refused(Status done) {
+  if (!done.ok() && device_->healthy()) forget(chunks_);
+  return done;
+}
+
+// Rows that a step has written, or may have.
+void Session::note_rows(const std::vector<Chunk>& chunks) {
+  if (!kv_) return;
+  for (const Chunk& chunk : chunks) {
+    kv_->advance(chunk.sequence->slot_, chunk.first + chunk.tokens);
+  }
+}
+
+// Those of a step that does not count lie behind the sequence's length, but in a ring in place of
+// older ones: where a later rewind misses one, the sequence is computed again (reprefill_tokens).
+void Session::forget(std::vector<Chunk>& chunks) {
+  note_rows(chunks);
+  for (const Chunk& chunk : chunks) {
+    if (!kv_) break;
+    Sequence& sequence = *chunk.sequence;
+    const std::uint64_t kept = kv_->truncate(sequence.slot_, sequence.cached_);
+    if (kept < sequence.cached_) kv_->note_reprefill(sequence.slot_, sequence.cached_ - kept);
+    sequence.cached_ = kept;
+  }
+  chunks.clear();
 }
 
 Session::StepSize Session::size_of(const std::vector<Chunk>& chunks) {
@@ -347,10 +375,8 @@ Status Session::collect_rows() {
                        logits == nullptr ? nullptr : logits + r * vocabulary});
     }
   }
-  for (const Chunk& chunk : chunks_) {
-    chunk.sequence->cached_ = chunk.first + chunk.tokens;
-    if (kv_) kv_->advance(chunk.sequence->slot_, chunk.sequence->cached_);
-  }
+  for (const Chunk& chunk : chunks_) chunk.sequence->cached_ = chunk.first + chunk.tokens;
+  note_rows(chunks_);
   return {};
 }
 

@@ -26,6 +26,11 @@ void cuda_emulation_fail_creations_beside(bool fail);
 void cuda_emulation_fail_kernel(std::uint64_t n);
 std::uint64_t cuda_emulation_kernels();
 
+// Launch n from now on (from 1; 0: none) finds no memory for its kernel's code, and the GPU lives;
+// launches since the last reset. A recording that is replayed launches nothing.
+void cuda_emulation_refuse_launch(std::uint64_t n);
+std::uint64_t cuda_emulation_launches();
+
 // How often the host has waited for work behind which there was no other: the GPU has nothing to do
 // until the host, awake again, gives it some. Since the last reset.
 std::uint64_t cuda_emulation_idle_waits();

@@ -61,6 +61,7 @@ struct Driver {
   std::atomic<std::uint64_t> creations_beside = 0;
   std::atomic<bool> creations_beside_fail = false;
   std::uint64_t kernels = 0, failing_kernel = 0;
+  std::uint64_t launches = 0, refused_launch = 0;
   std::uint64_t idle_waits = 0;
   int version = 13000, devices = 1, major = 9, minor = 0;
 };

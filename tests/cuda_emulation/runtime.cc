@@ -116,6 +116,7 @@ cudaError_t launch_kernel(const cudaLaunchConfig_t& config, std::function<void()
   if (is_stream(config.stream) && config.stream->device != current_device) {
     return cudaErrorInvalidResourceHandle;
   }
+  if (++driver().launches == driver().refused_launch) return cudaErrorMemoryAllocation;
   return put(config.stream,
              [config, body = std::move(thread_body)] { return run_kernel(config, body); });
 }
@@ -311,6 +312,7 @@ void cuda_emulation_reset() {
   d.creations_beside = 0;
   d.creations_beside_fail = false;
   d.kernels = d.failing_kernel = 0;
+  d.launches = d.refused_launch = 0;
   d.idle_waits = 0;
   d.version = CUDA_VERSION;
   d.devices = 1;
@@ -338,6 +340,12 @@ void cuda_emulation_fail_kernel(std::uint64_t n) {
 }
 std::uint64_t cuda_emulation_kernels() {
   return driver().kernels;
+}
+void cuda_emulation_refuse_launch(std::uint64_t n) {
+  driver().refused_launch = n == 0 ? 0 : driver().launches + n;
+}
+std::uint64_t cuda_emulation_launches() {
+  return driver().launches;
 }
 std::uint64_t cuda_emulation_idle_waits() {
   return driver().idle_waits;

@@ -160,6 +160,95 @@ TEST_F(CudaGpu, AFailedKernelMakesTheSessionSickForGood) {
   }
 }
 
+// A long prompt in steps, some tokens, and back by less than a step. `refused`: the launch that is
+// refused once; the step is asked for again.
+std::vector<std::int32_t> talk(Session& session, std::uint64_t refused, int& refusals) {
+  auto sequence = start(session);
+  std::vector<std::int32_t> tokens;
+  const auto go_on = [&] {
+    for (int i = 0; i < 4; ++i) {
+      auto row = session.run(*sequence, true);
+      if (!row.ok()) {
+        ++refusals;
+        EXPECT_NE(row.error().message.find("out of memory"), std::string::npos)
+            << row.error().message;
+        EXPECT_TRUE(session.healthy());
+        row = session.run(*sequence, true);
+      }
+      ASSERT_TRUE(row.ok()) << row.error().message;
+      tokens.push_back(row->sampled);
+      sequence->push(row->sampled);
+    }
+  };
+  cuda_emulation_refuse_launch(refused);
+  sequence->push(std::vector<std::int32_t>(2 * session.blueprint().bounds.tokens + 3, 5));
+  go_on();
+  EXPECT_TRUE(
+      sequence->truncate(sequence->ids().size() - session.blueprint().bounds.tokens + 1).ok());
+  sequence->push(3);
+  go_on();
+  cuda_emulation_refuse_launch(0);
+  return tokens;
+}
+
+TEST_F(CudaGpu, ARefusedLaunchLosesNothing) {
+  for (const char* planner : {"elastic", "paged"}) {
+    SCOPED_TRACE(planner);
+    cuda_emulation_reset();
+    EngineOptions options = on_cuda("gemma2");
+    options.planner = planner;
+    int refusals = 0;
+    auto undisturbed = open_session(options, cuda_registry());
+    ASSERT_TRUE(undisturbed);
+    const std::uint64_t before = cuda_emulation_launches();
+    const std::vector<std::int32_t> tokens = talk(*undisturbed, 0, refusals);
+    const std::uint64_t launches = cuda_emulation_launches() - before;
+    ASSERT_GT(launches, 100u);
+    for (std::uint64_t n = 1; n <= launches; n += launches / 12) {
+      SCOPED_TRACE(n);
+      auto session = open_session(options, cuda_registry());
+      ASSERT_TRUE(session);
+      EXPECT_EQ(talk(*session, n, refusals), tokens);
+    }
+    EXPECT_GT(refusals, 4) << "those of steps that are begun ahead are nobody's business";
+  }
+}
+
+// The rows of a step that was refused at its end are in the rings, in place of older ones that a
+// rewind would find missing: the sequence is computed again, or the rewind is short enough.
+TEST_F(CudaGpu, ARefusedStepIsNotTrustedWithWhatItOverwrote) {
+  const EngineOptions options = on_cuda("gemma2");
+  const std::size_t step = options.step_tokens;
+  for (const std::size_t back : {std::size_t{1}, step / 2, step}) {
+    SCOPED_TRACE(back);
+    std::vector<std::int32_t> ids(4 * step);
+    for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int32_t>(7 * i % 60);
+    std::vector<std::int32_t> answers[2];
+    for (const bool refused : {false, true}) {
+      auto session = open_session(options, cuda_registry());
+      ASSERT_TRUE(session);
+      auto sequence = start(*session);
+      sequence->push(ids);
+      ASSERT_TRUE(session->run(*sequence).ok());
+      if (refused) {
+        const std::uint64_t before = cuda_emulation_launches();
+        sequence->push(std::vector<std::int32_t>(step, 9));
+        ASSERT_TRUE(session->run(*sequence).ok());
+        const std::uint64_t launches = cuda_emulation_launches() - before;
+        ASSERT_TRUE(sequence->truncate(0).ok());  // as new
+        sequence->push(ids);
+        ASSERT_TRUE(session->run(*sequence).ok());
+        cuda_emulation_refuse_launch(launches);
+        sequence->push(std::vector<std::int32_t>(step, 9));
+        ASSERT_FALSE(session->run(*sequence).ok());
+      }
+      ASSERT_TRUE(sequence->truncate(ids.size() - back).ok());
+      answers[refused ? 1 : 0] = continue_greedy(*session, *sequence, {3}, 6);
+    }
+    EXPECT_EQ(answers[0], answers[1]);
+  }
+}
+
 TEST_F(CudaGpu, BlockingNamesTheOperatorAndItsPlugin) {
   EngineOptions options = on_cuda("tinyllama");
   options.blocking = true;
