@@ -83,10 +83,27 @@ Result<ChatAnswer> Chat::answer(const Emit& emit) {
 
 Result<ChatAnswer> Chat::regenerate(const Emit& emit) {
   if (messages_.empty()) return bad_input("there is no answer to draw again");
+  const Past past = this->past();
   const std::string question = messages_[messages_.size() - 2].content;
   RT_TRY([[maybe_unused]] const bool undone, undo());
   ++options_.sampling.seed;
-  return ask(question, emit);
+  auto result = ask(question, emit);
+  if (!result.ok()) take_back(past);
+  return result;
+}
+
+Chat::Past Chat::past() const {
+  return {options_.system, messages_, marks_, sequence_->ids()};
+}
+
+// After something that was refused and has left the beginning of `past`, or nothing: the rest is
+// computed with the next question.
+void Chat::take_back(const Past& past) {
+  options_.system = past.system;
+  messages_ = past.messages;
+  marks_ = past.marks;
+  const auto left = static_cast<std::ptrdiff_t>(sequence_->ids().size());
+  sequence_->push({past.ids.begin() + left, past.ids.end()});
 }
 
 Result<bool> Chat::undo() {
@@ -126,7 +143,18 @@ Status Chat::add_turn(const ChatMessage& question, const ChatMessage& answer) {
   return {};
 }
 
-Status Chat::restore(std::span<const ChatMessage> messages) {
+Status Chat::add_turns(std::span<const ChatMessage> messages) {
+  for (std::size_t i = 0; i < messages.size(); i += 2) {
+    RT_RETURN_IF_ERROR(add_turn(messages[i], messages[i + 1]));
+  }
+  const std::uint64_t tokens = sequence_->ids().size();
+  if (tokens < context_tokens()) return {};
+  return bad_input("the saved conversation has " + std::to_string(tokens) +
+                   " tokens, the context holds " + std::to_string(context_tokens()) +
+                   larger_context(session_.blueprint()));
+}
+
+Status Chat::restore(const std::string& system, std::span<const ChatMessage> messages) {
   if (messages.size() % 2 != 0) return bad_input("a saved conversation ends with an answer");
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const Role expected = i % 2 == 0 ? Role::kUser : Role::kAssistant;
@@ -135,20 +163,13 @@ Status Chat::restore(std::span<const ChatMessage> messages) {
                      std::string(role_name(expected)) + ", found one of the " +
                      std::string(role_name(messages[i].role)));
   }
+  const Past past = this->past();
+  RT_RETURN_IF_ERROR(set_system(system));
+  Status added = add_turns(messages);
+  if (added.ok()) return {};
   RT_RETURN_IF_ERROR(clear());
-  for (std::size_t i = 0; i < messages.size(); i += 2) {
-    Status added = add_turn(messages[i], messages[i + 1]);
-    if (!added.ok()) {
-      RT_RETURN_IF_ERROR(clear());
-      return added;
-    }
-  }
-  const std::uint64_t tokens = sequence_->ids().size();
-  if (tokens < context_tokens()) return {};
-  RT_RETURN_IF_ERROR(clear());
-  return bad_input("the saved conversation has " + std::to_string(tokens) +
-                   " tokens, the context holds " + std::to_string(context_tokens()) +
-                   larger_context(session_.blueprint()));
+  take_back(past);
+  return added;
 }
 
 }  // namespace rt

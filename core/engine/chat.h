@@ -49,7 +49,7 @@ class Chat {
   // How far the last ask() or regenerate() came before it was refused; absent if it was not, or
   // refused before anything was computed.
   const std::optional<ChatAnswer>& refused() const { return refused_; }
-  // Forgets the last answer and draws another one (with the next seed).
+  // Draws another answer (with the next seed) in place of the last, which stays if that is refused.
   Result<ChatAnswer> regenerate(const Emit& emit);
   // Forgets the last question and answer. False if there is none.
   Result<bool> undo();
@@ -58,8 +58,9 @@ class Chat {
   // Replaces the system prompt; clears the conversation.
   Status set_system(const std::string& system);
   // Replaces the conversation by a saved one of questions and answers in turn; its tokens are
-  // computed with the next question. Refuses what does not fit into the context and is then clear.
-  Status restore(std::span<const ChatMessage> messages);
+  // computed with the next question. Where it is refused (it does not fit into the context) the
+  // present one stays.
+  Status restore(const std::string& system, std::span<const ChatMessage> messages);
 
   const std::vector<ChatMessage>& messages() const { return messages_; }
   ChatOptions& options() { return options_; }
@@ -72,6 +73,17 @@ class Chat {
   Result<std::vector<std::int32_t>> turn_ids() const;
   Result<ChatAnswer> answer(const Emit& emit);
   Status add_turn(const ChatMessage& question, const ChatMessage& answer);
+  Status add_turns(std::span<const ChatMessage> messages);
+
+  // A conversation as it was.
+  struct Past {
+    std::string system;
+    std::vector<ChatMessage> messages;
+    std::vector<std::uint64_t> marks;
+    std::vector<std::int32_t> ids;
+  };
+  Past past() const;
+  void take_back(const Past& past);
 
   Session& session_;
   const ModelText& text_;

@@ -4,6 +4,7 @@
 #include "core/engine/generate.h"
 #include "core/engine/model.h"
 #include "core/memory/kv_forecast.h"
+#include "tests/memory/scratch_folder.h"
 #include "tests/support/models.h"
 
 namespace rt::test {
@@ -88,6 +89,50 @@ TEST_F(Conversation, UndoAndClearGoBackExactly) {
   ASSERT_TRUE(chat_->clear().ok());
   EXPECT_EQ(session_->ledger().now()[MemoryKind::kKv], 0u);
   EXPECT_EQ(ask(*chat_, "Once upon a time there was a dog."), first);
+}
+
+// The weights have changed under the chat: nothing is computed with them, and nothing is lost.
+TEST_F(Conversation, ARefusedSecondAnswerLeavesTheFirst) {
+  rt_test::ScratchFolder copy;
+  std::filesystem::copy(folder(), copy.path(), std::filesystem::copy_options::recursive);
+  session_ = open_session(exact_options("tinyllama.yaml", copy.path()));
+  ASSERT_TRUE(session_);
+  auto chat_ = chat();
+  ask(*chat_, "Once upon a time");
+  ask(*chat_, "The dog was happy.");
+  const std::vector<std::int32_t> ids = chat_->sequence().ids();
+  const std::string last = chat_->messages().back().content;
+  for (const auto& file : std::filesystem::directory_iterator(copy.path())) {
+    if (file.path().extension() != ".safetensors") continue;
+    std::filesystem::last_write_time(file, std::filesystem::file_time_type::clock::now());
+  }
+  EXPECT_FALSE(chat_->regenerate({}).ok());
+  ASSERT_EQ(chat_->messages().size(), 4u);
+  EXPECT_EQ(chat_->messages().back().content, last);
+  EXPECT_EQ(chat_->sequence().ids(), ids);
+  auto undone = chat_->undo();
+  ASSERT_TRUE(undone.ok());
+  EXPECT_TRUE(*undone);
+  EXPECT_EQ(chat_->messages().size(), 2u);
+}
+
+TEST_F(Conversation, ARefusedConversationLeavesThePresentOne) {
+  auto chat_ = chat();
+  ask(*chat_, "Once upon a time");
+  const std::vector<std::int32_t> ids = chat_->sequence().ids();
+  const std::vector<ChatMessage> turns[] = {
+      {{Role::kUser, "a"}},
+      {{Role::kAssistant, "a"}, {Role::kUser, "b"}},
+      {{Role::kUser, std::string(4000, 'a')}, {Role::kAssistant, "b"}}};
+  for (const std::vector<ChatMessage>& wrong : turns) {
+    EXPECT_FALSE(chat_->restore("", wrong).ok());
+    EXPECT_EQ(chat_->messages().size(), 2u);
+    EXPECT_EQ(chat_->sequence().ids(), ids);
+  }
+  const std::string next = ask(*chat_, "The dog was happy.");
+  auto fresh = chat();
+  ask(*fresh, "Once upon a time");
+  EXPECT_EQ(ask(*fresh, "The dog was happy."), next);
 }
 
 TEST_F(Conversation, AStreamShowsTheWholeTextInPieces) {

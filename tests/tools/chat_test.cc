@@ -77,6 +77,8 @@ TEST(Chat, ASavedConversationGoesOn) {
   EXPECT_NE(chat("/load " + wrong + "\n").err.find("message 0: expected one of the user"),
             std::string::npos);
   EXPECT_NE(chat("/load /nonexistent/x\n").err.find("/nonexistent/x"), std::string::npos);
+  EXPECT_EQ(chat(std::string(kFirst) + "/load " + wrong + "\n" + kSecond).out, both)
+      << "the conversation that was there goes on";
   EXPECT_NE(chat("/save /nonexistent/x\n").err.find("/nonexistent/x"), std::string::npos);
 }
 

@@ -128,10 +128,11 @@ Status Conversation::regenerate() {
   return show([&](const Chat::Emit& emit) { return chat_->regenerate(emit); });
 }
 
-// A turn of no tokens: what is kept, and nothing asked.
+// What is kept, and what of it is computed with the next question.
 void Conversation::note_rewind() {
   KvTurn turn;
-  turn.keep = chat_->sequence().ids().size();
+  turn.keep = chat_->sequence().cached();
+  turn.prompt_tokens = chat_->sequence().pending();
   turn.declared = false;
   turns_.push_back(turn);
 }
@@ -178,13 +179,9 @@ Status Conversation::load(const std::string& path) {
     system = messages.front().content;
     messages.erase(messages.begin());
   }
-  RT_RETURN_IF_ERROR(set_system(system));
-  RT_RETURN_IF_ERROR(chat_->restore(messages));
-  KvTurn turn;  // tokens to be computed with the next question
-  turn.prompt_tokens = chat_->sequence().ids().size();
-  turn.declared = false;
-  turns_.push_back(turn);
-  return {};
+  const Status restored = chat_->restore(system, messages);
+  note_rewind();
+  return restored;
 }
 
 }  // namespace rt
