@@ -151,7 +151,21 @@ class Conversations {
   int rows_ = 0;
 };
 
+// In stripes and pages of four tokens, so that there is much to refuse.
+EngineOptions of_three(EngineOptions options, const std::string& planner) {
+  options.planner = planner;
+  options.max_sequences = 3;
+  if (planner == "elastic") options.planner_options = {{"stripe", std::int64_t{4}}};
+  if (planner == "paged") options.planner_options = {{"page", std::int64_t{4}}};
+  return options;
+}
+
 class Refusals : public CudaGpu, public testing::WithParamInterface<const char*> {};
+
+int calls() {
+  const char* wanted = ::getenv("RUNTIME_CALLS");
+  return wanted != nullptr ? std::stoi(wanted) : 60;
+}
 
 TEST_P(Refusals, ChangeNoToken) {
   Oracle oracle(GetParam());
@@ -159,19 +173,37 @@ TEST_P(Refusals, ChangeNoToken) {
   for (const char* planner : {"elastic", "static", "grow", "paged"}) {
     SCOPED_TRACE(planner);
     cuda_emulation_reset();
-    EngineOptions options = on_cuda(GetParam());
-    options.planner = planner;
-    options.max_sequences = 3;
-    if (options.planner == "elastic") options.planner_options = {{"stripe", std::int64_t{4}}};
-    if (options.planner == "paged") options.planner_options = {{"page", std::int64_t{4}}};
-    auto session = open_session(options, cuda_registry());
+    auto session = open_session(of_three(on_cuda(GetParam()), planner), cuda_registry());
     ASSERT_TRUE(session);
     cuda_emulation_fail_creations_beside(true);
     Conversations conversations(*session, oracle, seed++);
-    const char* calls = ::getenv("RUNTIME_CALLS");
-    conversations.go_on(calls != nullptr ? std::stoi(calls) : 60);
+    conversations.go_on(calls());
     EXPECT_GT(conversations.rows(), 40);
     EXPECT_GT(conversations.refusals(), 3);
+  }
+}
+
+// On a processor, where three conversations meet the limit of one.
+TEST_P(Refusals, OfTheMemoryLimitChangeNoToken) {
+  Oracle oracle(GetParam());
+  std::uint64_t seed = 1;
+  for (const char* planner : {"elastic", "grow", "paged"}) {
+    SCOPED_TRACE(planner);
+    const std::string graph = golden_of(GetParam()).at("graph");
+    EngineOptions options =
+        of_three(exact_options(graph.substr(graph.find('/') + 1),
+                               source_path(std::string("tests/fixtures/") + GetParam())),
+                 planner);
+    options.step_tokens = 16;
+    auto blueprint = draw(registry(), options);
+    ASSERT_TRUE(blueprint.ok());
+    options.memory_limit_bytes = (*blueprint)->memory(150, 0, true)->owned();
+    auto session = open_session(options);
+    ASSERT_TRUE(session);
+    Conversations conversations(*session, oracle, seed++);
+    conversations.go_on(4 * calls());
+    EXPECT_GT(conversations.rows(), 100);
+    EXPECT_GT(conversations.refusals(), 0);
   }
 }
 
