@@ -43,9 +43,11 @@ Result<ChatAnswer> Chat::ask(const std::string& message, const Emit& emit) {
   auto result = answer(emit);
   if (!result.ok()) {
     // Nothing of a refused turn stays: neither the message nor its tokens.
-    RT_RETURN_IF_ERROR(sequence_->truncate(marks_.back()));
+    const std::uint64_t mark = marks_.back();
     marks_.pop_back();
     messages_.pop_back();
+    if (!session_.healthy()) return result;  // which can only be destroyed
+    RT_RETURN_IF_ERROR(sequence_->truncate(mark));
     RT_RETURN_IF_ERROR(session_.trim());
   }
   return result;
@@ -85,9 +87,12 @@ Result<ChatAnswer> Chat::regenerate(const Emit& emit) {
   if (messages_.empty()) return bad_input("there is no answer to draw again");
   const Past past = this->past();
   const std::string question = messages_[messages_.size() - 2].content;
-  RT_TRY([[maybe_unused]] const bool undone, undo());
-  ++options_.sampling.seed;
-  auto result = ask(question, emit);
+  const auto draw_again = [&]() -> Result<ChatAnswer> {
+    RT_TRY([[maybe_unused]] const bool undone, undo());
+    ++options_.sampling.seed;
+    return ask(question, emit);
+  };
+  auto result = draw_again();
   if (!result.ok()) take_back(past);
   return result;
 }
@@ -102,6 +107,7 @@ void Chat::take_back(const Past& past) {
   options_.system = past.system;
   messages_ = past.messages;
   marks_ = past.marks;
+  if (!session_.healthy()) return;  // and computes no more
   const auto left = static_cast<std::ptrdiff_t>(sequence_->ids().size());
   sequence_->push({past.ids.begin() + left, past.ids.end()});
 }

@@ -160,28 +160,26 @@ std::string tokenize(const std::string& path) {
   return "";
 }
 
-class TokenizerFile : public testing::TestWithParam<const char*> {};
+class TokenizerFile : public testing::TestWithParam<const char*> {
+ protected:
+  // Damages what is before `end`.
+  static void damage_up_to(std::size_t end) {
+    const std::filesystem::path path = source_path(GetParam());
+    const std::string good = bytes_of(path);
+    const rt_test::ScratchFolder folder;
+    for_each_damage(60, [&](std::uint64_t seed) {
+      return tokenize(
+          folder.write("tokenizer" + path.extension().string(), damaged(good, seed, end)));
+    });
+  }
+};
 
 TEST_P(TokenizerFile, Damaged) {
-  const std::string good = bytes_of(source_path(GetParam()));
-  const rt_test::ScratchFolder folder;
-  const std::string name = std::filesystem::path(GetParam()).filename().extension() == ".model"
-                               ? "tokenizer.model"
-                               : "tokenizer.json";
-  for_each_damage(
-      60, [&](std::uint64_t seed) { return tokenize(folder.write(name, damaged(good, seed))); });
+  damage_up_to(SIZE_MAX);
 }
-
 // Most of a vocabulary is words; what surrounds it is what decides.
 TEST_P(TokenizerFile, DamagedFirstBytes) {
-  const std::string good = bytes_of(source_path(GetParam()));
-  const rt_test::ScratchFolder folder;
-  const std::string name = std::filesystem::path(GetParam()).filename().extension() == ".model"
-                               ? "tokenizer.model"
-                               : "tokenizer.json";
-  for_each_damage(60, [&](std::uint64_t seed) {
-    return tokenize(folder.write(name, damaged(good, seed, 2500)));
-  });
+  damage_up_to(2500);
 }
 
 INSTANTIATE_TEST_SUITE_P(Damage, TokenizerFile,

@@ -249,6 +249,35 @@ TEST_F(CudaGpu, ARefusedStepIsNotTrustedWithWhatItOverwrote) {
   }
 }
 
+TEST_F(CudaGpu, AFaultInASecondAnswerIsToldAndTheProcessLives) {
+  const std::string folder = shared_path("models/tinystories656K");
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no " << folder;
+  EngineOptions options = exact_options("tinyllama.yaml", folder);
+  options.device = "cuda";
+  options.device_options = {{"values", std::string("f32")}};
+  auto session = open_session(options, cuda_registry());
+  ASSERT_TRUE(session);
+  const Checkpoint& checkpoint = *session->blueprint().checkpoint;
+  auto text =
+      load_text(session->graph(), folder, &checkpoint.config(), checkpoint.generation_config());
+  ASSERT_TRUE(text.ok()) << text.error().message;
+  text->chat = {};
+  text->chat.bos = "<s>";
+  text->chat.assistant = {"", "</s>"};
+  text->has_chat = true;
+  ChatOptions chat_options;
+  chat_options.max_new_tokens = 4;
+  auto chat = Chat::start(*session, *text, chat_options);
+  ASSERT_TRUE(chat.ok());
+  ASSERT_TRUE((*chat)->ask("Once", {}).ok());
+  cuda_emulation_fail_kernel(60);
+  for (int i = 0; i < 2; ++i) {  // the second finds a device that has failed
+    EXPECT_FALSE((*chat)->regenerate({}).ok());
+    EXPECT_FALSE(session->healthy());
+    EXPECT_EQ((*chat)->messages().size(), 2u);
+  }
+}
+
 TEST_F(CudaGpu, BlockingNamesTheOperatorAndItsPlugin) {
   EngineOptions options = on_cuda("tinyllama");
   options.blocking = true;

@@ -1,25 +1,10 @@
-// What the command refuses: exit code, and what the line on stderr must say. A new case is a row.
+// What the command refuses (refusal.h): flags, values, prompts, plans, files and machines.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
-#include "tests/tools/command.h"
+#include "tests/tools/refusal.h"
 
 namespace rt::test {
 namespace {
-
-enum class Model { kNone, kFixture, kDemo };
-
-struct Refusal {
-  const char* name;
-  const char* verb;
-  Model model;
-  std::vector<std::string> rest;
-  int exit_code;
-  const char* says;
-  const char* stdin_text = "";
-  const char* variable = "";
-};
 
 // More tokens than the shipped model's context of 2048.
 const std::string& long_prompt() {
@@ -34,28 +19,11 @@ const char* const kLongPrompt = long_prompt().c_str();
 
 const Refusal kRefusals[] = {
     // The command line itself.
-    {"UnknownVerb", "generat", Model::kNone, {}, 2, "did you mean 'generate'"},
-    {"UnknownFlag", "generate", Model::kNone, {"--tempp", "1"}, 2, "did you mean '--temp'"},
     {"FlagOfAnotherVerb", "generate", Model::kNone, {"--detokenize"}, 2, "runtime tokenize"},
     {"VerbNotFirst", "generate", Model::kNone, {"chat"}, 2, "the verb comes first"},
     {"StrayWord", "generate", Model::kNone, {"hello"}, 2, "a prompt is given with -p"},
     {"MissingValue", "generate", Model::kNone, {"--prompt"}, 2, "--prompt"},
     {"NoGraph", "generate", Model::kNone, {"-p", "a"}, 2, "which model?"},
-    {"UnknownGraph",
-     "generate",
-     Model::kNone,
-     {"--graph", "phi33", "-p", "a"},
-     2,
-     "did you mean 'phi3'"},
-    {"GraphOfAnotherEnding",
-     "plan",
-     Model::kNone,
-     {"--graph", RT_SOURCE_DIR "/graphs/phi3.yml"},
-     2,
-     "did you mean '" RT_SOURCE_DIR "/graphs/phi3.yaml'"},
-    {"UnknownConfig", "plan", Model::kFixture, {"--config", "smal"}, 2, "did you mean 'small'"},
-    {"UnknownPluginsWord", "plugins", Model::kNone, {"lst"}, 2, "did you mean 'list'"},
-    {"UnknownGraphWord", "graph", Model::kNone, {"chek"}, 2, "did you mean 'check'"},
 
     // Values.
     {"TemperatureNan", "generate", Model::kFixture, {"--temp", "nan"}, 2, "--temp: expected a num"},
@@ -89,7 +57,6 @@ const Refusal kRefusals[] = {
      "the model's context is"},
     {"ThreadsHuge", "generate", Model::kFixture, {"-t", "1000000000"}, 2, "in [0, 1024]"},
     {"LimitText", "generate", Model::kFixture, {"--memory-limit", "lots"}, 2, "expected a size"},
-    {"KvDtype", "generate", Model::kFixture, {"-ctk", "f17"}, 2, "did you mean 'f16'"},
     {"EmptyStop", "generate", Model::kFixture, {"--stop", ""}, 2, "--stop"},
     {"UnknownDevice",
      "generate",
@@ -97,18 +64,6 @@ const Refusal kRefusals[] = {
      {"--device", "cpuu", "--prompt-ids", "1"},
      2,
      "cpuu"},
-    {"UnknownDeviceFile",
-     "plan",
-     Model::kFixture,
-     {"--device", "laptp.yaml"},
-     2,
-     "did you mean 'laptop'?"},
-    {"UnknownDescribedDevice",
-     "plan",
-     Model::kFixture,
-     {"--device", "laptp"},
-     2,
-     "did you mean 'laptop'?"},
     {"DescribedDeviceToRunOn",
      "generate",
      Model::kFixture,
@@ -133,43 +88,12 @@ const Refusal kRefusals[] = {
      {"--device", "cpu:x", "--prompt-ids", "1"},
      2,
      "NAME:NUMBER"},
-    {"UnknownPlanner",
-     "generate",
-     Model::kFixture,
-     {"--planner", "elastik", "--prompt-ids", "1"},
-     2,
-     "did you mean"},
     {"UnknownPlannerOption",
      "generate",
      Model::kFixture,
      {"--set", "planner.options.stripes=1", "--prompt-ids", "1"},
      2,
      "unknown option 'stripes'"},
-    {"UnknownPreference",
-     "generate",
-     Model::kFixture,
-     {"--prefer", "refrence", "--prompt-ids", "1"},
-     2,
-     "did you mean 'reference'"},
-    {"SetUnknown",
-     "generate",
-     Model::kFixture,
-     {"--set", "sampling.topk=1"},
-     2,
-     "did you mean 'sampling.top_k'"},
-    {"SetLastPart",
-     "plan",
-     Model::kFixture,
-     {"--set", "temperature=0"},
-     2,
-     "did you mean 'sampling.temperature'?"},
-    {"SetFlag", "plan", Model::kFixture, {"--set", "ctx-size=4"}, 2, "did you mean 'context'?"},
-    {"SetGroup",
-     "plan",
-     Model::kFixture,
-     {"--set", "planner=static"},
-     2,
-     "did you mean 'planner.name' or 'planner.options.NAME'?"},
     {"SetNothingLikeIt", "plan", Model::kFixture, {"--set", "xyzzy=1"}, 2, "unknown key 'xyzzy'\n"},
     {"SetWithoutValue", "generate", Model::kFixture, {"--set", "threads"}, 2, "KEY=VALUE"},
     {"SetFraction", "generate", Model::kFixture, {"--set", "threads=1.5"}, 2, "--set threads"},
@@ -255,13 +179,6 @@ const Refusal kRefusals[] = {
      2,
      "-:2",
      "{\"prompt_ids\":[1]}\n{\"prompt_ids\":\n"},
-    {"PromptsKey",
-     "generate",
-     Model::kFixture,
-     {"--prompts", "-"},
-     2,
-     "did you mean 'prompt_ids'",
-     "{\"promptids\":[1]}\n"},
     {"PromptsId",
      "generate",
      Model::kFixture,
@@ -286,18 +203,6 @@ const Refusal kRefusals[] = {
     {"ParallelZero", "generate", Model::kFixture, {"--prompts", "-", "-np", "0"}, 2, "--parallel"},
 
     // Plans.
-    {"PlanUnknownPlanner",
-     "plan",
-     Model::kFixture,
-     {"--planner", "elastik"},
-     2,
-     "did you mean 'elastic'"},
-    {"PlanUnknownOption",
-     "plan",
-     Model::kFixture,
-     {"--set", "planner.options.stirpe=4"},
-     2,
-     "did you mean 'stripe'"},
     {"PlanOptionRange",
      "plan",
      Model::kFixture,
@@ -339,12 +244,6 @@ const Refusal kRefusals[] = {
     {"PlanNegativeLimit", "plan", Model::kFixture, {"--memory-limit", "-1GiB"}, 2, "a size"},
     {"PlanZeroLimit", "plan", Model::kFixture, {"--memory-limit", "0"}, 2, "a size"},
     {"PlanContextOverModel", "plan", Model::kFixture, {"-c", "1M"}, 2, "the model's context is"},
-    {"PlanWeightsFormatName",
-     "plan",
-     Model::kFixture,
-     {"--weights-format", "int9"},
-     2,
-     "did you mean 'int8'"},
     {"TurnsAndTokens",
      "plan",
      Model::kFixture,
@@ -388,24 +287,6 @@ const Refusal kRefusals[] = {
      {"--graph", "phi3", "--weights", "/nonexistent/x", "--prompt-ids", "1"},
      2,
      "/nonexistent/x (--weights)"},
-    {"WeightsMisspelled",
-     "plan",
-     Model::kNone,
-     {"--graph", "phi3", "--weights", RT_SOURCE_DIR "/graphs/dem"},
-     2,
-     "did you mean '" RT_SOURCE_DIR "/graphs/demo'?"},
-    {"ShippedWeightsMisspelled",
-     "tokenize",
-     Model::kNone,
-     {"--weights", "dmo", "a"},
-     2,
-     "did you mean 'demo'?"},
-    {"RandomMisspelled",
-     "plan",
-     Model::kNone,
-     {"--graph", "phi3", "--weights", "rndom"},
-     2,
-     "did you mean 'random'?"},
     {"PluginMissing",
      "generate",
      Model::kFixture,
@@ -452,34 +333,10 @@ const Refusal kRefusals[] = {
     {"NodeMissing", "plugins", Model::kFixture, {"why", "--node", "nothing"}, 2, "'nothing'"},
 };
 
-std::vector<std::string> words_of(const Refusal& refusal) {
-  const std::vector<std::string> model = refusal.model == Model::kFixture ? fixture_model()
-                                         : refusal.model == Model::kDemo
-                                             ? demo_model()
-                                             : std::vector<std::string>();
-  return arguments(refusal.verb, model, refusal.rest);
-}
-
 class Refused : public testing::TestWithParam<Refusal> {};
 
 TEST_P(Refused, WithItsExitCodeAndReason) {
-  const Refusal& refusal = GetParam();
-  CommandInput input;
-  input.arguments = words_of(refusal);
-  // What looks like a turns file is one.
-  const TemporaryFolder folder;
-  for (std::size_t i = 1; i < input.arguments.size(); ++i) {
-    const std::string text = input.arguments[i];
-    if (input.arguments[i - 1] != "--turns" || text.find_first_of("[{") != 0) continue;
-    input.arguments[i] = folder.write("turns.yaml", text);
-  }
-  input.stdin_text = refusal.stdin_text;
-  if (*refusal.variable != '\0') input.variables = {refusal.variable};
-  const CommandResult result = run_command(input);
-  EXPECT_EQ(result.exit_code, refusal.exit_code) << result.err;
-  EXPECT_NE(result.err.find(refusal.says), std::string::npos) << result.err;
-  EXPECT_NE(result.err.find("runtime: error: "), std::string::npos) << result.err;
-  EXPECT_EQ(result.out, "");
+  expect_refused(GetParam());
 }
 
 INSTANTIATE_TEST_SUITE_P(Command, Refused, testing::ValuesIn(kRefusals),

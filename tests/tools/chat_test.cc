@@ -76,6 +76,9 @@ TEST(Chat, ASavedConversationGoesOn) {
       {"role":"user","content":"b"}])");
   EXPECT_NE(chat("/load " + wrong + "\n").err.find("message 0: expected one of the user"),
             std::string::npos);
+  const std::string number = folder.write("number.json", R"({"system": 7, "messages": []})");
+  EXPECT_NE(chat("/load " + number + "\n").err.find("system: expected a string"),
+            std::string::npos);
   EXPECT_NE(chat("/load /nonexistent/x\n").err.find("/nonexistent/x"), std::string::npos);
   EXPECT_EQ(chat(std::string(kFirst) + "/load " + wrong + "\n" + kSecond).out, both)
       << "the conversation that was there goes on";

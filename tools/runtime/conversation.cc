@@ -172,7 +172,8 @@ Status Conversation::load(const std::string& path) {
   RT_TRY(std::vector<ChatMessage> messages, parse_messages(text, path));
   std::string system = chat_->options().system;
   RT_TRY(const Json json, parse_json(text, path));
-  if (json.is_object() && json.contains("system") && json["system"].is_string()) {
+  if (json.is_object() && json.contains("system")) {
+    if (!json["system"].is_string()) return bad_input(path + ": system: expected a string");
     system = json["system"].get<std::string>();
   }
   if (!messages.empty() && messages.front().role == Role::kSystem) {

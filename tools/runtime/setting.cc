@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <map>
 
 #include "core/base/bytes.h"
 #include "core/base/text.h"
@@ -295,36 +296,34 @@ std::string flag_name(const Setting& setting) {
   return "";
 }
 
-std::string near_keys(const std::string& path) {
-  std::vector<std::string> names;
-  // What a person may call a setting: its key, the last part of it, its flags.
-  const auto names_of = [](const Setting& setting) {
-    const std::string key = setting.key;
-    std::vector<std::string> out{key, key.substr(key.rfind('.') + 1)};
-    for (const std::string& flag : flags_of(setting)) {
-      out.push_back(flag.substr(flag.find_first_not_of('-')));
-    }
-    return out;
-  };
-  for (const Setting& setting : kSettings) {
-    if (!setting.in_config) continue;
-    for (std::string& name : names_of(setting)) names.push_back(std::move(name));
+namespace {
+// What a person may call a setting: its key, the last part of it, its flags.
+std::vector<std::string> names_of(const Setting& setting) {
+  const std::string key = setting.key;
+  std::vector<std::string> names{key, key.substr(key.rfind('.') + 1)};
+  for (const std::string& flag : flags_of(setting)) {
+    names.push_back(flag.substr(flag.find_first_not_of('-')));
   }
-  const std::string near = nearest(path, names);
+  return names;
+}
+}  // namespace
+
+std::string near_keys(const std::string& path) {
+  std::map<std::string, std::vector<std::string>> keys_of_name;
   std::vector<std::string> below;
-  std::vector<std::string> alike;
   for (const Setting& setting : kSettings) {
     if (!setting.in_config) continue;
     const std::string shown =
         quote(setting.key + std::string(setting.kind == kPairs ? ".NAME" : ""));
     if (std::string_view(setting.key).starts_with(path + ".")) below.push_back(shown);
     for (const std::string& name : names_of(setting)) {
-      if (near.empty() || name != near) continue;
-      alike.push_back(shown);
-      break;
+      std::vector<std::string>& keys = keys_of_name[name];
+      if (keys.empty() || keys.back() != shown) keys.push_back(shown);
     }
   }
-  const std::vector<std::string>& keys = below.empty() ? alike : below;
+  std::vector<std::string> names;
+  for (const auto& [name, keys] : keys_of_name) names.push_back(name);
+  const std::vector<std::string>& keys = below.empty() ? keys_of_name[nearest(path, names)] : below;
   return keys.empty() ? "" : "; did you mean " + join(keys, " or ") + "?";
 }
 
