@@ -2,7 +2,7 @@
 // quantized_linear_vnni.cc says, rows read as quantized_decode_avx512.h does.
 //
 // 64 bytes of a row are 128 elements, two blocks: 7 operations decode and multiply them, where f32
-// takes 23. A block's sum must be whole before its scale enters, as with many tokens: that of eight
+// takes 24. A block's sum must be whole before its scale enters, as with many tokens: that of eight
 // rows together costs 22 more, less than 3 a row.
 //
 // For files compiled for AVX-512 with VNNI; all functions are `static inline`.
@@ -37,12 +37,11 @@ struct TurnedScales {
 // Scales of the blocks from element `first`; 0 beyond the row.
 static inline void turn_scales(const QuantizedMatrix& w, const WeightRows& rows, uint64_t first,
                                TurnedScales& to) {
-  constexpr uint64_t kScales = kScaleColumns / kScaleBlock;
-  alignas(64) float scales[kRows][kScales];
+  RunScales scales;
   load_scales(w, rows, first, scales);
-  for (uint64_t i = 0; i < kScales; ++i) {
+  for (uint64_t i = 0; i < kScaleColumns / kScaleBlock; ++i) {
     RT_UNROLL
-    for (uint64_t r = 0; r < kRows; ++r) to.of[i][r] = scales[r][i];
+    for (uint64_t r = 0; r < kRows; ++r) to.of[i][r] = scales.of[r][i];
   }
 }
 

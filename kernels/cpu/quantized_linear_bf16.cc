@@ -7,7 +7,8 @@
 //
 //   decode: bound by reading and by unpacking. The codes' own values are looked up in bf16, and the
 //   sum of a block of 64 is multiplied by its scale in f32, so no weight is rounded twice. 64 bytes
-//   of codes take 3 shifts, 4 lookups and 4 products, where f32 takes 23 operations.
+//   of codes take 13 operations (3 shifts, 4 lookups, 4 products, and the scales: their lookup and
+//   product), 6.5 cycles of a Zen 4 core, where f32 takes 24. A row's sum over lanes is taken once.
 //
 // Both see a chunk of 128 elements (64 bytes) as 32 words of 4 nibbles: step i is nibble i of each
 // word, element 4 j + (i ^ 1) of word j, and x is prepared in that order, 4 steps a chunk. Of a
@@ -127,10 +128,11 @@ inline __m512i values_bf16() {
   return (__m512i)_mm512_cvtne2ps_pbh(values, values);
 }
 
-// The chunk at byte `at` of R rows, for M tokens; `scales` of its first block in row 0.
+// The chunk at byte `at` of R rows, for M tokens; `scales` of row 0, `places` as chunk_places has.
 template <int M, int R>
 inline void add_chunk_bf16(const unsigned char* const* codes, uint64_t at, __mmask16 lanes,
-                           const char* x, const float* scales, __m512i table, __m512 (*totals)[R]) {
+                           const char* x, const float (*scales)[kScaleColumns / kScaleBlock],
+                           __m512i places, __m512i table, __m512 (*totals)[R]) {
   RT_UNROLL
   for (int r = 0; r < R; ++r) {
     const __m512i words = _mm512_maskz_loadu_epi32(lanes, codes[r] + at);
@@ -147,29 +149,34 @@ inline void add_chunk_bf16(const unsigned char* const* codes, uint64_t at, __mma
         sums[m] = Bf16Arithmetic::add(sums[m], token, (__m512)value);
       }
     }
-    const __m512 scale = _mm512_load_ps(scales + r * kRowFloats);
+    const __m512 scale = _mm512_permutexvar_ps(places, _mm512_load_ps(scales[r]));
     RT_UNROLL
     for (int m = 0; m < M; ++m) totals[m][r] = _mm512_fmadd_ps(sums[m], scale, totals[m][r]);
   }
 }
 
-// Rows [r0, r0 + R) of a run.
+// Rows [r0, r0 + R) of a run join `totals`.
 template <int M, int R>
 inline void add_run_bf16(const WeightRows& rows, int r0, uint64_t first, uint64_t count,
-                         const char* x, const WideScales& scales, __m512 (*totals)[kRows]) {
+                         const char* x, const RunScales& scales, __m512 (*totals)[kRows]) {
   const __m512i table = values_bf16();
+  __m512i places = chunk_places(0);
   __m512 some[M][R];
   RT_UNROLL
   for (int m = 0; m < M; ++m) {
     RT_UNROLL
-    for (int r = 0; r < R; ++r) some[m][r] = _mm512_setzero_ps();
+    for (int r = 0; r < R; ++r) some[m][r] = totals[m][r0 + r];
   }
-  for (uint64_t k = 0; k < count; k += kChunk, x += 4 * kStepBytes) {
+  const unsigned char* const* codes = rows.codes + r0;
+  uint64_t k = 0;
+  for (; k + kChunk <= count; k += kChunk, x += 4 * kStepBytes) {
     const uint64_t at = (first + k) / 2;
-    const __mmask16 lanes = k + kChunk <= count ? 0xffff : 0x00ff;
     if (r0 == 0) fetch_codes(rows, at);
-    add_chunk_bf16<M, R>(rows.codes + r0, at, lanes, x, scales.lanes[r0][k / kScaleBlock], table,
-                         some);
+    add_chunk_bf16<M, R>(codes, at, 0xffff, x, scales.of + r0, places, table, some);
+    places = _mm512_add_epi32(places, _mm512_set1_epi32(2));
+  }
+  if (k < count) {
+    add_chunk_bf16<M, R>(codes, (first + k) / 2, 0x00ff, x, scales.of + r0, places, table, some);
   }
   RT_UNROLL
   for (int m = 0; m < M; ++m) {
@@ -183,19 +190,19 @@ template <int M>
 inline void decode_rows(const QuantizedMatrix& w, const WeightRows& rows, const char* x,
                         uint64_t tokens, float* out, uint64_t stride) {
   constexpr int kAtOnce = M == 1 ? 8 : 4;
-  WideScales scales;
-  __m256 sums[M] = {};
+  RunScales scales;
+  __m512 totals[M][kRows] = {};
   for (uint64_t first = 0; first < w.columns; first += kRunElements, x += tokens * kRunBytes) {
     const uint64_t count = w.columns - first < kRunElements ? w.columns - first : kRunElements;
-    widen_scales(w, rows, first, scales);
-    __m512 totals[M][kRows];
+    load_scales(w, rows, first, scales);
     for (int r = 0; r < (int)kRows; r += kAtOnce) {
       add_run_bf16<M, kAtOnce>(rows, r, first, count, x, scales, totals);
     }
-    RT_UNROLL
-    for (int m = 0; m < M; ++m) add_lanes(totals[m], first == 0, &sums[m]);
   }
-  for (int m = 0; m < M; ++m) _mm256_mask_storeu_ps(out + m * stride, rows.lanes, sums[m]);
+  RT_UNROLL
+  for (int m = 0; m < M; ++m) {
+    _mm256_mask_storeu_ps(out + m * stride, rows.lanes, sum_lanes8(totals[m]));
+  }
 }
 
 void multiply_decode(const QuantizedMatrix& w, const void* x, uint64_t tokens, uint64_t begin,
