@@ -29,13 +29,50 @@ static inline __m512 nf4_step(const unsigned char* codes, __mmask16 lanes, int i
   return _mm512_permutexvar_ps(nibbles, _mm512_load_ps(kNf4Values));
 }
 
-// Scales [first, first + count) of all, count <= 16; the rest is 0.
-static inline __m512 nf4_scales(const QuantizedMatrix& w, uint64_t first, uint64_t count) {
+// The 256 values that nf4-dq's scales are codes of, for lookups.
+struct ScaleMap {
+  __m512 of[16];
+};
+
+static inline ScaleMap scale_map(const QuantizedMatrix& w) {
+  ScaleMap map;
+  RT_UNROLL
+  for (int i = 0; i < 16; ++i) map.of[i] = _mm512_loadu_ps(w.map + 16 * i);
+  return map;
+}
+
+// Eight lookups among 32 values, of which three bits choose one: 18 operations, where a Zen 4 core
+// gathers 16 values in some 50 cycles.
+static inline __m512 look_up(const ScaleMap& map, __m512i codes) {
+  __m512 found[8];
+  RT_UNROLL
+  for (int i = 0; i < 8; ++i) {
+    found[i] = _mm512_permutex2var_ps(map.of[2 * i], codes, map.of[2 * i + 1]);
+  }
+  const auto choose = [&](int n, int bit) __attribute__((always_inline)) {
+    const __mmask16 odd = _mm512_test_epi32_mask(codes, _mm512_set1_epi32(bit));
+    RT_UNROLL
+    for (int i = 0; i < n; ++i) {
+      found[i] = _mm512_mask_mov_ps(found[2 * i], odd, found[2 * i + 1]);
+    }
+  };
+  choose(4, 32);
+  choose(2, 64);
+  choose(1, 128);
+  return found[0];
+}
+
+// nf4: scales [first, first + count) of all, count <= 16; the rest is 0.
+static inline __m512 plain_scales(const QuantizedMatrix& w, uint64_t first, uint64_t count) {
   const __mmask16 lanes = (__mmask16)((1u << count) - 1);
-  if (w.kind == Codes::kNf4) return _mm512_maskz_loadu_ps(lanes, w.scales + first * sizeof(float));
+  return _mm512_maskz_loadu_ps(lanes, w.scales + first * sizeof(float));
+}
+
+// The same of nf4-dq. They lie in at most two nested blocks.
+static inline __m512 nested_scales(const QuantizedMatrix& w, const ScaleMap& map, uint64_t first,
+                                   uint64_t count) {
+  const __mmask16 lanes = (__mmask16)((1u << count) - 1);
   const __m512i codes = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(lanes, w.scales + first));
-  const __m512 map = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), lanes, codes, w.map, 4);
-  // 16 scales lie in at most two nested blocks.
   const uint64_t at = w.phase + first;
   const uint64_t left = kNestedScales - at % kNestedScales;
   __m512 nested = _mm512_set1_ps(w.nested[at / kNestedScales]);
@@ -43,7 +80,13 @@ static inline __m512 nf4_scales(const QuantizedMatrix& w, uint64_t first, uint64
     nested = _mm512_mask_mov_ps(nested, (__mmask16)(0xffffu << left),
                                 _mm512_set1_ps(w.nested[at / kNestedScales + 1]));
   }
-  return _mm512_maskz_add_ps(lanes, _mm512_mul_ps(map, nested), _mm512_set1_ps(w.offset));
+  const __m512 product = _mm512_mul_ps(look_up(map, codes), nested);
+  return _mm512_maskz_add_ps(lanes, product, _mm512_set1_ps(w.offset));
+}
+
+static inline __m512 nf4_scales(const QuantizedMatrix& w, uint64_t first, uint64_t count) {
+  if (w.kind == Codes::kNf4) return plain_scales(w, first, count);
+  return nested_scales(w, scale_map(w), first, count);
 }
 
 // Where 16 scales have those of chunk c: of its two blocks, for eight lanes each.

@@ -94,9 +94,16 @@ static inline void load_scales(const QuantizedMatrix& w, const WeightRows& rows,
   for (uint64_t i = 0; i < kRows * kScales * scale_bytes(w); i += 64) {
     _mm_prefetch(next + i, _MM_HINT_T1);
   }
+  const auto of_row = [&](uint64_t r) { return rows.row[r] * w.row_scales + first / kScaleBlock; };
+  if (w.kind == Codes::kNf4) {
+    for (uint64_t r = 0; r < kRows; ++r) {
+      _mm512_store_ps(scales.of[r], plain_scales(w, of_row(r), count));
+    }
+    return;
+  }
+  const ScaleMap map = scale_map(w);
   for (uint64_t r = 0; r < kRows; ++r) {
-    const uint64_t at = rows.row[r] * w.row_scales + first / kScaleBlock;
-    _mm512_store_ps(scales.of[r], nf4_scales(w, at, count));
+    _mm512_store_ps(scales.of[r], nested_scales(w, map, of_row(r), count));
   }
 }
 
