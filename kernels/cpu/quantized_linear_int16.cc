@@ -130,7 +130,7 @@ void multiply_prefill(const QuantizedMatrix& w, const void* x, uint64_t tokens, 
 
 // --- decode
 
-constexpr uint64_t kAhead = 4096;     // bytes of codes
+constexpr uint64_t kAhead = 8192;     // bytes of codes
 constexpr uint64_t kTogether = 4096;  // four rows in so many bytes are read side by side
 constexpr uint64_t kMostScales = kRun16 / kScaleBlock;
 constexpr float kCodeSpan = 32767.0f;
@@ -237,7 +237,7 @@ inline void add_run(const unsigned char* codes, uint64_t pitch, const float* con
     RT_UNROLL
     for (int r = 0; r < R; ++r) {
       const unsigned char* row = codes + r * pitch;
-      _mm_prefetch((const char*)row + kAhead, _MM_HINT_T0);
+      _mm_prefetch((const char*)row + kAhead, _MM_HINT_T1);
       add_block<M>(row, scales[r] + b, table, x, sums[r]);
       add_block<M>(row + kBytes, scales[r] + b + 1, table, x + kScaleBlock, sums[r]);
     }
