@@ -161,15 +161,23 @@ void many_tokens(const float* x, uint64_t tokens, const Matrix& weight, uint64_t
 }
 
 template <Element element>
+void few_tokens(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin, uint64_t end,
+                float* out, uint64_t stride) {
+  const uint64_t row_bytes = weight.columns * kBytes<element>;
+  const auto* data = (const unsigned char*)weight.data;
+  for (uint64_t n = begin; n < end; n += kTurns, out += kTurns) {
+    const uint64_t count = end - n < kTurns ? end - n : kTurns;
+    DenseRow<element> rows[kTurns];
+    for (uint64_t i = 0; i < count; ++i) rows[i] = {data + (n + i) * row_bytes};
+    multiply_few(x, tokens, weight.columns, rows, count, out, stride);
+  }
+}
+
+template <Element element>
 void run(const float* x, uint64_t tokens, const Matrix& weight, uint64_t begin, uint64_t end,
          float* out, uint64_t stride) {
   if (tokens <= kFewTokens) {
-    const uint64_t row_bytes = weight.columns * kBytes<element>;
-    const auto* data = (const unsigned char*)weight.data;
-    for (uint64_t n = begin; n < end; ++n, ++out) {
-      multiply_few(x, tokens, weight.columns, DenseRow<element>{data + n * row_bytes}, out, stride);
-    }
-    return;
+    return few_tokens<element>(x, tokens, weight, begin, end, out, stride);
   }
   for (uint64_t t = 0; t < tokens; t += kPanelTokens) {
     const uint64_t rows = tokens - t < kPanelTokens ? tokens - t : kPanelTokens;

@@ -21,10 +21,14 @@ constexpr uint64_t kWidened = 128 * 1024;  // 512 KiB
 
 struct Int8Row {
   static constexpr uint64_t kBits = 8;
-  static constexpr float kUnit = 0x1p-24f;
   const unsigned char* codes;
+  float factor;  // of sums
 
-  const char* address(uint64_t k) const { return (const char*)codes + k; }
+  static Int8Row of(const QuantizedMatrix& w, uint64_t n, float*) {
+    return {w.codes + n * w.row_bytes, scale_of(w, n, 0) * 0x1p-24f};
+  }
+
+  const char* address() const { return (const char*)codes; }
   static __m256 values(int64_t eight) {
     const __m256i pick =
         _mm256_setr_epi8(-1, -1, -1, 0, -1, -1, -1, 1, -1, -1, -1, 2, -1, -1, -1, 3, -1, -1, -1, 4,
@@ -44,8 +48,15 @@ struct Nf4Row {
   static constexpr uint64_t kBits = 4;
   const unsigned char* codes;
   const float* scales;  // of the row
+  float factor;
 
-  const char* address(uint64_t k) const { return (const char*)codes + k / 2; }
+  // `room` for its scales.
+  static Nf4Row of(const QuantizedMatrix& w, uint64_t n, float* room) {
+    for (uint64_t b = 0; b < w.row_scales; ++b) room[b] = scale_of(w, n, b);
+    return {w.codes + n * w.row_bytes, room, 1.0f};
+  }
+
+  const char* address() const { return (const char*)codes; }
   __m256 eight(uint64_t k, uint64_t i) const {
     int32_t four;
     memcpy(&four, codes + k / 2 + i / 2, sizeof four);
@@ -67,23 +78,18 @@ inline bool served(const QuantizedMatrix& w) {
   return w.columns <= kMostColumns && (!is_nf4(w) || w.block == kScaleBlock);
 }
 
-// f(row, its factor) with row n of the weight as a Row.
-template <class Body>
-inline void with_row(const QuantizedMatrix& w, uint64_t n, float* scales, const Body& body) {
-  const unsigned char* codes = w.codes + n * w.row_bytes;
-  if (!is_nf4(w)) return body(Int8Row{codes}, scale_of(w, n, 0) * Int8Row::kUnit);
-  for (uint64_t b = 0; b < w.row_scales; ++b) scales[b] = scale_of(w, n, b);
-  body(Nf4Row{codes, scales}, 1.0f);
-}
-
+template <class Row>
 void few_tokens(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint64_t begin,
                 uint64_t end, float* out, uint64_t stride) {
-  float scales[kMostColumns / kScaleBlock];
-  for (uint64_t n = begin; n < end; ++n, ++out) {
-    with_row(w, n, scales, [&](const auto& row, float factor) {
-      multiply_few(x, tokens, w.columns, row, out, stride);
-      for (uint64_t t = 0; t < tokens; ++t) out[t * stride] *= factor;
-    });
+  float scales[kTurns][kMostColumns / kScaleBlock];
+  for (uint64_t n = begin; n < end; n += kTurns, out += kTurns) {
+    const uint64_t count = end - n < kTurns ? end - n : kTurns;
+    Row rows[kTurns];
+    for (uint64_t i = 0; i < count; ++i) rows[i] = Row::of(w, n + i, scales[i]);
+    multiply_few(x, tokens, w.columns, rows, count, out, stride);
+    for (uint64_t t = 0; t < tokens; ++t) {
+      for (uint64_t i = 0; i < count; ++i) out[t * stride + i] *= rows[i].factor;
+    }
   }
 }
 
@@ -94,6 +100,7 @@ void widen(const Row& row, uint64_t K, float* to) {
   if (k < K) store_part(to + k, row.part(k, K - k), K - k);
 }
 
+template <class Row>
 void many_tokens(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint64_t begin,
                  uint64_t end, float* out, uint64_t stride) {
   alignas(64) float widened[kWidened];
@@ -105,10 +112,9 @@ void many_tokens(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint
   for (uint64_t n = begin, rows; n < end; n += rows, out += rows) {
     rows = end - n < most ? end - n : most;
     for (uint64_t i = 0; i < rows; ++i) {
-      with_row(w, n + i, scales, [&](const auto& row, float factor) {
-        widen(row, w.columns, widened + i * w.columns);
-        factors[i] = factor;
-      });
+      const Row row = Row::of(w, n + i, scales);
+      widen(row, w.columns, widened + i * w.columns);
+      factors[i] = row.factor;
     }
     linear_avx2(x, tokens, dense, 0, rows, out, stride);
     for (uint64_t t = 0; t < tokens; ++t) {
@@ -117,13 +123,18 @@ void many_tokens(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint
   }
 }
 
+template <class Row>
+void multiply_as(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint64_t begin,
+                 uint64_t end, float* out, uint64_t stride) {
+  if (tokens <= kFewTokens) return few_tokens<Row>(w, x, tokens, begin, end, out, stride);
+  many_tokens<Row>(w, x, tokens, begin, end, out, stride);
+}
+
 void multiply(const QuantizedMatrix& w, const void* x, uint64_t tokens, uint64_t begin,
               uint64_t end, float* out, uint64_t stride) {
   if (!served(w)) return quantized_linear_portable(w, x, tokens, begin, end, out, stride);
-  if (tokens <= kFewTokens) {
-    return few_tokens(w, (const float*)x, tokens, begin, end, out, stride);
-  }
-  many_tokens(w, (const float*)x, tokens, begin, end, out, stride);
+  const auto as = is_nf4(w) ? multiply_as<Nf4Row> : multiply_as<Int8Row>;
+  as(w, (const float*)x, tokens, begin, end, out, stride);
 }
 
 uint64_t no_bytes(const QuantizedMatrix&, uint64_t) {
