@@ -7,10 +7,11 @@
 // pairs of elements in order, a column of the output its pairs of keys; keys that a row does not
 // see have the weight 0, so a query's bits are those of its keys alone.
 //
-// Per key and head 4 E flop, two products a lane and instruction; softmax is that of f32.
+// Per key and head 4 E flop, two products a lane and instruction.
 #include "kernels/cpu/lanes_avx512.h"
 
 #include "kernels/cpu/attention_tile.h"
+#include "kernels/cpu/softmax_bf16.h"
 
 namespace rt::cpu {
 namespace {
@@ -120,17 +121,6 @@ void score_rows(const float* q, uint64_t width, uint32_t pairs, const uint32_t* 
   }
 }
 
-// Weights f32[kTileKeys] of keys [begin, end) to bf16, in the first half of their place; 0 for
-// others.
-void round_weights(uint32_t begin, uint32_t end, float* weights) {
-  const uint64_t before = begin < 64 ? (1ull << begin) - 1 : ~0ull;
-  const uint64_t seen = (end < 64 ? (1ull << end) - 1 : ~0ull) & ~before;
-  const __m512i low = round_some(weights, 32);
-  const __m512i high = round_some(weights + 32, 32);
-  _mm512_storeu_si512(weights, _mm512_maskz_mov_epi16((__mmask32)seen, low));
-  _mm512_storeu_si512(weights + 16, _mm512_maskz_mov_epi16((__mmask32)(seen >> 32), high));
-}
-
 // sum[m][e, e + 16 C) += pairs of weights times pairs of values, pairs [first, last) in order.
 template <int M, int C>
 void add_columns(const float* weights, const uint32_t* values, uint32_t first, uint32_t last,
@@ -209,11 +199,7 @@ void attend_bf16(const AttentionShape& shape, const KeyTile& tile, const KeyTile
     for_rows(rows, [&]<int M>(uint32_t r) {
       score_rows<M>(q + r * width, width, pairs, keys, scores + r * kTileKeys, &ahead);
     });
-    soften_rows<Lanes16>(shape, {begins, ends, rows, group}, rows, width, scores, block.states + at,
-                         sum_v);
-    for (uint32_t r = 0; r < rows; ++r) {
-      round_weights(begins[r / group], ends[r / group], scores + r * kTileKeys);
-    }
+    soften_rows_bf16(shape, {begins, ends, rows, group}, width, scores, block.states + at, sum_v);
     pack_value_pairs(shape.row, tile, g, width, values);
     for_rows(rows, [&]<int M>(uint32_t r) {
       add_values<M>(scores + r * kTileKeys, values, tile.first / 2, (tile.last + 1) / 2, width,

@@ -15,9 +15,26 @@ struct SeenKeys {
   const uint32_t* ends;
   uint32_t rows;   // of one kv head
   uint32_t group;  // of one token
+};
 
-  uint32_t begin(uint32_t r) const { return begins[r % rows / group]; }
-  uint32_t end(uint32_t r) const { return ends[r % rows / group]; }
+// Of rows [r, r + count): walked, since a division for each use of each cost as much as the
+// exponentials.
+template <uint32_t kMost>
+struct RowKeys {
+  uint32_t begin[kMost];
+  uint32_t end[kMost];
+
+  RowKeys(const SeenKeys& seen, uint32_t r, uint32_t count) {
+    uint32_t row = r % seen.rows;
+    uint32_t token = row / seen.group;
+    uint32_t head = row % seen.group;
+    for (uint32_t i = 0; i < count; ++i) {
+      begin[i] = seen.begins[token];
+      end[i] = seen.ends[token];
+      if (++head == seen.group) head = 0, ++token;
+      if (++row == seen.rows) row = head = token = 0;
+    }
+  }
 };
 
 // Scores of keys [begin, end) are scaled and capped; those beside them in a vector become
@@ -51,6 +68,16 @@ inline typename L::F weigh_row(uint32_t begin, uint32_t end, float largest, floa
   return sum;
 }
 
+// sum_v f32[width] times how much less its weights are worth beside a new largest score.
+template <class L>
+inline void fade_row(float fade, uint64_t width, float* sum_v) {
+  if (fade == 1.0f) return;
+  const typename L::F factor = L::all(fade);
+  for (uint64_t e = 0; e < width; e += L::kCount) {
+    L::store(sum_v + e, L::multiply(L::load(sum_v + e), factor));
+  }
+}
+
 // Rows [r, r + count), count <= L::kCount: scores f32[count, kTileKeys] become weights; sum_v
 // f32[count, width] fades.
 template <class L>
@@ -67,8 +94,9 @@ inline void soften_some(const AttentionShape& shape, const SeenKeys& seen, uint3
     old_largest[i] = i < count ? states[i].largest : 0;
     old_sum[i] = i < count ? states[i].sum : 0;
   }
+  const RowKeys<L::kCount> keys(seen, r, count);
   for (uint32_t i = 0; i < count; ++i) {
-    lanes[i] = scale_row<L>(shape, seen.begin(r + i), seen.end(r + i), scores + i * kTileKeys);
+    lanes[i] = scale_row<L>(shape, keys.begin[i], keys.end[i], scores + i * kTileKeys);
   }
   const typename L::F was = L::load(old_largest);
   const typename L::F now = L::larger(was, L::largest_of_each(lanes));
@@ -76,18 +104,13 @@ inline void soften_some(const AttentionShape& shape, const SeenKeys& seen, uint3
   L::store(largest, now);
   L::store(fade, fades);
   for (uint32_t i = 0; i < count; ++i) {
-    lanes[i] = weigh_row<L>(seen.begin(r + i), seen.end(r + i), largest[i], scores + i * kTileKeys);
+    lanes[i] = weigh_row<L>(keys.begin[i], keys.end[i], largest[i], scores + i * kTileKeys);
   }
   L::store(old_sum, L::multiply_add(L::load(old_sum), fades, L::sum_of_each(lanes)));
   for (uint32_t i = 0; i < count; ++i) {
-    if (seen.begin(r + i) >= seen.end(r + i)) continue;
+    if (keys.begin[i] >= keys.end[i]) continue;
     states[i] = {largest[i], old_sum[i]};
-    if (fade[i] == 1.0f) continue;
-    float* to = sum_v + i * width;
-    const typename L::F factor = L::all(fade[i]);
-    for (uint64_t e = 0; e < width; e += L::kCount) {
-      L::store(to + e, L::multiply(L::load(to + e), factor));
-    }
+    fade_row<L>(fade[i], width, sum_v + i * width);
   }
 }
 
