@@ -79,32 +79,37 @@ void prepare(const QuantizedMatrix& w, const float* x, uint64_t tokens, uint64_t
 
 // --- prefill
 
-// Rows of codes as bf16, code * scale.
+// Rows of codes as bf16, code * scale: all 16 products of a block are made and rounded once, those
+// of a chunk's two blocks lie in one register, and a lookup yields 32 elements.
 struct Decoded {
   const QuantizedMatrix& w;
 
-  // Step i of a chunk: words 2 l and 2 l + 1 are nibbles i and i + 4 of lane l.
-  static __m512i step(const unsigned char* codes, __mmask16 lanes, __m512 scale, int i) {
-    const __m512 even = _mm512_mul_ps(nf4_step(codes, lanes, i), scale);
-    const __m512 odd = _mm512_mul_ps(nf4_step(codes, lanes, i + 4), scale);
-    alignas(64) static constexpr uint16_t kPairs[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                                        21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                                        11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    return _mm512_permutexvar_epi16(_mm512_load_si512(kPairs),
-                                    (__m512i)_mm512_cvtne2ps_pbh(odd, even));
+  static __m512i table_of(float scale, float next_scale) {
+    const __m512 values = _mm512_load_ps(kNf4Values);
+    const __m512 low = _mm512_mul_ps(values, _mm512_set1_ps(scale));
+    const __m512 high = _mm512_mul_ps(values, _mm512_set1_ps(next_scale));
+    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+  }
+  // Step i of a chunk: nibble i of each word; lanes 8-15 look into the table's upper half.
+  static __m512i step(__m512i words, __m512i table, int i) {
+    const __m512i upper = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(16), 1);
+    const __m512i nibble =
+        _mm512_and_si512(_mm512_srli_epi16(words, (unsigned)(4 * i)), _mm512_set1_epi16(15));
+    return _mm512_permutexvar_epi16(_mm512_or_si512(nibble, upper), table);
   }
   void gather(uint64_t n, uint64_t rows, uint64_t first, uint64_t count, char* panel) const {
     for (uint64_t r = 0; r < rows; ++r, panel += kRunBytes) {
       const unsigned char* codes = w.codes + (n + r) * w.row_bytes + first / 2;
-      const __m512 scales =
-          nf4_scales(w, (n + r) * w.row_scales + first / kScaleBlock, count / kScaleBlock);
+      alignas(64) float scales[kRunElements / kScaleBlock];
+      _mm512_store_ps(
+          scales, nf4_scales(w, (n + r) * w.row_scales + first / kScaleBlock, count / kScaleBlock));
       for (uint64_t c = 0; c * kChunk < count; ++c) {
         const __mmask16 lanes = c * kChunk + kChunk <= count ? 0xffff : 0x00ff;
-        const __m512 scale = chunk_scales(scales, c);
+        const __m512i words = _mm512_maskz_loadu_epi32(lanes, codes + c * (kChunk / 2));
+        const __m512i table = table_of(scales[2 * c], scales[2 * c + 1]);
         RT_UNROLL
         for (int i = 0; i < 4; ++i) {
-          _mm512_store_si512(panel + (4 * c + i) * kStepBytes,
-                             step(codes + c * (kChunk / 2), lanes, scale, i));
+          _mm512_store_si512(panel + (4 * c + i) * kStepBytes, step(words, table, i));
         }
       }
     }
