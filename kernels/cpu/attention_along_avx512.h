@@ -2,9 +2,9 @@
 // used along their rows (attention_rows_avx512.h).
 //
 // One token (decode) walks eight rows of the cache at once from head to head, straight from its
-// bytes: that is eight contiguous streams, and 1.5 operations per element beside the sums. Bound by
-// reading (bytes(K) + bytes(V) per key). More tokens (prefill) and widths that are no multiple of
-// 16 widen the rows of one head into the panel first, which all rows share.
+// bytes, 1.5 operations per element beside the sums, while the eight after them are fetched. Bound
+// by reading (bytes(K) + bytes(V) per key). More tokens (prefill) and widths that are no multiple
+// of 16 widen the rows of one head into the panel first, which all rows share.
 #pragma once
 
 #include "kernels/cpu/attention_pack.h"
@@ -14,7 +14,6 @@
 namespace rt::cpu {
 namespace {
 
-constexpr uint64_t kRowAhead = 1024;  // bytes, in each of eight rows
 // A panel of V f32[64, 256] in strips of 128 columns lies in half of the sets of a first-level
 // cache of 48 KiB, which hold 48 of its rows.
 constexpr uint32_t kStripKeys = 32;
@@ -60,22 +59,6 @@ struct AlongTile {
     return some;
   }
 
-  // The bytes kRowAhead after head g, in these rows or the next ones.
-  void fetch_ahead(const EightRows& some, uint32_t g) const {
-    const uint64_t bytes = shape.row.head_bytes;
-    const uint64_t begin = block.kv_begin * bytes;
-    const uint64_t end = block.kv_end * bytes;
-    for (uint64_t at = g * bytes + kRowAhead; at < (g + 1) * bytes + kRowAhead; at += 64) {
-      const bool wrapped = at >= end;
-      if (wrapped && begin + at - end >= end) return;
-      const unsigned char* const* row = wrapped ? some.next : some.row;
-      const uint64_t offset = wrapped ? begin + at - end : at;
-      for (uint32_t c = 0; c < kKeysAtOnce; ++c) {
-        _mm_prefetch((const char*)row[c] + offset, _MM_HINT_T0);
-      }
-    }
-  }
-
   void soften(uint32_t g, uint32_t heads) const {
     const uint64_t r = row_index(g);
     soften_rows<Lanes16>(shape, {begins, ends, rows, group}, rows * heads, width,
@@ -101,10 +84,10 @@ struct AlongTile {
     const After values(tile, tile.v);
     for (uint32_t i = first; i < tile.last; i += kKeysAtOnce) {
       const EightRows some = eight(tile.k, i, values.row);
+      Ahead ahead = ahead_of(shape, block, some.next, nullptr, kKeysAtOnce);
       for (uint32_t g = block.kv_begin; g < block.kv_end; ++g) {
-        fetch_ahead(some, g);
         score_rows<element>(block.q + row_index(g) * width, rows, width, head(some.row, g),
-                            block.scores + row_index(g) * kTileKeys + i);
+                            block.scores + row_index(g) * kTileKeys + i, &ahead);
       }
     }
     soften(block.kv_begin, block.kv_end - block.kv_begin);
@@ -113,10 +96,10 @@ struct AlongTile {
       const EightRows some = eight(tile.v, i, next != nullptr ? keys.row : nullptr);
       const uint32_t from = i < tile.first ? tile.first - i : 0;
       const uint32_t to = i + kKeysAtOnce > tile.last ? tile.last - i : kKeysAtOnce;
+      Ahead ahead = ahead_of(shape, block, some.next, nullptr, kKeysAtOnce);
       for (uint32_t g = block.kv_begin; g < block.kv_end; ++g) {
-        fetch_ahead(some, g);
         add_rows<element>(block.scores + row_index(g) * kTileKeys + i, rows, head(some.row, g),
-                          from, to, width, block.sum_v + row_index(g) * width);
+                          from, to, width, block.sum_v + row_index(g) * width, &ahead);
       }
     }
   }
@@ -140,6 +123,7 @@ struct AlongTile {
   void add_keys(const HeadRows& panel, uint64_t r, uint32_t first, uint32_t last) const {
     const float* weights = block.scores + r * kTileKeys;
     float* sum = block.sum_v + r * width;
+    Ahead nothing = {};
     for (uint32_t t = 0; t < block.tokens;) {
       uint32_t run = 0;
       while (t + run < block.tokens && begins[t + run] <= first && ends[t + run] >= last) ++run;
@@ -148,7 +132,7 @@ struct AlongTile {
       if (run == 0) run = 1;
       if (from < to) {
         add_rows<KvElement::kF32>(weights + uint64_t{t} * group * kTileKeys, run * group, panel,
-                                  from, to, width, sum + uint64_t{t} * group * width);
+                                  from, to, width, sum + uint64_t{t} * group * width, &nothing);
       }
       t += run;
     }
@@ -160,12 +144,13 @@ struct AlongTile {
       row[i] = (const unsigned char*)(block.panel + i * width);
     }
     const uint64_t r = row_index(g);
+    Ahead nothing = {};
     fetch(head(tile.k, g));
     widen(tile.k, g);
     fetch(head(tile.v, g));  // arrives while the scores are computed
     for (uint32_t i = tile.first / kKeysAtOnce * kKeysAtOnce; i < tile.last; i += kKeysAtOnce) {
       score_rows<KvElement::kF32>(block.q + r * width, rows, width, {row + i, 0, 0},
-                                  block.scores + r * kTileKeys + i);
+                                  block.scores + r * kTileKeys + i, &nothing);
     }
     soften(g, 1);
     widen(tile.v, g);

@@ -101,6 +101,17 @@ struct Meeting {
   }
   uint64_t row_index(uint32_t g) const { return uint64_t{g - block.kv_begin} * rows; }
 
+  // Up to kSub rows that come after the tile's row `last`: its own, or else the first of `then`.
+  Ahead after(const unsigned char* const* row, uint32_t last, const unsigned char* const* then,
+              uint32_t count) const {
+    if (last < tile.last) {
+      then = row + last;
+      count = tile.last - last;
+    }
+    if (!direct || count == 0) return {};
+    return ahead_of(shape, block, then, nullptr, count < kSub ? count : kSub);
+  }
+
   // Addresses of the panel's rows, so that panel and cache are read by the same
   // code.
   void find_panel(const unsigned char** row) const {
@@ -119,35 +130,40 @@ struct Meeting {
     }
   }
 
-  void score_direct(const float* q, Rows k, uint32_t first, uint32_t last, float* scores) const {
-    if (rows > 1) return score_rows<element>(q, rows, width, k, first, last, scores);
+  void score_direct(const float* q, Rows k, uint32_t first, uint32_t last, float* scores,
+                    Ahead* ahead) const {
+    if (rows > 1) return score_rows<element>(q, rows, width, k, first, last, scores, ahead);
     constexpr int kKeys = has_blocks(element) ? 4 : kSub;  // scales take registers too
     for (uint32_t i = first; i < last; i += kKeys) {
-      score<element, 1, kKeys>(q, width, {k.row + i, k.bytes, k.scales}, scores + i);
+      score<element, 1, kKeys>(q, width, {k.row + i, k.bytes, k.scales}, scores + i, ahead);
     }
   }
 
-  void score_keys(uint32_t g, uint32_t first, uint32_t last, const unsigned char* const* panel) {
+  void score_keys(uint32_t g, uint32_t first, uint32_t last, const unsigned char* const* panel,
+                  Ahead* ahead) {
     const float* q = block.q + row_index(g) * width;
     float* scores = block.scores + row_index(g) * kTileKeys;
     if (direct && first % kSub == 0 && last % kSub == 0) {
-      return score_direct(q, rows_of(tile.k, g), first, last, scores);
+      return score_direct(q, rows_of(tile.k, g), first, last, scores, ahead);
     }
+    Ahead nothing = {};
     fetch(rows_of(tile.k, g), first, last);
     widen_rows<element>(shape.row, tile.k, g, first, last, width, block.panel);
     fetch(rows_of(tile.v, g), first,
           last);  // arrives while the scores are computed
     // Four at a time: rows of the panel before and after may hold anything,
     // their scores are unseen.
-    score_rows<KvElement::kF32>(q, rows, width, {panel, 0, 0}, first / 4 * 4, last, scores);
+    score_rows<KvElement::kF32>(q, rows, width, {panel, 0, 0}, first / 4 * 4, last, scores,
+                                &nothing);
   }
 
   void add_keys(uint32_t g, uint32_t first, uint32_t last, const uint32_t* begins,
-                const uint32_t* ends, const unsigned char* const* panel) {
+                const uint32_t* ends, const unsigned char* const* panel, Ahead* ahead) {
     const float* weights = block.scores + row_index(g) * kTileKeys;
     float* sum = block.sum_v + row_index(g) * width;
     const Rows v = rows_of(tile.v, g);
-    if (direct) return add_rows<element>(weights, rows, v, first, last, width, sum);
+    if (direct) return add_rows<element>(weights, rows, v, first, last, width, sum, ahead);
+    Ahead nothing = {};
     widen_rows<element>(shape.row, tile.v, g, first, last, width, block.panel);
     // Tokens that see all of these keys go together, any other on its own.
     for (uint32_t t = 0; t < block.tokens;) {
@@ -158,8 +174,8 @@ struct Meeting {
       if (run == 0) run = 1;
       if (from < to) {
         add_rows<KvElement::kF32>(weights + uint64_t{t} * group * kTileKeys, run * group,
-                                  {panel, 0, 0}, from, to, width,
-                                  sum + uint64_t{t} * group * width);
+                                  {panel, 0, 0}, from, to, width, sum + uint64_t{t} * group * width,
+                                  &nothing);
       }
       t += run;
     }
@@ -194,8 +210,8 @@ struct Meeting {
 };
 
 template <KvElement element>
-void attend(const AttentionShape& shape, const KeyTile& tile, const uint32_t* begins,
-            const uint32_t* ends, const QueryBlock& block) {
+void attend(const AttentionShape& shape, const KeyTile& tile, const KeyTile* next,
+            const uint32_t* begins, const uint32_t* ends, const QueryBlock& block) {
   Meeting<element> meeting = {shape, tile, block};
   const unsigned char* panel[kTileKeys];
   meeting.find_panel(panel);
@@ -203,16 +219,20 @@ void attend(const AttentionShape& shape, const KeyTile& tile, const uint32_t* be
   for (uint32_t s = tile.first / sub * sub; s < tile.last; s += sub) {
     const uint32_t first = s > tile.first ? s : tile.first;
     const uint32_t last = s + sub < tile.last ? s + sub : tile.last;
+    Ahead ahead = meeting.after(tile.k, last, tile.v + tile.first, tile.last - tile.first);
     for (uint32_t g = block.kv_begin; g < block.kv_end; ++g) {
-      meeting.score_keys(g, first, last, panel);
+      meeting.score_keys(g, first, last, panel, &ahead);
     }
   }
   meeting.soften_rows(begins, ends);
   for (uint32_t s = tile.first / sub * sub; s < tile.last; s += sub) {
     const uint32_t first = s > tile.first ? s : tile.first;
     const uint32_t last = s + sub < tile.last ? s + sub : tile.last;
+    Ahead ahead = next == nullptr ? meeting.after(tile.v, last, nullptr, 0)
+                                  : meeting.after(tile.v, last, next->k + next->first,
+                                                  next->last - next->first);
     for (uint32_t g = block.kv_begin; g < block.kv_end; ++g) {
-      meeting.add_keys(g, first, last, begins, ends, panel);
+      meeting.add_keys(g, first, last, begins, ends, panel, &ahead);
     }
   }
 }
@@ -249,17 +269,17 @@ void attend_avx2(const AttentionShape& shape, const KeyTile& tile, const KeyTile
   }
   switch (shape.row.element) {
     case KvElement::kF32:
-      return attend<KvElement::kF32>(shape, tile, begins, ends, block);
+      return attend<KvElement::kF32>(shape, tile, next, begins, ends, block);
     case KvElement::kBf16:
-      return attend<KvElement::kBf16>(shape, tile, begins, ends, block);
+      return attend<KvElement::kBf16>(shape, tile, next, begins, ends, block);
     case KvElement::kF16:
-      return attend<KvElement::kF16>(shape, tile, begins, ends, block);
+      return attend<KvElement::kF16>(shape, tile, next, begins, ends, block);
     case KvElement::kInt8:
-      return attend<KvElement::kInt8>(shape, tile, begins, ends, block);
+      return attend<KvElement::kInt8>(shape, tile, next, begins, ends, block);
     case KvElement::kQ8_0:
-      return attend<KvElement::kQ8_0>(shape, tile, begins, ends, block);
+      return attend<KvElement::kQ8_0>(shape, tile, next, begins, ends, block);
     case KvElement::kQ4_0:
-      return attend<KvElement::kQ4_0>(shape, tile, begins, ends, block);
+      return attend<KvElement::kQ4_0>(shape, tile, next, begins, ends, block);
   }
 }
 

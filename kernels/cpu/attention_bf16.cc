@@ -187,10 +187,9 @@ void attend_bf16(const AttentionShape& shape, const KeyTile& tile, const KeyTile
   const uint32_t rows = block.tokens * group;
   auto* keys = (uint32_t*)block.panel;              // [E' / 2][kTileKeys]
   uint32_t* values = keys + width / 2 * kTileKeys;  // [kTilePairs][E']
+  // A walk over pairs has half the steps.
+  Ahead ahead = ahead_of(shape, block, next, walk_steps<Lanes16>(shape, block, rows) / 2);
   for (uint32_t g = block.kv_begin; g < block.kv_end; ++g) {
-    Ahead ahead = g + 1 < block.kv_end ? ahead_of<Lanes16>(shape, &tile, g + 1, rows)
-                                       : ahead_of<Lanes16>(shape, next, block.kv_begin, rows);
-    ahead.lines *= 2;  // a walk over pairs has half the steps
     const uint64_t at = uint64_t{g - block.kv_begin} * rows;
     const float* q = block.q + at * width;
     float* sum_v = block.sum_v + at * width;

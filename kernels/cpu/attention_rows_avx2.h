@@ -6,7 +6,7 @@
 // For files compiled with -mavx2 -mfma -mf16c only (vector_avx2.h).
 #pragma once
 
-#include "kernels/cpu/attention.h"
+#include "kernels/cpu/attention_ahead.h"
 #include "kernels/cpu/kv_row_avx2.h"
 
 namespace rt::cpu {
@@ -22,7 +22,7 @@ struct Rows {
 // scores[m * kTileKeys + c] = q[m] . key[c]; q f32[M, width], width a multiple
 // of 8.
 template <KvElement element, int M, int keys>
-static inline void score(const float* q, uint64_t width, Rows k, float* scores) {
+static inline void score(const float* q, uint64_t width, Rows k, float* scores, Ahead* ahead) {
   __m256 sums[M][keys];
   BlockScale<element> scales[keys];
   RT_UNROLL
@@ -31,6 +31,7 @@ static inline void score(const float* q, uint64_t width, Rows k, float* scores) 
     for (int m = 0; m < M; ++m) sums[m][c] = _mm256_setzero_ps();
   }
   for (uint64_t e = 0; e < width; e += 8) {
+    ahead->fetch((keys * kEightBytes<element> + 63) / 64);
     if (has_blocks(element) && e % kKvBlock == 0) {
       RT_UNROLL
       for (int c = 0; c < keys; ++c) scales[c].find(k.row[c] + k.scales, e / kKvBlock);
@@ -60,7 +61,7 @@ static inline void score(const float* q, uint64_t width, Rows k, float* scores) 
 // last) in order.
 template <KvElement element, int M, int columns>
 static inline void add_values(const float* weights, Rows v, uint32_t first, uint32_t last,
-                              uint64_t width, uint64_t e, float* sum) {
+                              uint64_t width, uint64_t e, float* sum, Ahead* ahead) {
   __m256 sums[M][columns];
   sum += e;
   RT_UNROLL
@@ -69,6 +70,7 @@ static inline void add_values(const float* weights, Rows v, uint32_t first, uint
     for (int c = 0; c < columns; ++c) sums[m][c] = _mm256_loadu_ps(sum + m * width + 8 * c);
   }
   for (uint32_t i = first; i < last; ++i) {
+    ahead->fetch((columns * kEightBytes<element> + 63) / 64);
     const unsigned char* from = v.row[i] + v.bytes + e / 8 * kEightBytes<element>;
     __m256 weight[M];
     BlockScale<element> scale;
@@ -93,22 +95,22 @@ static inline void add_values(const float* weights, Rows v, uint32_t first, uint
 // of 4 and more begin where a block does, a part of 1 lies within one.
 template <KvElement element, int M, int wide>
 static inline void add_value_rows(const float* weights, Rows v, uint32_t first, uint32_t last,
-                                  uint64_t width, float* sum) {
+                                  uint64_t width, float* sum, Ahead* ahead) {
   uint64_t e = 0;
   for (; e + 8 * wide <= width; e += 8 * wide) {
-    add_values<element, M, wide>(weights, v, first, last, width, e, sum);
+    add_values<element, M, wide>(weights, v, first, last, width, e, sum, ahead);
   }
   if constexpr (wide > 4) {
     if (e + 32 <= width) {
-      add_values<element, M, 4>(weights, v, first, last, width, e, sum);
+      add_values<element, M, 4>(weights, v, first, last, width, e, sum, ahead);
       e += 32;
     }
   }
   if (e + 16 <= width) {
-    add_values<element, M, 2>(weights, v, first, last, width, e, sum);
+    add_values<element, M, 2>(weights, v, first, last, width, e, sum, ahead);
     e += 16;
   }
-  if (e + 8 <= width) add_values<element, M, 1>(weights, v, first, last, width, e, sum);
+  if (e + 8 <= width) add_values<element, M, 1>(weights, v, first, last, width, e, sum, ahead);
 }
 
 // Rows are taken by threes, a rest of 1, 2 or 4 as 1, 2 or 2 + 2: one row alone
@@ -120,30 +122,30 @@ static inline uint32_t rows_at_once(uint32_t left) {
 // Keys [first, last) of the tile against `rows` query rows.
 template <KvElement element>
 static inline void score_rows(const float* q, uint32_t rows, uint64_t width, Rows k, uint32_t first,
-                              uint32_t last, float* scores) {
+                              uint32_t last, float* scores, Ahead* ahead) {
   for (uint32_t i = first; i < last; i += 4) {
     const Rows quad = {k.row + i, k.bytes, k.scales};
     for (uint32_t r = 0, step; r < rows; r += step) {
       const float* from = q + r * width;
       float* to = scores + r * kTileKeys + i;
       step = rows_at_once(rows - r);
-      if (step == 3) score<element, 3, 4>(from, width, quad, to);
-      if (step == 2) score<element, 2, 4>(from, width, quad, to);
-      if (step == 1) score<element, 1, 4>(from, width, quad, to);
+      if (step == 3) score<element, 3, 4>(from, width, quad, to, ahead);
+      if (step == 2) score<element, 2, 4>(from, width, quad, to, ahead);
+      if (step == 1) score<element, 1, 4>(from, width, quad, to, ahead);
     }
   }
 }
 
 template <KvElement element>
 static inline void add_rows(const float* weights, uint32_t rows, Rows v, uint32_t first,
-                            uint32_t last, uint64_t width, float* sum) {
+                            uint32_t last, uint64_t width, float* sum, Ahead* ahead) {
   for (uint32_t r = 0, step; r < rows; r += step) {
     const float* from = weights + r * kTileKeys;
     float* to = sum + r * width;
     step = rows_at_once(rows - r);
-    if (step == 3) add_value_rows<element, 3, 4>(from, v, first, last, width, to);
-    if (step == 2) add_value_rows<element, 2, 4>(from, v, first, last, width, to);
-    if (step == 1) add_value_rows<element, 1, 8>(from, v, first, last, width, to);
+    if (step == 3) add_value_rows<element, 3, 4>(from, v, first, last, width, to, ahead);
+    if (step == 2) add_value_rows<element, 2, 4>(from, v, first, last, width, to, ahead);
+    if (step == 1) add_value_rows<element, 1, 8>(from, v, first, last, width, to, ahead);
   }
 }
 

@@ -6,7 +6,7 @@
 // code * scale in one rounding, as kv_row.h reads it.
 #pragma once
 
-#include "kernels/cpu/attention.h"
+#include "kernels/cpu/attention_ahead.h"
 #include "kernels/cpu/lanes_avx512.h"
 #include "kernels/cpu/vector_avx512.h"
 
@@ -71,9 +71,10 @@ struct Widener {
   typedef float float_unaligned __attribute__((aligned(1), may_alias));
 };
 
-// scores[m * kTileKeys + c] = q[m] . key c, c < 8, for M rows q f32[M, E'].
+// scores[m * kTileKeys + c] = q[m] . key c, c < 8, for M rows q f32[M, E']. As many lines are
+// fetched as are read.
 template <KvElement element, int M>
-inline void score_eight(const float* q, uint64_t width, HeadRows k, float* scores) {
+inline void score_eight(const float* q, uint64_t width, HeadRows k, float* scores, Ahead* ahead) {
   __m512 sums[M][kKeysAtOnce];
   Widener<element> wideners[kKeysAtOnce];
   RT_UNROLL
@@ -82,6 +83,7 @@ inline void score_eight(const float* q, uint64_t width, HeadRows k, float* score
     for (int c = 0; c < kKeysAtOnce; ++c) sums[m][c] = _mm512_setzero_ps();
   }
   for (uint64_t e = 0; e < width; e += 16) {
+    ahead->fetch(kKeysAtOnce * kSixteenBytes<element> / 64);
     __m512 queries[M];
     RT_UNROLL
     for (int m = 0; m < M; ++m) queries[m] = _mm512_loadu_ps(q + m * width + e);
@@ -98,10 +100,11 @@ inline void score_eight(const float* q, uint64_t width, HeadRows k, float* score
   for (int m = 0; m < M; ++m) _mm256_storeu_ps(scores + m * kTileKeys, sum_lanes8(sums[m]));
 }
 
-// sum[m][e, e + 16 C) += weights[m][i] * row i, for keys i in [first, last) in order.
+// sum[m][e, e + 16 C) += weights[m][i] * row i, for keys i in [first, last) in order. Lines as
+// above.
 template <KvElement element, int M, int C>
 inline void add_columns_of(const float* weights, HeadRows v, uint32_t first, uint32_t last,
-                           uint64_t width, uint64_t e, float* sum) {
+                           uint64_t width, uint64_t e, float* sum, Ahead* ahead) {
   __m512 sums[M][C];
   sum += e;
   RT_UNROLL
@@ -110,6 +113,7 @@ inline void add_columns_of(const float* weights, HeadRows v, uint32_t first, uin
     for (int c = 0; c < C; ++c) sums[m][c] = _mm512_loadu_ps(sum + m * width + 16 * c);
   }
   for (uint32_t i = first; i < last; ++i) {
+    ahead->fetch((C * kSixteenBytes<element> + 63) / 64);
     const unsigned char* from = v.row[i] + v.bytes + e / 16 * kSixteenBytes<element>;
     __m512 weight[M];
     Widener<element> widener;
@@ -138,47 +142,49 @@ inline uint32_t rows_at_once(uint32_t left) {
 
 // Eight keys against `rows` query rows.
 template <KvElement element>
-inline void score_rows(const float* q, uint32_t rows, uint64_t width, HeadRows k, float* scores) {
+inline void score_rows(const float* q, uint32_t rows, uint64_t width, HeadRows k, float* scores,
+                       Ahead* ahead) {
   for (uint32_t r = 0, step; r < rows; r += step) {
     const float* from = q + r * width;
     float* to = scores + r * kTileKeys;
     step = rows_at_once(rows - r);
-    if (step == 3) score_eight<element, 3>(from, width, k, to);
-    if (step == 2) score_eight<element, 2>(from, width, k, to);
-    if (step == 1) score_eight<element, 1>(from, width, k, to);
+    if (step == 3) score_eight<element, 3>(from, width, k, to, ahead);
+    if (step == 2) score_eight<element, 2>(from, width, k, to, ahead);
+    if (step == 1) score_eight<element, 1>(from, width, k, to, ahead);
   }
 }
 
 // Columns [e, e + 16 C) of all rows: the rows of V that they use stay in the first-level cache.
 template <KvElement element, int C>
 inline void add_strip(const float* weights, uint32_t rows, HeadRows v, uint32_t first,
-                      uint32_t last, uint64_t width, uint64_t e, float* sum) {
+                      uint32_t last, uint64_t width, uint64_t e, float* sum, Ahead* ahead) {
   for (uint32_t r = 0, step; r < rows; r += step) {
     const float* from = weights + r * kTileKeys;
     float* to = sum + r * width;
     step = rows_at_once(rows - r);
-    if (step == 3) add_columns_of<element, 3, C>(from, v, first, last, width, e, to);
-    if (step == 2) add_columns_of<element, 2, C>(from, v, first, last, width, e, to);
-    if (step == 1) add_columns_of<element, 1, C>(from, v, first, last, width, e, to);
+    if (step == 3) add_columns_of<element, 3, C>(from, v, first, last, width, e, to, ahead);
+    if (step == 2) add_columns_of<element, 2, C>(from, v, first, last, width, e, to, ahead);
+    if (step == 1) add_columns_of<element, 1, C>(from, v, first, last, width, e, to, ahead);
   }
 }
 
 template <KvElement element>
 inline void add_rows(const float* weights, uint32_t rows, HeadRows v, uint32_t first, uint32_t last,
-                     uint64_t width, float* sum) {
+                     uint64_t width, float* sum, Ahead* ahead) {
   uint64_t e = 0;
   for (; e + 16 * 8 <= width; e += 16 * 8) {
-    add_strip<element, 8>(weights, rows, v, first, last, width, e, sum);
+    add_strip<element, 8>(weights, rows, v, first, last, width, e, sum, ahead);
   }
   const uint64_t left = (width - e) / 16;
   if (left >= 6) {
-    add_strip<element, 6>(weights, rows, v, first, last, width, e, sum);
+    add_strip<element, 6>(weights, rows, v, first, last, width, e, sum, ahead);
     e += 16 * 6;
   } else if (left >= 4) {
-    add_strip<element, 4>(weights, rows, v, first, last, width, e, sum);
+    add_strip<element, 4>(weights, rows, v, first, last, width, e, sum, ahead);
     e += 16 * 4;
   }
-  for (; e < width; e += 16) add_strip<element, 1>(weights, rows, v, first, last, width, e, sum);
+  for (; e < width; e += 16)
+    add_strip<element, 1>(weights, rows, v, first, last, width, e, sum, ahead);
 }
 
 }  // namespace

@@ -9,38 +9,11 @@
 // (TinyLlama), by reading where none do (Phi-3).
 #pragma once
 
+#include "kernels/cpu/attention_ahead.h"
 #include "kernels/cpu/attention_pack.h"
 #include "kernels/cpu/softmax_rows.h"
 
 namespace rt::cpu {
-
-// The lines of the kv head that comes next, asked for one by one while this one is computed: rows
-// lie whole rows apart, which no hardware prefetcher follows, and asked for at once they would
-// stand in line behind the 16 misses that a core can have under way.
-struct Ahead {
-  const unsigned char* const* rows;  // of keys, then of values
-  const unsigned char* const* values;
-  uint64_t head;  // bytes before the head in each row
-  uint64_t head_bytes;
-  uint32_t row;
-  uint32_t last;
-  uint64_t at;
-  uint32_t lines;  // per call
-
-  inline void fetch() {
-    for (uint32_t i = 0; i < lines && rows != nullptr; ++i) {
-      _mm_prefetch((const char*)rows[row] + head + at, _MM_HINT_T0);
-      at += 64;
-      if (at < head_bytes) continue;
-      at = 0;
-      if (++row < last) continue;
-      row = first;
-      rows = values;
-      values = nullptr;
-    }
-  }
-  uint32_t first;
-};
 
 // scores[m * kTileKeys + i] = q[m] . key i for M rows q f32[M, E'] and 4 vectors of keys at panel.
 template <class L, int M>
@@ -202,26 +175,13 @@ struct TileRows {
   }
 };
 
-// Head g of a tile; spread over the walks of `rows` query rows over E columns and kTileKeys keys.
+// How often the walks over a block's rows, over E columns and kTileKeys keys, ask for lines.
 template <class L>
-static inline Ahead ahead_of(const AttentionShape& shape, const KeyTile* tile, uint32_t g,
-                             uint32_t rows) {
-  Ahead ahead = {};
-  if (tile == nullptr) return ahead;
-  const uint64_t bytes = shape.row.head_bytes;
-  const uint64_t lines = 2 * ((bytes + 63) / 64) * (tile->last - tile->first);
-  const uint64_t groups = (rows + L::kRows - 1) / L::kRows;
-  const uint64_t steps = shape.head_width + kTileKeys;
-  const uint64_t calls =
-      L::kFetchesEachStep ? groups * steps : (groups * steps - 1) / (4 * L::kCount) + 1;
-  ahead.rows = tile->k;
-  ahead.values = tile->v;
-  ahead.head = g * bytes;
-  ahead.head_bytes = bytes;
-  ahead.first = ahead.row = tile->first;
-  ahead.last = tile->last;
-  ahead.lines = (uint32_t)((lines + calls - 1) / calls);
-  return ahead;
+static inline uint64_t walk_steps(const AttentionShape& shape, const QueryBlock& block,
+                                  uint32_t rows) {
+  const uint64_t walks = (block.kv_end - block.kv_begin) * ((rows + L::kRows - 1) / L::kRows);
+  const uint64_t steps = walks * (shape.head_width + kTileKeys);
+  return L::kFetchesEachStep ? steps : (steps - 1) / (4 * L::kCount) + 1;
 }
 
 template <class L, KvElement element>
@@ -231,9 +191,8 @@ static inline void attend_tile(const AttentionShape& shape, const KeyTile& tile,
   const uint64_t width = padded_width(shape.head_width);
   const uint32_t group = shape.heads / shape.kv_heads;
   const uint32_t rows = block.tokens * group;
+  Ahead ahead = ahead_of(shape, block, next, walk_steps<L>(shape, block, rows));
   for (uint32_t g = block.kv_begin; g < block.kv_end; ++g) {
-    Ahead ahead = g + 1 < block.kv_end ? ahead_of<L>(shape, &tile, g + 1, rows)
-                                       : ahead_of<L>(shape, next, block.kv_begin, rows);
     const uint64_t r = uint64_t{g - block.kv_begin} * rows;
     const TileRows<L> some = {shape,
                               begins,
