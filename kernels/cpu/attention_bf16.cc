@@ -17,7 +17,6 @@ namespace rt::cpu {
 namespace {
 
 constexpr uint32_t kRowsAtOnce = 4;
-constexpr uint32_t kTilePairs = kTileKeys / 2;
 static_assert(kMostBf16Width % 32 == 0);
 
 inline __m512 add_pairs(__m512 sum, __m512i a, __m512i b) {
@@ -57,7 +56,8 @@ void pack_key_pairs(const KvRowShape& shape, const KeyTile& tile, uint32_t g, ui
   }
 }
 
-// panel u32[kTilePairs][E']: element e of keys 2 i, 2 i + 1; 0 for keys that are not in the tile.
+// panel u32[kTileKeys / 2][E']: element e of keys 2 i, 2 i + 1; 0 for keys that are not in the
+// tile.
 void pack_value_pairs(const KvRowShape& shape, const KeyTile& tile, uint32_t g, uint64_t width,
                       uint32_t* panel) {
   alignas(64) static constexpr uint16_t kLow[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,
@@ -186,7 +186,7 @@ void attend_bf16(const AttentionShape& shape, const KeyTile& tile, const KeyTile
   const uint32_t group = shape.heads / shape.kv_heads;
   const uint32_t rows = block.tokens * group;
   auto* keys = (uint32_t*)block.panel;              // [E' / 2][kTileKeys]
-  uint32_t* values = keys + width / 2 * kTileKeys;  // [kTilePairs][E']
+  uint32_t* values = keys + width / 2 * kTileKeys;  // [kTileKeys / 2][E']
   // A walk over pairs has half the steps.
   Ahead ahead = ahead_of(shape, block, next, walk_steps<Lanes16>(shape, block, rows) / 2);
   for (uint32_t g = block.kv_begin; g < block.kv_end; ++g) {

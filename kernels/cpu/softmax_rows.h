@@ -31,7 +31,10 @@ struct RowKeys {
     for (uint32_t i = 0; i < count; ++i) {
       begin[i] = seen.begins[token];
       end[i] = seen.ends[token];
-      if (++head == seen.group) head = 0, ++token;
+      if (++head == seen.group) {
+        head = 0;
+        ++token;
+      }
       if (++row == seen.rows) row = head = token = 0;
     }
   }
