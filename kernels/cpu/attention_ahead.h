@@ -4,9 +4,9 @@
 // hold up the loads of those at hand. In the order in which they lie, all of a block's heads of a
 // row and then the next row, since memory is read faster that way than in pieces of a head; into
 // the second-level cache, since heads of rows that lie 512 bytes apart fall on an eighth of the
-// sets of the first. (Zen 4, decode at depth 2048, one thread: TinyLlama's 8 shared heads 7.0
-// to 7.9 GB/s, in bf16 8.4 to 12.5, with AVX2 5.0 to 6.6; Phi-3's unshared ones 20 to 25 of 29 that
-// a read gets.)
+// sets of the first. (Zen 4, `bench_kernels 5 attn`, GB/s of one thread in decode at 2048: Phi-3's
+// unshared heads 17.1 to 20.6, with AVX2 16.6 to 20.3; TinyLlama's 8 shared ones, bound by the
+// core, 5.7 to 6.6, with AVX2 4.1 to 5.3.)
 #pragma once
 
 #include "kernels/cpu/attention.h"

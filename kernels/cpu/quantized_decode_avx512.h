@@ -6,8 +6,8 @@
 // walked at once: a vector of x is loaded once for all. What is read later is fetched as what it
 // is, one piece of the file from its beginning to its end, since some processors read one walk
 // faster than eight (linear_avx512.cc). Scales are fetched likewise. A chunk's two are brought to
-// their eight lanes by one of the 24 operations; stored wide before a run, 32 bytes a scale, they
-// cost a Zen 4 core 2 cycles a chunk in which it did nothing else.
+// their eight lanes by one of the 24 operations (stored wide before a run, 32 bytes a scale, a Zen
+// 4 core made 14.7 GB/s of what lies in its second-level cache, where it makes 16.6).
 #pragma once
 
 #include "kernels/cpu/quantized_codes_avx512.h"

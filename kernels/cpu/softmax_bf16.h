@@ -1,8 +1,8 @@
 // Softmax in progress over one tile, as softmax_rows.h has it, where the weights end as bf16: of
 // exp only what bf16 keeps is computed, scale and base 2 are one factor, and scores are read twice
-// and written once. 10 operations for 16 weights and 6 cycles of a Zen 4 core, where exp to f32's
-// last bits and a pass that scales, one that weighs and one that rounds took 25. A row's bits are
-// the same in any company.
+// and written once. 16 weights take a Zen 4 core some 15 cycles, where exp to f32's last bits, a
+// pass that scales, one that weighs and one that rounds took 25. A row's bits are the same in any
+// company.
 #pragma once
 
 #include "kernels/cpu/lanes_avx512.h"
