@@ -1,8 +1,7 @@
 // Softmax in progress over one tile, as softmax_rows.h has it, where the weights end as bf16: of
-// exp only what bf16 keeps is computed, scale and base 2 are one factor, and scores are read twice
-// and written once. 16 weights take a Zen 4 core some 15 cycles, where exp to f32's last bits, a
-// pass that scales, one that weighs and one that rounds took 25. A row's bits are the same in any
-// company.
+// exp only what bf16 keeps is computed, and scores are read twice and written once. 16 weights take
+// a Zen 4 core some 15 cycles, where exp to f32's last bits, a pass that scales, one that weighs
+// and one that rounds took 25. A row's bits are the same in any company.
 #pragma once
 
 #include "kernels/cpu/lanes_avx512.h"
@@ -42,16 +41,19 @@ inline __m512 largest_of_row(uint32_t begin, uint32_t end, float* scores) {
   return largest;
 }
 
-// Scores f32[kTileKeys] become weights 2^(score * factor - shift), bf16 in the first half of their
-// place, 0 for keys that are not seen. Returns their sum before rounding, lane by lane.
-inline __m512 weigh_row_bf16(uint32_t begin, uint32_t end, float factor, float shift,
+// Scores f32[kTileKeys] become weights exp(score * scale - largest), bf16 in the first half of
+// their place, 0 for keys that are not seen. Returns their sum before rounding, lane by lane.
+// Products are rounded before `largest` is subtracted, as it was: so the largest score has the
+// weight 1, whatever its size.
+inline __m512 weigh_row_bf16(uint32_t begin, uint32_t end, float scale, float largest,
                              float* scores) {
   __m512 weights[kTileKeys / 16];
   RT_UNROLL
   for (uint32_t v = 0; v < kTileKeys / 16; ++v) {
     const bool seen = begin < end && begin < 16 * v + 16 && 16 * v < end;
-    const __m512 x = _mm512_fmsub_ps(_mm512_loadu_ps(scores + 16 * v), _mm512_set1_ps(factor),
-                                     _mm512_set1_ps(shift));
+    const __m512 score = _mm512_mul_ps(_mm512_loadu_ps(scores + 16 * v), _mm512_set1_ps(scale));
+    const __m512 x =
+        _mm512_mul_ps(_mm512_sub_ps(score, _mm512_set1_ps(largest)), _mm512_set1_ps(kLog2E));
     weights[v] = _mm512_maskz_mov_ps(seen ? 0xffff : 0, exp2_short(x));  // no branch: 1 % faster
   }
   RT_UNROLL
@@ -89,8 +91,8 @@ inline void soften_some_bf16(const AttentionShape& shape, const SeenKeys& seen, 
   _mm512_store_ps(largest, now);
   _mm512_store_ps(fade, fades);
   for (uint32_t i = 0; i < count; ++i) {
-    lanes[i] = weigh_row_bf16(keys.begin[i], keys.end[i], scale * kLog2E, largest[i] * kLog2E,
-                              scores + i * kTileKeys);
+    lanes[i] =
+        weigh_row_bf16(keys.begin[i], keys.end[i], scale, largest[i], scores + i * kTileKeys);
   }
   _mm512_store_ps(sums, _mm512_fmadd_ps(_mm512_load_ps(sums), fades, Lanes16::sum_of_each(lanes)));
   for (uint32_t i = 0; i < count; ++i) {

@@ -152,6 +152,24 @@ TEST_P(AttentionBits, DependOnTheKeysAlone) {
   }
 }
 
+// Scores of 1e30: the largest of a row has the weight 1 still, so no sum is 0 or infinite.
+TEST(AttentionSizes, TheLargestScoreMayBeHuge) {
+  Conversation all({8, 2, 64, 0, 0, RT_BF16, 100, 30});
+  for (float& q : all.q) q *= 1e30f;
+  for (const char* name : {"portable", "avx2", "avx512", "fast_bf16"}) {
+    const rt_implementation* subject = implementation(name);
+    if (subject == nullptr || !machine_has(subject->isa)) continue;
+    const RunOutcome out = run(*find_schema("attention"), *subject, all.step({}, 100, 30), {});
+    ASSERT_EQ(out.status, RT_OK) << name << ": " << out.text;
+    std::vector<float> values(out.outputs[0].size() / sizeof(float));
+    std::memcpy(values.data(), out.outputs[0].data(), out.outputs[0].size());
+    // Values are of at most 2; fast_bf16 rounds weights by 2^-9, their sum not.
+    EXPECT_TRUE(std::all_of(values.begin(), values.end(), [](float x) {
+      return std::abs(x) <= 2.01f;
+    })) << name;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(, AttentionBits,
                          testing::Combine(testing::Values("portable", "avx2", "avx512",
                                                           "fast_bf16"),
