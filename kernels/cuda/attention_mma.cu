@@ -69,15 +69,6 @@ __device__ inline void load_cache8(const KvCache& kv, const unsigned char* row, 
   }
 }
 
-template <class T>
-__device__ inline uint32_t pair_of(float low, float high) {
-  T a;
-  T b;
-  round_to(low, &a);
-  round_to(high, &b);
-  return static_cast<uint32_t>(a.bits) | static_cast<uint32_t>(b.bits) << 16;
-}
-
 template <class T, unsigned E>
 __device__ void load_queries(const Rows& rows, const Segment& segment, const Matrix& q,
                              Shared<T, E>& shared) {
@@ -244,10 +235,10 @@ __device__ void add_tile(const Shared<T, E>& shared, const float (&weights)[kTil
   const T* const own = shared.values + lane % 16 * Shared<T, E>::kStride + lane / 16 * 8;
   RT_UNROLL
   for (unsigned k = 0; k < kTileKeys<E>; k += 16) {
-    const uint32_t a[4] = {pair_of<T>(weights[k / 8][0], weights[k / 8][1]),
-                           pair_of<T>(weights[k / 8][2], weights[k / 8][3]),
-                           pair_of<T>(weights[k / 8 + 1][0], weights[k / 8 + 1][1]),
-                           pair_of<T>(weights[k / 8 + 1][2], weights[k / 8 + 1][3])};
+    const uint32_t a[4] = {rounded_pair<T>(weights[k / 8][0], weights[k / 8][1]),
+                           rounded_pair<T>(weights[k / 8][2], weights[k / 8][3]),
+                           rounded_pair<T>(weights[k / 8 + 1][0], weights[k / 8 + 1][1]),
+                           rounded_pair<T>(weights[k / 8 + 1][2], weights[k / 8 + 1][3])};
     RT_UNROLL
     for (unsigned n = 0; n < E / 8; n += 2) {
       uint32_t b[4];  // of 16 columns
@@ -273,7 +264,7 @@ __device__ void store_rows(const Rows& rows, const Segment& segment, const Matri
     RT_UNROLL
     for (unsigned n = 0; n < E / 8; ++n) {
       *reinterpret_cast<uint32_t*>(at + 8 * n) =
-          pair_of<T>(state.sums[n][2 * half] / l, state.sums[n][2 * half + 1] / l);
+          rounded_pair<T>(state.sums[n][2 * half] / l, state.sums[n][2 * half + 1] / l);
     }
   }
 }

@@ -7,25 +7,39 @@
 namespace rt::cuda {
 namespace {
 
-// grid [N / 128, T / 128], block 256, 40 KiB of shared memory in two stages. Moves T N K (1/128 +
-// 1/128) elements through L2; bound by tensor cores: 3 KiB of shared memory for 16 products, 24
-// cycles of the one beside 25 of the other on sm_90.
-template <class T>
+// grid [N / columns, T / rows of the tile], block 128, three stages of 16 or 24 KiB. Moves
+// T N K (1/128 + 1/128) elements through L2 in large tiles. For 128 x 128 x 32 products sm_90 takes
+// 256 cycles of shared memory (32 KiB) and 256 to 400 of tensor cores, which mma.sync does not
+// fill there.
+template <class T, class Tile>
 __global__ void __launch_bounds__(kMmaThreads)
-    linear_mma_tiles(Matrix x, Matrix weight, Matrix out, unsigned steps) {
+    linear_mma_tiles(Matrix x, Matrix weight, Matrix out) {
   after_previous();
-  __shared__ MmaStage<T> stages[2];
-  DenseBlock<T> block = {weight, static_cast<uint64_t>(blockIdx.x) * kMmaBlock};
-  multiply_blocks(x, block, out, steps, stages);
+  auto* const stages = static_cast<MmaStage<T, Tile>*>(dynamic_shared());
+  DenseWeight<T, Tile> rows(weight, static_cast<uint64_t>(blockIdx.x) * Tile::kColumns);
+  multiply_tile(x, rows, out, stages);
+}
+
+template <class T, class Tile>
+void launch_tiles(const Matrix& x, const Matrix& weight, const Matrix& out, void* stream) {
+  launch(linear_mma_tiles<T, Tile>, tile_grid<Tile>(x, weight.rows), kMmaThreads,
+         kMmaStages * sizeof(MmaStage<T, Tile>), stream, x, weight, out);
+}
+
+template <class T>
+void launch_values(const Matrix& x, const Matrix& weight, const Matrix& out, void* stream) {
+  if (takes_large_tiles(x, weight.rows)) {
+    return launch_tiles<T, LargeTile>(x, weight, out, stream);
+  }
+  launch_tiles<T, SmallTile>(x, weight, out, stream);
 }
 
 }  // namespace
 
 void linear_mma(const Matrix& x, const Matrix& weight, const Matrix& out, void* stream) {
   if (x.rows == 0) return;
-  const dim3 grid(divide_up(weight.rows, kMmaBlock), divide_up(x.rows, kMmaBlock));
-  const auto kernel = x.element == Element::kBf16 ? linear_mma_tiles<Bf16> : linear_mma_tiles<F16>;
-  launch(kernel, grid, kMmaThreads, 0, stream, x, weight, out, divide_up(x.columns, kMmaDepth));
+  if (x.element == Element::kBf16) return launch_values<Bf16>(x, weight, out, stream);
+  launch_values<F16>(x, weight, out, stream);
 }
 
 }  // namespace rt::cuda

@@ -4,13 +4,15 @@
 // Kernels read and write them through load() and store(), a branch that all threads take alike, so
 // that only the type that the bandwidth goes to (weights, the KV cache) multiplies the kernels.
 //
-// bf16 is converted with integer instructions and rounds exactly as kernels/cpu/number.h does, so a
-// cache written here has the bytes of one written there; f16 has conversions in hardware.
+// One bf16 is converted with integer instructions and rounds exactly as kernels/cpu/number.h does,
+// so a cache written here has the bytes of one written there; f16 has conversions in hardware.
 #pragma once
 
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #include <stdint.h>
+
+#include <type_traits>
 
 #include "kernels/cuda/element.h"
 #include "kernels/cuda/launch.h"
@@ -45,6 +47,26 @@ __device__ inline void round_to(float x, Bf16* out) {
 }
 __device__ inline void round_to(float x, F16* out) {
   out->bits = __half_as_ushort(__float2half_rn(x));
+}
+
+// Two neighbours, rounded and side by side: one instruction for a pair, where round_to takes seven
+// for each bf16. A NaN stays one, of other bits.
+template <class T>
+__device__ inline uint32_t rounded_pair(float first, float second) {
+#ifdef __CUDA_ARCH__
+  uint32_t pair;
+  if constexpr (std::is_same_v<T, Bf16>) {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  } else {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  }
+  return pair;
+#else
+  T low, high;
+  round_to(first, &low);
+  round_to(second, &high);
+  return low.bits | static_cast<uint32_t>(high.bits) << 16;
+#endif
 }
 
 __device__ inline float load(const void* values, Element type, uint64_t i) {
@@ -137,12 +159,7 @@ template <class T>
 __device__ inline Raw8<T> pack(const float* x, const T*) {
   Raw8<T> raw;
   RT_UNROLL
-  for (int i = 0; i < 4; ++i) {
-    T low, high;
-    round_to(x[2 * i], &low);
-    round_to(x[2 * i + 1], &high);
-    raw.parts[0].words[i] = low.bits | static_cast<uint32_t>(high.bits) << 16;
-  }
+  for (int i = 0; i < 4; ++i) raw.parts[0].words[i] = rounded_pair<T>(x[2 * i], x[2 * i + 1]);
   return raw;
 }
 

@@ -70,8 +70,10 @@ struct Int8Codes {
   }
   __device__ static RawScale raw_scale(const Row&, unsigned) { return {}; }
   __device__ static float scale(const Row&, RawScale) { return 1; }
-  // The scale of the whole row, for its sum.
-  __device__ static float row_scale(const QuantizedMatrix& m, uint64_t n) { return scale_at(m, n); }
+  // The scale of the whole row, for its sum; scale_at without its other formats.
+  __device__ static float row_scale(const QuantizedMatrix& m, uint64_t n) {
+    return reinterpret_cast<const float*>(m.scales)[n] * kInt8Step;
+  }
 };
 
 struct Nf4Codes {

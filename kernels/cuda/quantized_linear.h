@@ -38,7 +38,7 @@ void quantized_normed_gate_up_vector(const NormedRows& rows, const QuantizedMatr
 void quantized_linear_tiled(const Matrix& x, const QuantizedMatrix& weight, const Matrix& out,
                             void* stream);
 
-// For many rows on tensor cores: x bf16 or f16, K divisible by 16. Weights of nf4 are rounded to
+// For many rows on tensor cores: x bf16 or f16, K divisible by 32. Weights of nf4 are rounded to
 // x's type; codes of int8 are exact in it, and their scales enter at the end.
 void quantized_linear_mma(const Matrix& x, const QuantizedMatrix& weight, const Matrix& out,
                           void* stream);

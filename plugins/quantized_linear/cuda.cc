@@ -19,7 +19,7 @@ void expect_a_quantized_weight(const sdk::Node& node) {
                   sdk::dtype_name(node.input(1).dtype), node.c().op));
 }
 
-// A thread of quantized_linear_mma takes 16 codes of one block, and x flows in 16-byte pieces.
+// A thread of quantized_linear_mma takes 32 codes of one block, and x flows in 16-byte pieces.
 void expect_tensor_core_codes(const sdk::Node& node, std::uint32_t i) {
   const rt_dtype values = node.c().value_dtype;
   if (!sdk::weight_is_quantized(node.input(i).dtype)) return expect_tensor_core_types(node, i);
@@ -27,8 +27,8 @@ void expect_tensor_core_codes(const sdk::Node& node, std::uint32_t i) {
     throw sdk::Refusal(sdk::format("tensor cores: expected values of bf16 or f16, found %s",
                                    sdk::dtype_name(values)));
   }
-  if (node.input(i).shape[1] % 16 == 0) return;
-  throw sdk::Refusal(sdk::format("tensor cores: expected K divisible by 16, found %lld",
+  if (node.input(i).shape[1] % 32 == 0) return;
+  throw sdk::Refusal(sdk::format("tensor cores: expected K divisible by 32, found %lld",
                                  static_cast<long long>(node.input(i).shape[1])));
 }
 

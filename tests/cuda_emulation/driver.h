@@ -16,8 +16,9 @@ namespace cuda_emulation {
 
 using Work = std::function<cudaError_t()>;
 
-// So few that kernels whose blocks take work in turns do so.
-constexpr int kMultiprocessors = 2;
+// So few that kernels whose blocks take work in turns do so, so many that a product of one large
+// tile is done in small ones.
+constexpr int kMultiprocessors = 4;
 
 }  // namespace cuda_emulation
 

@@ -73,6 +73,10 @@ std::vector<Problem> linear() {
     add({1031, 5}, dtype, 2, RT_DIM_TOKENS);
     add({40, 129}, dtype, 5, RT_DIM_ROWS);
   }
+  // Two tiles of 128 tokens, and of each sequence alone one.
+  for (const rt_dtype dtype : kMatrixTypes) {
+    if (dtype != RT_F32) add({192, 40}, dtype, 140, RT_DIM_TOKENS);
+  }
   // K of whole blocks, of half blocks, odd; N of several nested blocks (256 scales).
   for (const Shape s :
        {Shape{64, 1}, {64, 300}, {128, 33}, {192, 65}, {1088, 40}, {96, 40}, {33, 17}, {1, 3}}) {
