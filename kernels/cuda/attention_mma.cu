@@ -83,28 +83,64 @@ __device__ void load_queries(const Rows& rows, const Segment& segment, const Mat
   }
 }
 
-// Begins to bring the keys or values [range) of the tile at `base` to shared memory; the others
-// are 0. A tile is one run of rows unless stripes end within it. What is copied as it lies arrives
-// with the thread's next group of copies, what is rounded is there at the barrier.
-template <class T, unsigned E>
-__device__ void begin_tile(const Rows& rows, const KvCache& kv, const Segment& segment,
-                           KvStream stream, uint32_t base, Range range, T* to) {
-  const bool as_it_lies =
-      rows.kv_is_aligned &&
-      kv.element == (std::is_same_v<T, Bf16> ? KvElement::kBf16 : KvElement::kF16);
+// The keys [first, last) that some row of a tile sees, and where the first one's rows are. A tile
+// is one run of rows unless stripes end within it.
+struct TileKeys {
+  uint32_t first;
+  uint32_t last;
+  bool is_run;
+  const unsigned char* rows[2];  // of keys and values
+};
+
+template <unsigned E>
+__device__ TileKeys tile_keys(const KvCache& kv, const Segment& segment, uint32_t base,
+                              Range range) {
   const uint32_t first = base > range.begin ? base : range.begin;
+  const uint32_t end = base + kTileKeys<E>;
+  const uint32_t last = end < range.end ? end : range.end;
   const KvRun run = kv_run(kv, segment.b, first);
-  const uint32_t last = base + kTileKeys<E> < range.end ? base + kTileKeys<E> : range.end;
-  const bool is_run = last - first <= run.tokens;
-  const unsigned char* const run_row = stream == kKeys ? run.keys : run.values;
+  return {first, last, last - first <= run.tokens, {run.keys, run.values}};
+}
+
+// Copies a tile from a run of rows of T: some lanes share a row, each takes pieces of 16 bytes that
+// lie as far apart as these lanes reach.
+template <class T, unsigned E>
+__device__ void copy_run(const KvCache& kv, const Segment& segment, KvStream stream, uint32_t base,
+                         const TileKeys& tile, T* to) {
+  constexpr unsigned kLanes = E / 8 % 8 == 0 ? 8 : 4;
+  constexpr unsigned kStepRows = kThreads / kLanes;
   const uint64_t row_bytes = stream == kKeys ? kv.row_bytes[0] : kv.row_bytes[1];
+  const unsigned e = threadIdx.x % kLanes * 8;
+  const unsigned row = threadIdx.x / kLanes;
+  const auto behind = static_cast<int32_t>(base + row - tile.first);  // negative: not there
+  const unsigned char* from = (stream == kKeys ? tile.rows[0] : tile.rows[1]) +
+                              behind * static_cast<int64_t>(row_bytes) +
+                              (uint64_t{segment.g} * E + e) * sizeof(T);
+  T* const at = to + row * Shared<T, E>::kStride + e;
+  RT_UNROLL
+  for (unsigned turn = 0; turn < kTileKeys<E> / kStepRows; ++turn) {
+    const bool present = static_cast<uint32_t>(behind) + turn * kStepRows < tile.last - tile.first;
+    RT_UNROLL
+    for (unsigned piece = 0; piece < E / 8 / kLanes; ++piece) {
+      const unsigned off = piece * kLanes * 8;
+      copy16_async(at + turn * kStepRows * Shared<T, E>::kStride + off, from + off * sizeof(T),
+                   present);
+    }
+    from += kStepRows * row_bytes;
+  }
+}
+
+// The same from rows that lie anywhere and of any type.
+template <class T, unsigned E>
+__device__ void gather_tile(const Rows& rows, const KvCache& kv, const Segment& segment,
+                            KvStream stream, uint32_t base, const TileKeys& tile, bool as_it_lies,
+                            T* to) {
   for (unsigned i = threadIdx.x; i < kTileKeys<E> * (E / 8); i += kThreads) {
     const uint32_t t = base + i / (E / 8);
     const unsigned e = i % (E / 8) * 8;
     T* const at = to + i / (E / 8) * Shared<T, E>::kStride + e;
-    const bool present = t >= first && t < last;
-    const unsigned char* row = run_row + (present ? t - first : 0) * row_bytes;
-    if (!is_run && present) row = kv_row(kv, segment.b, t, stream);
+    const bool present = t >= tile.first && t < tile.last;
+    const unsigned char* row = kv_row(kv, segment.b, present ? t : tile.first, stream);
     if (as_it_lies) {
       copy16_async(at, row + (uint64_t{segment.g} * E + e) * sizeof(T), present);
       continue;
@@ -112,6 +148,22 @@ __device__ void begin_tile(const Rows& rows, const KvCache& kv, const Segment& s
     float values[8] = {};
     if (present) load_cache8(kv, row, segment.g, e, rows.kv_is_aligned, values);
     store8(at, 0, 0, true, values);
+  }
+}
+
+// Begins to bring the keys or values of the tile at `base` to shared memory; those that no row sees
+// are 0. What is copied as it lies arrives with the thread's next group of copies, what is rounded
+// is there at the barrier.
+template <class T, unsigned E>
+__device__ void begin_tile(const Rows& rows, const KvCache& kv, const Segment& segment,
+                           KvStream stream, uint32_t base, const TileKeys& tile, T* to) {
+  const bool as_it_lies =
+      rows.kv_is_aligned &&
+      kv.element == (std::is_same_v<T, Bf16> ? KvElement::kBf16 : KvElement::kF16);
+  if (as_it_lies && tile.is_run) {
+    copy_run<T, E>(kv, segment, stream, base, tile, to);
+  } else {
+    gather_tile<T, E>(rows, kv, segment, stream, base, tile, as_it_lies, to);
   }
   copies_begin_group();
 }
@@ -169,58 +221,78 @@ __device__ void score_tile(Queries<T, E>& queries, const Shared<T, E>& shared,
   }
 }
 
-// Scaled and capped, in powers of two; what a row does not see is -infinity.
+// What scores are multiplied by when they become powers of two, once they have been capped.
+__device__ inline float exponent_of(const Rows& rows) {
+  const bool is_scaled = rows.shape.softcap > 0 || rows.shape.scale <= 0;
+  return is_scaled ? kLog2OfE : rows.shape.scale * kLog2OfE;
+}
+
+// Capped where there is a cap; a scale that would turn their order is in them already.
 template <unsigned E>
-__device__ void mask_tile(const Rows& rows, const Range (&ranges)[2], uint32_t base,
-                          float (&scores)[kTileKeys<E> / 8][4]) {
-  const unsigned q = threadIdx.x % 4;
-  const bool is_capped = rows.shape.softcap > 0;
-  const float scale = is_capped ? kLog2OfE : rows.shape.scale * kLog2OfE;
-  // True of all tiles but those at the diagonal and where the window begins.
-  const bool all_visible = base >= ranges[0].begin && base >= ranges[1].begin &&
-                           base + kTileKeys<E> <= ranges[0].end &&
-                           base + kTileKeys<E> <= ranges[1].end;
-  RT_UNROLL
-  for (unsigned j = 0; j < kTileKeys<E> / 8; ++j) {
+__device__ void cap_tile(const Rows& rows, float (&scores)[kTileKeys<E> / 8][4]) {
+  const float scale = rows.shape.scale;
+  const float softcap = rows.shape.softcap;
+  if (softcap > 0) {
     RT_UNROLL
-    for (unsigned c = 0; c < 4; ++c) {
-      if (is_capped) scores[j][c] = capped(scores[j][c], rows.shape.scale, rows.shape.softcap);
-      scores[j][c] *= scale;
-      if (all_visible) continue;
-      const uint32_t key = base + 8 * j + 2 * q + c % 2;
-      const bool visible = key >= ranges[c / 2].begin && key < ranges[c / 2].end;
-      scores[j][c] = visible ? scores[j][c] : minus_infinity();
+    for (unsigned i = 0; i < kTileKeys<E> / 2; ++i) {
+      scores[i / 4][i % 4] = capped_nearly(scores[i / 4][i % 4], scale, softcap);
     }
+  } else if (scale <= 0) {
+    RT_UNROLL
+    for (unsigned i = 0; i < kTileKeys<E> / 2; ++i) scores[i / 4][i % 4] *= scale;
   }
 }
 
-// Scores become weights, and what has been summed is rescaled to the new maximum.
+// What a row does not see is -infinity. Nothing to do in all tiles but those at the diagonal and
+// where the window begins.
 template <unsigned E>
-__device__ void weigh_tile(State<E>& state, float (&scores)[kTileKeys<E> / 8][4]) {
+__device__ void mask_tile(const Range (&ranges)[2], uint32_t base,
+                          float (&scores)[kTileKeys<E> / 8][4]) {
+  if (base >= ranges[0].begin && base >= ranges[1].begin && base + kTileKeys<E> <= ranges[0].end &&
+      base + kTileKeys<E> <= ranges[1].end) {
+    return;
+  }
+  const unsigned q = threadIdx.x % 4;
+  RT_UNROLL
+  for (unsigned i = 0; i < kTileKeys<E> / 2; ++i) {
+    const uint32_t key = base + i / 4 * 8 + 2 * q + i % 2;
+    const Range range = ranges[i / 2 % 2];
+    const bool visible = key >= range.begin && key < range.end;
+    scores[i / 4][i % 4] = visible ? scores[i / 4][i % 4] : minus_infinity();
+  }
+}
+
+// Scores, times `exponent`, become weights, and what has been summed is rescaled to the new
+// maximum, which in most tiles is the old one.
+template <unsigned E>
+__device__ void weigh_tile(float exponent, State<E>& state, float (&scores)[kTileKeys<E> / 8][4]) {
   RT_UNROLL
   for (unsigned half = 0; half < 2; ++half) {
-    float m = state.m[half];
+    float largest = minus_infinity();
     RT_UNROLL
     for (unsigned j = 0; j < kTileKeys<E> / 8; ++j) {
-      m = fmaxf(m, fmaxf(scores[j][2 * half], scores[j][2 * half + 1]));
+      largest = fmaxf(largest, fmaxf(scores[j][2 * half], scores[j][2 * half + 1]));
     }
-    m = fmaxf(m, __shfl_xor_sync(0xffffffffu, m, 1));
-    m = fmaxf(m, __shfl_xor_sync(0xffffffffu, m, 2));
+    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
+    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
+    const float m = fmaxf(state.m[half], largest * exponent);
     // A row that has seen nothing yet: its weights are 2^-infinity all the same.
     const float from = m == minus_infinity() ? 0.0f : m;
     const float keep = power_of_two(state.m[half] - from);
     state.m[half] = m;
     state.l[half] *= keep;
-    RT_UNROLL
-    for (unsigned n = 0; n < E / 8; ++n) {
-      state.sums[n][2 * half] *= keep;
-      state.sums[n][2 * half + 1] *= keep;
+    if (keep != 1) {
+      RT_UNROLL
+      for (unsigned n = 0; n < E / 8; ++n) {
+        state.sums[n][2 * half] *= keep;
+        state.sums[n][2 * half + 1] *= keep;
+      }
     }
     RT_UNROLL
     for (unsigned j = 0; j < kTileKeys<E> / 8; ++j) {
       RT_UNROLL
       for (unsigned c = 2 * half; c < 2 * half + 2; ++c) {
-        scores[j][c] = power_of_two(scores[j][c] - from);
+        scores[j][c] = power_of_two(fmaf(scores[j][c], exponent, -from));
         state.l[half] += scores[j][c];
       }
     }
@@ -279,9 +351,11 @@ __device__ void attend_segment(const Rows& rows, const KvCache& kv, const StepTo
   // Of the segment's first and last token: what any of its rows sees.
   const Range seen = {range_of(rows, step, segment, 0).begin,
                       range_of(rows, step, segment, (segment.count - 1) * rows.tile_heads).end};
+  const float exponent = exponent_of(rows);
   uint32_t base = seen.begin / kTileKeys<E> * kTileKeys<E>;
-  begin_tile<T, E>(rows, kv, segment, kKeys, base, seen, shared.keys);
-  begin_tile<T, E>(rows, kv, segment, kValues, base, seen, shared.values);
+  TileKeys tile = tile_keys<E>(kv, segment, base, seen);
+  begin_tile<T, E>(rows, kv, segment, kKeys, base, tile, shared.keys);
+  begin_tile<T, E>(rows, kv, segment, kValues, base, tile, shared.values);
   load_queries<T, E>(rows, segment, q, shared);
   __syncthreads();
   Queries<T, E> queries;
@@ -290,15 +364,20 @@ __device__ void attend_segment(const Rows& rows, const KvCache& kv, const StepTo
   state.m[0] = state.m[1] = minus_infinity();
   for (; base < seen.end; base += kTileKeys<E>) {
     const uint32_t next = base + kTileKeys<E>;
+    const bool more = next < seen.end;
     float scores[kTileKeys<E> / 8][4] = {};
     copies_wait<1>();  // the keys are there, the values under way
     __syncthreads();
     score_tile<T, E>(queries, shared, scores);
     __syncthreads();
-    if (next < seen.end) begin_tile<T, E>(rows, kv, segment, kKeys, next, seen, shared.keys);
-    mask_tile<E>(rows, ranges, base, scores);
-    weigh_tile<E>(state, scores);
-    if (next < seen.end) {
+    if (more) {
+      tile = tile_keys<E>(kv, segment, next, seen);
+      begin_tile<T, E>(rows, kv, segment, kKeys, next, tile, shared.keys);
+    }
+    cap_tile<E>(rows, scores);
+    mask_tile<E>(ranges, base, scores);
+    weigh_tile<E>(exponent, state, scores);
+    if (more) {
       copies_wait<1>();
     } else {
       copies_wait<0>();
@@ -306,7 +385,7 @@ __device__ void attend_segment(const Rows& rows, const KvCache& kv, const StepTo
     __syncthreads();
     add_tile<T, E>(shared, scores, state);
     __syncthreads();
-    if (next < seen.end) begin_tile<T, E>(rows, kv, segment, kValues, next, seen, shared.values);
+    if (more) begin_tile<T, E>(rows, kv, segment, kValues, next, tile, shared.values);
   }
   store_rows<T, E>(rows, segment, out, state);
 }
