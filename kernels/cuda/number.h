@@ -69,6 +69,25 @@ __device__ inline uint32_t rounded_pair(float first, float second) {
 #endif
 }
 
+// Four bytes of a (0 to 3) and b (4 to 7), one for each nibble of the selector's low half; where a
+// nibble has its high bit, eight times the byte's.
+__device__ inline uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) {
+#ifdef __CUDA_ARCH__
+  uint32_t out;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(out) : "r"(a), "r"(b), "r"(selector));
+  return out;
+#else
+  const uint64_t from = a | static_cast<uint64_t>(b) << 32;
+  uint32_t out = 0;
+  for (unsigned i = 0; i < 4; ++i) {
+    const uint32_t nibble = selector >> (4 * i) & 15;
+    const auto byte = static_cast<uint32_t>(from >> (8 * (nibble & 7)) & 255);
+    out |= ((nibble & 8) == 0 ? byte : byte >> 7 != 0 ? 255u : 0u) << (8 * i);
+  }
+  return out;
+#endif
+}
+
 __device__ inline float load(const void* values, Element type, uint64_t i) {
   if (type == Element::kF32) return static_cast<const float*>(values)[i];
   if (type == Element::kBf16) return to_f32(static_cast<const Bf16*>(values)[i]);

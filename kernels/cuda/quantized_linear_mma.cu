@@ -8,24 +8,48 @@
 namespace rt::cuda {
 namespace {
 
-// The values of NF4, one copy for each lane: no two lanes in one bank.
-struct NibbleTable {
-  float values[16][kWarp];
+// The sixteen values of NF4 times a scale, rounded, in registers: of entries 4 i to 4 i + 3 the low
+// bytes in low[i], the high bytes in high[i].
+template <class T>
+struct ScaledBook {
+  uint32_t low[4];
+  uint32_t high[4];
 
-  // Of the nibble that begins at that bit: a shift and an operation of logic make its place.
-  __device__ float of(uint32_t word, unsigned bit) const {
-    constexpr uint32_t kRow = 7;  // 128 bytes: log2
-    const uint32_t row = (bit < kRow ? word << (kRow - bit) : word >> (bit - kRow)) & 15u << kRow;
-    const auto* const bytes = reinterpret_cast<const unsigned char*>(values);
-    return *reinterpret_cast<const float*>(bytes + (row | threadIdx.x % kWarp * sizeof(float)));
+  __device__ ScaledBook(const Codebook& book, float scale) {
+    RT_UNROLL
+    for (unsigned i = 0; i < 4; ++i) {
+      const float* const four = book.values + 4 * i;
+      const uint32_t first = rounded_pair<T>(four[0] * scale, four[1] * scale);
+      const uint32_t second = rounded_pair<T>(four[2] * scale, four[3] * scale);
+      low[i] = permute_bytes(first, second, 0x6420);
+      high[i] = permute_bytes(first, second, 0x7531);
+    }
   }
-};
 
-// What a block has in shared memory.
-template <class T, class Tile>
-struct Shared {
-  MmaStage<T, Tile> stages[kMmaStages];
-  NibbleTable table;
+  // Four codes, as nibbles of the selector, of one plane; `upper` has bytes of ones for those of
+  // eight and more.
+  __device__ static uint32_t plane(const uint32_t (&bytes)[4], uint32_t selector, uint32_t upper) {
+    return (permute_bytes(bytes[0], bytes[1], selector) & ~upper) |
+           (permute_bytes(bytes[2], bytes[3], selector) & upper);
+  }
+
+  // Eight codes to eight values. Nibbles come from the low one up, elements with the high one of
+  // each byte first.
+  __device__ Raw8<T> of(uint32_t codes) const {
+    const uint32_t in_half = codes & 0x77777777u;
+    const uint32_t low_nibbles = codes << 4;
+    Raw8<T> out;
+    RT_UNROLL
+    for (unsigned half = 0; half < 2; ++half) {
+      const uint32_t selector = in_half >> (16 * half);
+      const uint32_t upper = permute_bytes(codes, low_nibbles, half == 0 ? 0x9d8c : 0xbfae);
+      const uint32_t lows = plane(low, selector, upper);
+      const uint32_t highs = plane(high, selector, upper);
+      out.parts[0].words[2 * half] = permute_bytes(lows, highs, 0x4051);
+      out.parts[0].words[2 * half + 1] = permute_bytes(lows, highs, 0x6273);
+    }
+    return out;
+  }
 };
 
 // Sixteen bytes of codes, under way until they are unpacked. They lie in one block.
@@ -35,18 +59,22 @@ struct CodePiece {
   Bytes16 codes;
   typename Format::RawScale scale;
 
-  // Elements [8 j, 8 j + 8); those of int8 without the scale of their row.
-  __device__ void unpack(unsigned j, const typename Format::Row& row, const NibbleTable& table,
-                         float (&values)[8]) const {
+  // store(j, values) for elements [8 j, 8 j + 8); those of int8 are without the scale of their row.
+  template <class T, class Store>
+  __device__ void unpack(const typename Format::Row& row, const Codebook& book,
+                         const Store& store) const {
     if constexpr (Format::kPerByte == 1) {
-      unpack_int8(codes.words[2 * j], values);
-      unpack_int8(codes.words[2 * j + 1], values + 4);
-    } else {
-      const float factor = Format::scale(row, scale);
       RT_UNROLL
-      for (unsigned i = 0; i < 8; ++i) {
-        values[i] = table.of(codes.words[j], i / 2 * 8 + (i % 2 == 0 ? 4 : 0)) * factor;
+      for (unsigned j = 0; j < 2; ++j) {
+        float values[8];
+        unpack_int8(codes.words[2 * j], values);
+        unpack_int8(codes.words[2 * j + 1], values + 4);
+        store(j, pack(values, static_cast<const T*>(nullptr)));
       }
+    } else {
+      const ScaledBook<T> products(book, Format::scale(row, scale));
+      RT_UNROLL
+      for (unsigned j = 0; j < 4; ++j) store(j, products.of(codes.words[j]));
     }
   }
 };
@@ -57,8 +85,8 @@ struct CodePiece {
 template <class T, class Tile, class Format>
 class QuantizedWeight {
  public:
-  __device__ QuantizedWeight(const QuantizedMatrix& weight, const NibbleTable& table)
-      : weight_(weight), table_(table) {
+  __device__ QuantizedWeight(const QuantizedMatrix& weight, const Codebook& book)
+      : weight_(weight), book_(book) {
     RT_UNROLL
     for (unsigned i = 0; i < kPieces; ++i) {
       const uint64_t n = static_cast<uint64_t>(blockIdx.x) * Tile::kColumns + row_of(i);
@@ -79,14 +107,11 @@ class QuantizedWeight {
   __device__ void finish(MmaStage<T, Tile>& stage) {
     RT_UNROLL
     for (unsigned i = 0; i < kPieces; ++i) {
-      RT_UNROLL
-      for (unsigned j = 0; j < Piece::kElements / 8; ++j) {
-        float values[8];
-        pieces_[i].unpack(j, rows_[i], table_, values);
-        const unsigned place =
-            place_of<Tile>(row_of(i), threadIdx.x % kRowPieces * (Piece::kElements / 8) + j);
-        *reinterpret_cast<Raw8<T>*>(stage.weight + place) = pack(values, stage.weight);
-      }
+      const unsigned row = row_of(i);
+      const unsigned first = threadIdx.x % kRowPieces * (Piece::kElements / 8);
+      pieces_[i].template unpack<T>(rows_[i], book_, [&](unsigned j, const Raw8<T>& values) {
+        *reinterpret_cast<Raw8<T>*>(stage.weight + place_of<Tile>(row, first + j)) = values;
+      });
     }
   }
 
@@ -102,30 +127,22 @@ class QuantizedWeight {
   }
 
   const QuantizedMatrix& weight_;
-  const NibbleTable& table_;
+  const Codebook& book_;
   typename Format::Row rows_[kPieces];
   Piece pieces_[kPieces];
   uint32_t column_ = threadIdx.x % kRowPieces * Piece::kElements;
 };
 
-// grid [N / columns, T / rows of the tile], block 128, 50 or 74 KiB of shared memory. As
-// linear_mma_tiles, with a half to a quarter of the weight's bytes; beside tensor cores some five
-// instructions for each weight of a tile, paid once for its rows of x. nf4's lookups take half as
-// much of shared memory again.
+// grid [N / columns, T / rows of the tile], block 128, 48 or 72 KiB of shared memory. As
+// linear_mma_tiles, with a half to a quarter of the weight's bytes; beside tensor cores some four
+// instructions for each weight of a tile, paid once for its rows of x.
 template <class T, class Tile, class Format>
 __global__ void __launch_bounds__(kMmaThreads)
     quantized_mma_tiles(Matrix x, QuantizedMatrix weight, Matrix out, Codebook book) {
-  auto& shared = *static_cast<Shared<T, Tile>*>(dynamic_shared());
-  if constexpr (Format::kPerByte == 2) {
-    if (threadIdx.x < kWarp) {
-      RT_UNROLL
-      for (unsigned i = 0; i < 16; ++i) shared.table.values[i][threadIdx.x] = book.values[i];
-    }
-    __syncthreads();
-  }
   after_previous();
-  QuantizedWeight<T, Tile, Format> rows(weight, shared.table);
-  multiply_tile(x, rows, out, shared.stages);
+  auto* const stages = static_cast<MmaStage<T, Tile>*>(dynamic_shared());
+  QuantizedWeight<T, Tile, Format> rows(weight, book);
+  multiply_tile(x, rows, out, stages);
 }
 
 template <class T, class Tile>
@@ -138,7 +155,7 @@ auto kernel_for(Codes kind) {
 template <class T, class Tile>
 void launch_tiles(const Matrix& x, const QuantizedMatrix& weight, const Matrix& out, void* stream) {
   launch(kernel_for<T, Tile>(weight.kind), tile_grid<Tile>(x, weight.rows), kMmaThreads,
-         sizeof(Shared<T, Tile>), stream, x, weight, out, kNf4Codebook);
+         kMmaStages * sizeof(MmaStage<T, Tile>), stream, x, weight, out, kNf4Codebook);
 }
 
 template <class T>
