@@ -1,6 +1,8 @@
 #include "core/memory/kv_tables.h"
 
+#include <algorithm>
 #include <cstring>
+#include <unordered_map>
 
 #include "core/base/assert.h"
 
@@ -64,12 +66,19 @@ KvTables::Span KvTables::span(const KvGrowth& growth) const {
   return span;
 }
 
-// The same walk as grow(), on a copy of the reference counts.
+// The same walk as grow(), with the references that it would drop beside the counts. Touches only
+// what changes: a forecast asks at every page of the context, and a look at all pages each time
+// would make it quadratic.
 void KvTables::tally(std::span<const KvGrowth> growths, KvTally& tally) const {
-  std::vector<std::uint32_t> references = pages_.references();
+  std::unordered_map<KvPages::Page, std::uint32_t> dropped;
   const std::uint64_t bytes = pages_.page_bytes();
+  const auto references = [&](KvPages::Page page) {
+    const auto found = dropped.find(page);
+    return pages_.references(page) - (found == dropped.end() ? 0 : found->second);
+  };
   const auto drop = [&](KvPages::Page page) {
-    if (--references[page] == 0) tally.give_back(bytes);
+    ++dropped[page];
+    if (references(page) == 0) tally.give_back(bytes);
   };
   const auto take = [&] { pages_.by_commit() ? tally.commit(bytes) : tally.take(bytes); };
   for (const KvGrowth& growth : growths) {
@@ -77,11 +86,10 @@ void KvTables::tally(std::span<const KvGrowth> growths, KvTally& tally) const {
     const Span after = span(growth);
     const bool afresh = after.first < table.first;
     const std::uint64_t kept_end = afresh ? 0 : std::max(table.end(), after.first);
-    for (std::uint64_t i = table.first; i < table.end(); ++i) {
-      if (afresh || i < after.first) drop(table.at(i));
-    }
+    const std::uint64_t dropped_end = afresh ? table.end() : std::min(after.first, table.end());
+    for (std::uint64_t i = table.first; i < dropped_end; ++i) drop(table.at(i));
     for (std::uint64_t i = std::max(after.written, after.first); !afresh && i < table.end(); ++i) {
-      if (references[table.at(i)] == 1) continue;
+      if (references(table.at(i)) == 1) continue;
       take();
       drop(table.at(i));
     }
