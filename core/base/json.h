@@ -1,6 +1,6 @@
 // JSON from files that nobody vouches for. nlohmann-json parses; this bounds depth (100) so that a
 // nesting bomb is an error instead of a stack overflow, rejects duplicate keys if asked, and turns
-// every failure into an Error with the byte offset.
+// every failure into an Error with line and column.
 #pragma once
 
 #include <nlohmann/json.hpp>

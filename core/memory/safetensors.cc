@@ -5,6 +5,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/bytes.h"
+#include "core/base/lfs_pointer.h"
 #include "core/base/text.h"
 #include "core/memory/header_scanner.h"
 
@@ -118,6 +119,7 @@ Status HeaderReader::find_header() {
                       std::to_string(file_bytes_) + " bytes in all");
   }
   RT_ASSERT(start_.size() >= kLengthBytes);
+  if (is_lfs_pointer(start_)) return refuse(Verdict::kHeaderTooLarge, kLfsPointerAdvice);
   const std::uint64_t length = read_length(start_);
   if (length > kSafetensorsHeaderLimitBytes) {
     return refuse(Verdict::kHeaderTooLarge,

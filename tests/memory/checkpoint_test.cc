@@ -257,6 +257,8 @@ TEST(Checkpoint, SaysWhatAFolderLacks) {
   EXPECT_REFUSED(open(), Fault::kBadInput, "without an index");
   scratch.write("model.safetensors", "");
   EXPECT_REFUSED(open(), Fault::kBadInput, "model.safetensors", "[HeaderTooSmall]");
+  scratch.write("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
+  EXPECT_REFUSED(open(), Fault::kBadInput, "model.safetensors", "run `git lfs pull`");
   fs::remove(scratch.at("model.safetensors"));
   fs::create_directory(scratch.at("model.safetensors"));
   EXPECT_REFUSED(open(), Fault::kBadInput, "model.safetensors", "found a folder");
