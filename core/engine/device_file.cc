@@ -43,7 +43,27 @@ Result<std::string> text_under(YamlMapping& file, std::string_view key, const st
   return node->as_string();
 }
 
-Result<std::string> isa_under(YamlMapping& file) {
+// Whose kind is "cpu": what the cpu device may report (plugins/cpu/processor.cc). A word that it
+// never does would be a misspelling that plans for less than the machine has.
+const std::vector<std::string> kCpuInstructionSets = {
+    "sse4_2",    "avx",         "avx2",     "fma",      "f16c",        "bmi2",        "avxvnni",
+    "avx512f",   "avx512bw",    "avx512dq", "avx512vl", "avx512_vbmi", "avx512_vnni", "avx512_bf16",
+    "fast_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8"};
+
+Status check_cpu_isa(const YamlNode& node, const std::vector<std::string>& words) {
+  for (const std::string& word : words) {
+    if (std::find(kCpuInstructionSets.begin(), kCpuInstructionSets.end(), word) !=
+        kCpuInstructionSets.end()) {
+      continue;
+    }
+    return bad_input_at(node.where, "isa: unknown instruction set " + quote(word) +
+                                        did_you_mean(word, kCpuInstructionSets) +
+                                        " (there are: " + join(kCpuInstructionSets, ", ") + ")");
+  }
+  return {};
+}
+
+Result<std::string> isa_under(YamlMapping& file, const std::string& kind) {
   const YamlNode* node = file.find("isa");
   if (node == nullptr) return std::string();
   RT_TRY(const std::vector<std::string> words, node->as_strings());
@@ -53,6 +73,7 @@ Result<std::string> isa_under(YamlMapping& file) {
   if (!std::all_of(words.begin(), words.end(), is_word)) {
     return node->expected("instruction sets by name, as [avx2, fma, f16c]");
   }
+  if (kind == "cpu") RT_RETURN_IF_ERROR(check_cpu_isa(*node, words));
   return join(words, ",");
 }
 
@@ -76,7 +97,7 @@ Result<std::shared_ptr<const DescribedDevice>> DescribedDevice::read(const std::
   RT_TRY(const YamlNode* kind, file.need("kind"));
   RT_TRY(out->kind_, kind->as_string());
   RT_TRY(out->name_, text_under(file, "name", path));
-  RT_TRY(out->isa_, isa_under(file));
+  RT_TRY(out->isa_, isa_under(file, out->kind_));
   rt_device_desc& desc = out->desc_;
   desc.struct_size = sizeof(rt_device_desc);
   if (const YamlNode* threads = file.find("threads")) {

@@ -81,6 +81,8 @@ const BadDevice kBadDevices[] = {
     {"NoMemory", "kind: cpu\n", "memory"},
     {"List", "- cpu\n", "a device"},
     {"Misspelt", "kind: cpu\nmemory: 8GiB\ngranul: 4096\n", "did you mean 'granule'"},
+    {"UnknownIsa", "kind: cpu\nmemory: 8GiB\nisa: [avx9, fma]\n",
+     "d.yaml:3:6: isa: unknown instruction set 'avx9'; did you mean 'avx'?"},
     {"NumberForIsa", "kind: cpu\nmemory: 8GiB\nisa: 7\n", "d.yaml:3:6: expected instruction sets"},
     {"NumberInIsa", "kind: cpu\nmemory: 8GiB\nisa: [avx2, 7]\n", "[avx2, fma, f16c], found a list"},
     {"Granule", "kind: cpu\nmemory: 8GiB\ngranule: 3000\n", "power of two"},

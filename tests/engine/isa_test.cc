@@ -231,6 +231,15 @@ std::unique_ptr<Blueprint> drawn_for(const std::string& isa, bool exact,
   return blueprint.ok() ? std::move(blueprint).value() : nullptr;
 }
 
+// The names that a device file may have are written beside its reader.
+TEST(Isa, ADeviceFileMayNameWhatThisProcessorHas) {
+  EngineOptions options = exact_options("phi3.yaml", source_path("tests/fixtures/phi3_wide"));
+  options.device_options.clear();
+  const auto here = draw(registry(), options);
+  ASSERT_TRUE(here.ok()) << here.error().message;
+  EXPECT_NE(drawn_for((*here)->desc.isa, false), nullptr) << (*here)->desc.isa;
+}
+
 // bf16 products go first where they are the faster ones, and nowhere in exact mode.
 TEST(Isa, FastBf16GoesFirstInPrefill) {
   const std::string fast = std::string(kBf16) + ",fast_bf16";
