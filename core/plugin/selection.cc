@@ -26,11 +26,21 @@ std::string second_reason(const Decision& second, const Decision& chosen) {
   return "fits; " + chosen.full_name + " has the same tier and comes first by name";
 }
 
+// Tiers go by hundreds (PLUGINS.md): reference, portable, optimised, for one architecture.
+bool same_rank(const Decision& a, const Decision& b) {
+  constexpr int kRank = 100;
+  return a.tier / kRank == b.tier / kRank;
+}
+
 // Is it worth a note that `refused` was not taken although it ranks before `chosen`?
 bool is_fallback(const Decision& refused, const Decision& chosen) {
   switch (refused.verdict) {
-    case Verdict::kCannotOpen:
+    // Another variant of the same rank, for another type of weights or cache than the one that was
+    // chosen: no step is slow for it, and `runtime plugins why` tells of it.
     case Verdict::kUnsupported:
+      if (refused.preference < 0 && same_rank(refused, chosen)) return false;
+      break;
+    case Verdict::kCannotOpen:
     case Verdict::kWrongKvForm:
     case Verdict::kWrongLayout:
       break;
