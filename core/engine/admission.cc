@@ -207,10 +207,17 @@ std::string tokens_offer(const Blueprint& b, std::uint64_t most) {
   return "a prompt of " + std::to_string(most - 1) + " tokens and one new token fit";
 }
 
-// What is in the way of every token.
+// What is in the way of every token: what stands before the first, and the cache's first step where
+// it is that.
 std::string no_token(const Blueprint& b) {
-  return "without the KV cache " + format_bytes(b.fixed_memory().owned()) +
-         " are needed, so not one token fits";
+  const std::uint64_t fixed = b.fixed_memory().owned();
+  const std::string without = "without the KV cache " + format_bytes(fixed) + " are needed";
+  if (fixed > b.limit_bytes) return without + ", so not one token fits";
+  const KvRequest shortest{1, 2, true};
+  const auto first = peak_of(b, *b.kv, {&shortest, 1}, 0);
+  if (!first.ok()) return without + ", so not one token fits";
+  return without + " and " + format_bytes(*first + b.charged_bytes()) +
+         " for the cache's first tokens, so not one token fits";
 }
 
 Error refusal(const Blueprint& b, const Demand& demand) {

@@ -5,6 +5,8 @@
 //
 // where peaks within 1/64 of the least count as equal: a stripe more is no reason to let the whole
 // context stand from the first token.
+#include <cstdio>
+#include <iterator>
 #include <sstream>
 
 #include "core/sdk/planner.hpp"
@@ -42,13 +44,25 @@ struct Auto {
     return left[0];
   }
 
+  // As the columns of `runtime plan` have it: "1.07 GiB".
+  static std::string size_text(std::uint64_t bytes) {
+    const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    double size = static_cast<double>(bytes);
+    std::size_t unit = 0;
+    for (; size >= 1024 && unit + 1 < std::size(units); ++unit) size /= 1024;
+    char text[32];
+    const int digits = unit == 0 || size >= 100 ? 0 : size >= 10 ? 1 : 2;
+    std::snprintf(text, sizeof text, "%.*f %s", digits, size, units[unit]);
+    return text;
+  }
+
   static std::string reason(const rt_plan_candidate& chosen, std::size_t count) {
     std::ostringstream text;
     text << "chose " << chosen.name << " of " << count
          << " planners: " << (chosen.fits != 0 ? "it fits" : "none fits, this one comes nearest")
          << ", with " << chosen.address_changes << " address changes, " << chosen.copied_bytes
-         << " bytes copied, a peak of " << chosen.peak_bytes << " bytes and "
-         << chosen.standing_bytes << " standing half way";
+         << " bytes copied, a peak of " << size_text(chosen.peak_bytes) << " and "
+         << size_text(chosen.standing_bytes) << " standing half way";
     return text.str();
   }
 };
