@@ -40,17 +40,29 @@ install_missing() {
     { say "tools: apt-get could not install: ${missing[*]}"; exit 3; }
 }
 
+# How far the build is ("[120/560]"), so that one can tell it from a hang.
+show_progress() {
+  sleep 2 >/dev/null 2>&1
+  say "tools: building; the first time takes minutes"
+  while sleep 20 >/dev/null 2>&1; do
+    say "tools: built $(grep -o '^\[[0-9]*/[0-9]*\]' "$1" | tail -n 1)"
+  done
+}
+
 # configure_and_build [target ...]: quiet when there is nothing to do, the log on failure.
 configure_and_build() {
   local log=$build/build.log
-  mkdir -p "$build"
+  if ! mkdir -p "$build" 2>/dev/null || ! : 2>/dev/null >"$log"; then
+    say "tools: $build cannot be written; RUNTIME_BUILD_DIR=DIR builds elsewhere"
+    exit 3
+  fi
   if [ ! -f "$build/build.ninja" ]; then
     say "tools: configuring $build"
     cmake -S "$root" -B "$build" -G Ninja >"$log" 2>&1 || { cat "$log" >&2; exit 3; }
     say "tools: $(grep -o 'CUDA plugins: .*' "$log" || echo 'CUDA plugins: not built')"
   fi
   # A dry run cannot say whether there is work: it stops at looking for new files.
-  (sleep 2 >/dev/null 2>&1 && say "tools: building; the first time takes a few minutes") &
+  show_progress "$log" &
   local notice=$!
   ninja -C "$build" "$@" >"$log" 2>&1 || { kill "$notice" 2>/dev/null; tail -n 60 "$log" >&2; exit 3; }
   kill "$notice" 2>/dev/null || true
