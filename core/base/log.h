@@ -17,6 +17,9 @@ void start_log(Verbosity verbosity, bool color = true);
 
 // Any thread.
 void log(rt_log_level level, std::string_view message);
+inline void log_debug(std::string_view message) {
+  log(RT_LOG_DEBUG, message);
+}
 inline void log_info(std::string_view message) {
   log(RT_LOG_INFO, message);
 }

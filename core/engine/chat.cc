@@ -161,7 +161,9 @@ Status Chat::add_turns(std::span<const ChatMessage> messages) {
 }
 
 Status Chat::restore(const std::string& system, std::span<const ChatMessage> messages) {
-  if (messages.size() % 2 != 0) return bad_input("a saved conversation ends with an answer");
+  if (messages.size() % 2 != 0)
+    return bad_input(
+        "expected a conversation that ends with an answer, found a question at the end");
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const Role expected = i % 2 == 0 ? Role::kUser : Role::kAssistant;
     if (messages[i].role == expected) continue;

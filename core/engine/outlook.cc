@@ -88,6 +88,16 @@ Result<PlannerOutlook> look_at(Registry& registry, const Blueprint& base,
 
 }  // namespace
 
+std::string paging_note(const Blueprint& b, std::uint64_t owned_bytes) {
+  const std::uint64_t mapped = b.fixed_memory()[MemoryKind::kWeightsMapped];
+  const std::uint64_t all = b.desc.memory_total_bytes;
+  if (mapped == 0 || all == 0 || mapped + owned_bytes <= all) return "";
+  return "mapped weights of " + format_bytes(mapped) + " and " + format_bytes(owned_bytes) +
+         " beside them pass the machine's memory of " + format_bytes(all) +
+         ": weights are read from the file again for every token; --weights-format nf4-dq makes "
+         "them smaller";
+}
+
 std::uint64_t PlannerOutlook::total_standing() const {
   return total(standing) + charged;
 }

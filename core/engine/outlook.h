@@ -41,4 +41,9 @@ Result<std::vector<PlannerOutlook>> look_ahead(Registry& registry, const Bluepri
                                                std::vector<std::string> planners,
                                                std::uint64_t common = 0);
 
+// A sentence where the mapped weights and `owned_bytes` beside them pass the machine's memory, so
+// that weights are read from the file again for every token; "" where they do not. No limit has
+// mapped weights in it: the machine can drop their pages, and what that costs is time.
+std::string paging_note(const Blueprint& blueprint, std::uint64_t owned_bytes);
+
 }  // namespace rt

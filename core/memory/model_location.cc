@@ -178,9 +178,13 @@ Result<std::string> locate_model(const ModelQuery& query) {
   std::vector<Place> looked;
   if (query.weights) {
     if (is_folder(*query.weights)) return *query.weights;
-    const bool file = is_there(*query.weights);
-    looked.push_back({*query.weights + " (--weights)",
-                      file ? "a file; give the folder it is in" : "no such folder"});
+    if (is_there(*query.weights)) {
+      const fs::path folder = fs::path(*query.weights).parent_path();
+      return bad_input("--weights: expected a folder, found the file " + quote(*query.weights) +
+                       "; give the folder it is in: --weights " +
+                       (folder.empty() ? "." : folder.string()));
+    }
+    looked.push_back({*query.weights + " (--weights)", "no such folder"});
     return not_found(query, looked);
   }
   const fs::path models = query.environment.runtime_models;

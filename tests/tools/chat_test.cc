@@ -66,15 +66,21 @@ TEST(Chat, RegenDrawsAgainWithTheNextSeed) {
 TEST(Chat, ASavedConversationGoesOn) {
   const TemporaryFolder folder;
   const std::string file = folder.path("talk.json");
-  const std::string both = chat(std::string(kFirst) + "/save " + file + "\n" + kSecond).out;
+  const CommandResult saved = chat(std::string(kFirst) + "/save " + file + "\n" + kSecond);
+  EXPECT_EQ(saved.err, "saved 2 messages to " + file + "\n");
+  const std::string& both = saved.out;
   const std::string first = chat(kFirst).out;
   const CommandResult loaded = chat("/load " + file + "\n" + kSecond);
   ASSERT_EQ(loaded.exit_code, 0);
-  EXPECT_EQ(loaded.err, "");
+  EXPECT_EQ(loaded.err, "loaded 2 messages from " + file + "\n");
   EXPECT_EQ(first + loaded.out, both);
   const std::string wrong = folder.write("wrong.json", R"([{"role":"assistant","content":"a"},
       {"role":"user","content":"b"}])");
-  EXPECT_NE(chat("/load " + wrong + "\n").err.find("message 0: expected one of the user"),
+  EXPECT_NE(chat("/load " + wrong + "\n").err.find(wrong + ": message 0: expected one of the user"),
+            std::string::npos);
+  const std::string question = folder.write("question.json", R"([{"role":"user","content":"a"}])");
+  EXPECT_NE(chat("/load " + question + "\n")
+                .err.find(question + ": expected a conversation that ends with an answer"),
             std::string::npos);
   const std::string number = folder.write("number.json", R"({"system": 7, "messages": []})");
   EXPECT_NE(chat("/load " + number + "\n").err.find("system: expected a string"),
@@ -158,6 +164,12 @@ TEST(Chat, AnInterruptStopsTheAnswerAndTheChatGoesOn) {
 TEST(Chat, ASystemPromptThatTheFormatDropsIsSaid) {
   const CommandResult result = chat(kFirst, {"-sys", "Be brief."});
   EXPECT_NE(result.err.find("no system turn"), std::string::npos) << result.err;
+  const std::string replaced = chat("/system Be a pirate.\n").err;
+  EXPECT_NE(replaced.find("no system turn"), std::string::npos) << replaced;
+  const TemporaryFolder folder;
+  const std::string file = folder.write("talk.json", R"({"system": "Be brief.", "messages": []})");
+  const std::string loaded = chat("/load " + file + "\n").err;
+  EXPECT_NE(loaded.find("no system turn"), std::string::npos) << loaded;
 }
 
 }  // namespace

@@ -58,6 +58,17 @@ TEST(Config, EachLevelReplacesTheOneBelow) {
   EXPECT_EQ(line_of(last, "fuse"), "fuse: true # built-in");
 }
 
+TEST(Config, AMisspelledVariableIsSaid) {
+  CommandInput input;
+  input.arguments = arguments("plan", fixture_model(), {});
+  input.variables = {"RUNTIME_PLANER=exact", "RUNTIME_OF_SOMEBODY_ELSE=1"};
+  const CommandResult result = run_command(input);
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err,
+            "runtime: warning: the environment: nothing reads 'RUNTIME_PLANER'; did you mean "
+            "'RUNTIME_PLANNER'?\n");
+}
+
 TEST(Config, WhatIsPrintedIsAConfigThatMeansTheSame) {
   const std::string first =
       print_config({"--temp", "0.5", "--set", "planner.options.stripe_tokens=64", "--prefer", "a,b",

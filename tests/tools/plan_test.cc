@@ -244,6 +244,38 @@ TEST(Plan, ForADescribedMachine) {
   EXPECT_NE(run.err.find("describes a machine to plan for"), std::string::npos) << run.err;
 }
 
+TEST(Plan, WeightsThatPassTheMachinesMemoryAreSaid) {
+  const auto notes = [](const std::string& graph) {
+    return json_of({"plan", "--graph", graph, "--device", "laptop", "--json", "-c", "64"})["notes"]
+        .dump();
+  };
+  EXPECT_NE(notes("gemma2").find("mapped weights of 17.2 GiB"), std::string::npos)
+      << notes("gemma2");
+  EXPECT_EQ(notes("phi3").find("mapped weights"), std::string::npos) << notes("phi3");
+}
+
+// Quadratic in the pages of the context, this took minutes.
+TEST(Plan, AContextOfMillionsIsPlanned) {
+  const TemporaryFolder folder;
+  std::string graph = read_text(source_path("graphs/tinyllama.yaml"));
+  const std::string line = "\ncontext: N\n";
+  ASSERT_NE(graph.find(line), std::string::npos);
+  graph.replace(graph.find(line), line.size(), "\ncontext: N * 3000\n");
+  const std::string file = folder.write("long.yaml", graph);
+  const Json plan = json_of({"plan", "--graph", file, "--planner", "paged", "--json"});
+  EXPECT_EQ(plan["context"], 2048 * 3000);
+}
+
+TEST(Plan, ThreadsAreTheProcessors) {
+  const TemporaryFolder folder;
+  const std::string file = folder.write("card.yaml", "kind: cuda\nmemory: 24GB\n");
+  const CommandResult result =
+      run_command(arguments("plan", fixture_model(), {"--device", file, "-t", "2"}));
+  EXPECT_EQ(result.err.find("unknown option"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("--threads: threads are the cpu device's"), std::string::npos)
+      << result.err;
+}
+
 TEST(Plan, APreferenceThatServesNothingIsSaid) {
   const auto notes = [](const std::string& names) {
     return run_command(arguments("plan", fixture_model(), {"--prefer", names})).out;

@@ -70,6 +70,24 @@ TEST(Plugins, ListSaysWhatIsThere) {
   EXPECT_NE(text.out.find("looked in: "), std::string::npos);
 }
 
+TEST(Plugins, ARefusedPlaceIsSaidInARun) {
+  CommandInput input;
+  input.arguments = arguments("graph", fixture_model(), {"check"});
+  input.variables = {"RUNTIME_PLUGIN_PATH=plugins"};
+  const CommandResult result = run_command(input);
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_NE(result.err.find("warning: plugin refused: plugins: "), std::string::npos) << result.err;
+}
+
+TEST(Plugins, VerboseSaysWhatWasFoundAndWhatRuns) {
+  const CommandResult result =
+      run_command(arguments("generate", fixture_model(), {"--prompt-ids", "1", "-n", "1", "-v"}));
+  for (const char* part :
+       {"debug: plugin cpu ", "debug: attention, decode: ", "debug: loaded in "}) {
+    EXPECT_NE(result.err.find(part), std::string::npos) << part << result.err;
+  }
+}
+
 TEST(Plugins, WhyTellsEveryCandidatesFate) {
   const Json nodes =
       json_of(arguments("plugins", fixture_model(),

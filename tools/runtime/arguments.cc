@@ -59,6 +59,9 @@ std::string general_help() {
     text += line + verb.help + "\n";
   }
   text +=
+      "\nA flag may be set by the environment: RUNTIME_PLANNER=exact is --planner exact. The "
+      "command\n"
+      "line goes before it, and it before --set and --config.\n"
       "\nExit codes: 0; 2 bad input, 3 the machine refuses, 70 failed while running, 130 "
       "interrupted.\n"
       "A chat whose messages are piped in ends with that of the first one that was refused.\n";
@@ -182,8 +185,9 @@ class Parser {
       const bool flag = word.size() > 1 && word[0] == '-';
       if (flag) {
         const std::string name = word.substr(0, word.find('='));
-        return bad_input("unknown flag " + quote(name) + did_you_mean(name, flags) +
-                         elsewhere(name) + " (see --help)");
+        const std::string meant = elsewhere(name);
+        return bad_input("unknown flag " + quote(name) +
+                         (meant.empty() ? did_you_mean(name, flags) : meant) + " (see --help)");
       }
       if (!words_allowed_) {
         return bad_input("unexpected argument " + quote(word) +
@@ -195,8 +199,11 @@ class Parser {
     return {};
   }
 
-  // "; 'plan' has it" for a flag of another verb.
-  static std::string elsewhere(const std::string& name) {
+  // A flag of another verb: where it is one, or what says the same here. "" if no verb has it.
+  std::string elsewhere(const std::string& name) const {
+    if (arguments_.verb == Verb::kPlan && is_flag_of("max_new_tokens", name)) {
+      return "; a plan has --new-tokens";
+    }
     for (const Setting& setting : all_settings()) {
       const std::vector<std::string> flags = flags_of(setting);
       if (std::find(flags.begin(), flags.end(), name) == flags.end()) continue;
@@ -207,6 +214,11 @@ class Parser {
       }
     }
     return "";
+  }
+
+  static bool is_flag_of(const char* key, const std::string& name) {
+    const std::vector<std::string> flags = flags_of(*find_setting(key));
+    return std::find(flags.begin(), flags.end(), name) != flags.end();
   }
 
   CLI::App app_;

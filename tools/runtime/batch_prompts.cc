@@ -78,7 +78,7 @@ Result<std::vector<BatchPrompt>> read_prompts(const Settings& settings, const Lo
   if (path == "-") {
     RT_TRY(text, read_stdin());
   } else {
-    RT_TRY(text, read_file(path, kPromptLimitBytes));
+    RT_TRY(text, read_input(path));
   }
   std::vector<BatchPrompt> prompts;
   const std::uint64_t context = model.blueprint->bounds.context_tokens;

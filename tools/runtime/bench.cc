@@ -6,6 +6,7 @@
 #include "tools/runtime/bench_plan.h"
 #include "tools/runtime/bench_report.h"
 #include "tools/runtime/bench_run.h"
+#include "tools/runtime/deployment.h"
 #include "tools/runtime/interrupt.h"
 #include "tools/runtime/verbs.h"
 
@@ -80,10 +81,21 @@ class Bench {
     if (options_.operators && settings_.text("bench.output") == "csv") {
       return bad_input("--ops: a table per test has no place in csv; take -o md, json or jsonl");
     }
+    RT_RETURN_IF_ERROR(check_planners());
     RT_TRY(trace_, TraceFile::open(settings_.text("trace")));
     const std::uint64_t bytes =
         settings_.flag("bench.no_probe") ? 0 : settings_.bytes("bench.probe");
     probe_ = std::make_unique<probe::MachineProbe>(bytes);
+    return {};
+  }
+
+  // Before the first is measured: minutes may pass until the last is opened.
+  Status check_planners() {
+    RT_TRY(const auto registry, scan_plugins(settings_));
+    for (const Settings& deployment : plan_.deployments) {
+      const auto planner = registry->planner(deployment.text("planner.name"));
+      if (!planner.ok()) return planner.error();
+    }
     return {};
   }
 

@@ -13,7 +13,7 @@ namespace rt {
 Result<ExitCode> run_chat(Settings& settings) {
   std::optional<std::string> question;
   if (settings.given("prompt") || settings.given("file")) {
-    RT_TRY(question, read_text(settings));
+    RT_TRY(question, read_text(settings, "the question is empty"));
   }
   if (settings.flag("json") && !question) {
     return bad_input("--json: one question and one answer; give the question with -p or -f");

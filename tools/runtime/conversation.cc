@@ -7,7 +7,6 @@
 #include <cstring>
 #include <fstream>
 
-#include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/engine/admission.h"
@@ -19,6 +18,17 @@
 #include "tools/runtime/stats.h"
 
 namespace rt {
+namespace {
+
+// A format may leave the system prompt out, as Phi-3's own template does: nobody would notice.
+void warn_of_dropped_system(const ModelText& text, const std::string& system) {
+  if (system.empty() || text.chat.system || text.chat.no_system != NoSystem::kDrop) return;
+  log_warning(
+      "this model has no system turn and its format leaves the system prompt out; put it into the "
+      "first message");
+}
+
+}  // namespace
 
 Result<std::unique_ptr<Conversation>> Conversation::open(Settings& settings) {
   std::unique_ptr<Conversation> out(new Conversation(settings));
@@ -38,12 +48,7 @@ Result<std::unique_ptr<Conversation>> Conversation::open(Settings& settings) {
   ChatOptions options;
   options.sampling = sampling_of(settings);
   options.system = settings.text("system");
-  if (!options.system.empty() && !model.text->chat.system &&
-      model.text->chat.no_system == NoSystem::kDrop) {
-    log_warning(
-        "this model has no system turn and its format leaves the system prompt out; put "
-        "it into the first message");
-  }
+  warn_of_dropped_system(*model.text, options.system);
   out->trace_->watch(*model.session);
   RT_TRY(out->chat_, Chat::start(*model.session, *model.text, std::move(options)));
   out->take_settings();
@@ -151,6 +156,7 @@ Status Conversation::clear() {
 
 Status Conversation::set_system(const std::string& system) {
   RT_RETURN_IF_ERROR(chat_->set_system(system));
+  warn_of_dropped_system(*model_.text, system);
   note_rewind();
   return {};
 }
@@ -168,7 +174,7 @@ Status Conversation::save(const std::string& path) const {
 }
 
 Status Conversation::load(const std::string& path) {
-  RT_TRY(const std::string text, read_file(path, kPromptLimitBytes));
+  RT_TRY(const std::string text, read_input(path));
   RT_TRY(std::vector<ChatMessage> messages, parse_messages(text, path));
   std::string system = chat_->options().system;
   RT_TRY(const Json json, parse_json(text, path));
@@ -180,9 +186,12 @@ Status Conversation::load(const std::string& path) {
     system = messages.front().content;
     messages.erase(messages.begin());
   }
-  const Status restored = chat_->restore(system, messages);
+  const bool other_system = system != chat_->options().system;
+  Status restored = chat_->restore(system, messages);
   note_rewind();
-  return restored;
+  if (!restored.ok()) return in(path, std::move(restored).error());
+  if (other_system) warn_of_dropped_system(*model_.text, system);
+  return {};
 }
 
 }  // namespace rt

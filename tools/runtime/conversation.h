@@ -45,6 +45,7 @@ class Conversation {
   const Chat& chat() const { return *chat_; }
   const LoadedModel& model() const { return model_; }
   Settings& settings() { return settings_; }
+  std::size_t message_count() const { return chat_->messages().size(); }
   const std::string& system() const { return chat_->options().system; }
 
  private:

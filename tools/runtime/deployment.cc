@@ -5,6 +5,7 @@
 #include <random>
 
 #include "core/base/json.h"
+#include "core/base/log.h"
 #include "core/base/text.h"
 #include "core/graph/graph.h"
 #include "core/memory/config_json.h"
@@ -145,6 +146,26 @@ WeightFormats weight_formats(const std::vector<std::string>& values) {
   return formats;
 }
 
+bool is_cpu(const std::string& device) {
+  return device == "cpu" || device.ends_with("/cpu");
+}
+
+// --threads is for the processor: one config may serve it and a GPU, whose device has no threads.
+// Another plugin's device that has the option gets it under device_options.
+void set_threads(const Settings& settings, EngineOptions& options) {
+  const std::int64_t threads = settings.integer("threads");
+  if (threads == 0) return;
+  if (!is_cpu(options.device)) {
+    log_info(settings.origin("threads") + ": threads are the cpu device's; " + options.device +
+             " is given none");
+    return;
+  }
+  options.device_options.push_back({"threads", threads});
+  if (options.described_device == nullptr) return;
+  options.described_device =
+      options.described_device->with_threads(static_cast<std::uint32_t>(threads));
+}
+
 }  // namespace
 
 Result<EngineOptions> engine_options(const Settings& settings, const std::string& graph,
@@ -153,13 +174,7 @@ Result<EngineOptions> engine_options(const Settings& settings, const std::string
   options.graph = graph;
   RT_RETURN_IF_ERROR(read_device(settings.text("device"), registry, options));
   options.device_options = options_of(settings.pairs("device_options"));
-  if (settings.integer("threads") > 0) {
-    options.device_options.push_back({"threads", settings.integer("threads")});
-    if (options.described_device != nullptr) {
-      options.described_device = options.described_device->with_threads(
-          static_cast<std::uint32_t>(settings.integer("threads")));
-    }
-  }
+  set_threads(settings, options);
   if (const std::string isa = settings.text("isa"); isa != "all") {
     if (options.described_device != nullptr) {
       return bad_input("--isa: " + settings.text("device") +

@@ -32,6 +32,7 @@ class Run {
   explicit Run(Settings& settings) : settings_(settings) {}
 
   Result<ExitCode> run() {
+    RT_RETURN_IF_ERROR(check_graph_given(settings_));
     RT_RETURN_IF_ERROR(read_prompt());
     RT_TRY(logits_, OutputFile::open("--logits", settings_.text("logits")));
     RT_TRY(trace_, TraceFile::open(settings_));
@@ -56,7 +57,9 @@ class Run {
       }
       return {};
     }
-    RT_TRY(text_, read_text(settings_));
+    RT_TRY(text_, read_text(settings_,
+                            "the prompt is empty; give some text, or --prompt \"\" to start from "
+                            "nothing"));
     if (!text_) return bad_input("what to continue? give --prompt, --file or text on stdin");
     return {};
   }

@@ -34,7 +34,11 @@ Status check(const Settings& settings, const Blueprint& b) {
 Result<ExitCode> run_graph(const Arguments& arguments, Settings& settings) {
   const std::vector<std::string> actions{"check", "expand", "dot"};
   const std::string action = arguments.words.empty() ? "" : arguments.words[0];
-  if (arguments.words.size() > 2 || (action != "check" && action != "expand" && action != "dot")) {
+  if (arguments.words.size() > 2) {
+    return bad_input("graph: expected one FILE, found " + quote(arguments.words[1]) + " and " +
+                     quote(arguments.words[2]));
+  }
+  if (action != "check" && action != "expand" && action != "dot") {
     return bad_input("graph: expected check, expand or dot and a FILE, found " +
                      quote(join(arguments.words, " ")) + did_you_mean(action, actions));
   }

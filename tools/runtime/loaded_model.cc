@@ -2,12 +2,16 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
+#include <set>
 
+#include "core/base/bytes.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
 #include "core/base/text.h"
 #include "core/engine/admission.h"
+#include "core/engine/outlook.h"
 #include "core/graph/document.h"
 #include "core/memory/model_location.h"
 #include "tools/runtime/deployment.h"
@@ -51,8 +55,57 @@ Status load_model_text(LoadedModel& model) {
   return {};
 }
 
+// What was found, for -v; `runtime plugins list` says what is in each.
+void tell_plugins(const Registry& registry) {
+  for (const PluginEntry& entry : registry.plugins()) {
+    const std::string name = entry.manifest ? entry.name() + " " + entry.manifest->version : "?";
+    log_debug("plugin " + name + ", " + state_text(entry.state) + ", " + entry.path +
+              (entry.reason.empty() ? "" : ": " + entry.reason));
+  }
+}
+
+// What was meant to be there and is not: an operator that then is missing would not say why.
+void warn_of_refused(const Registry& registry) {
+  for (const PluginEntry& entry : registry.plugins()) {
+    if (entry.state == PluginState::kRefused) log_warning("plugin refused: " + entry.reason);
+  }
+}
+
+// Which implementations run, for -v: each operator once for each choice.
+void tell_choices(const Blueprint& b) {
+  std::set<std::string> told;
+  for (std::uint32_t n = 0; n < b.node_count(); ++n) {
+    for (const bool decode : {true, false}) {
+      const Selection& selection = b.selection(n, decode);
+      if (selection.decisions.empty() || selection.decisions.front().verdict != Verdict::kChosen) {
+        continue;
+      }
+      const std::string line = b.node(n).op + (decode ? ", decode: " : ", prefill: ") +
+                               selection.chosen.full_name + ", " + selection.decision().reason;
+      if (told.insert(line).second) log_debug(line);
+    }
+  }
+}
+
 void show_notes(const Blueprint& blueprint) {
   for (const std::string& note : blueprint.notes) log_info(note);
+  const Result<Demand> demand = demand_of(blueprint);
+  if (!demand.ok()) return;  // the run says so where it asks
+  if (const std::string note = paging_note(blueprint, demand->bytes()); !note.empty()) {
+    log_warning(note);
+  }
+}
+
+void tell_loaded(const LoadedModel& model) {
+  const MemoryBytes fixed = model.session->blueprint().fixed_memory();
+  std::string text = "loaded in " + std::to_string(std::llround(model.load_ms)) + " ms:";
+  for (std::size_t i = 0; i < kMemoryKindCount; ++i) {
+    const auto kind = static_cast<MemoryKind>(i);
+    if (fixed[kind] == 0) continue;
+    text += " " + std::string(memory_kind_name(kind)) + " " + format_bytes(fixed[kind]) + ",";
+  }
+  text.pop_back();
+  log_debug(text);
 }
 
 // Values that the checkpoint's authors recommend are taken visibly.
@@ -67,12 +120,28 @@ void show_generation_config(const Settings& settings) {
   if (!values.empty()) log_info("sampling as generation_config.json says: " + values);
 }
 
+// What runs without a download: the small model that is shipped, which has the graph of one.
+Error with_demo(Error error, const std::string& graph_name) {
+  const Result<std::string> demo = find_model_folder("demo");
+  if (graph_name != "phi3" || !demo.ok() || !is_there(*demo)) return error;
+  error.message += "\n  or try the small model that is shipped:  --weights demo";
+  return error;
+}
+
 }  // namespace
 
-Result<ModelPlace> find_model(const Settings& settings, Need need) {
-  if (settings.text("graph").empty()) {
-    return bad_input("which model? give its graph with --graph FILE or --graph NAME (phi3)");
+Status check_graph_given(const Settings& settings) {
+  if (!settings.text("graph").empty()) return {};
+  const std::string weights = settings.text("weights");
+  if (!weights.empty() && find_graph(weights).ok()) {
+    return bad_input("which model? " + quote(weights) + " is a graph: --graph " + weights +
+                     " (--model and --weights name the folder of the weights)");
   }
+  return bad_input("which model? give its graph with --graph FILE or --graph NAME (phi3)");
+}
+
+Result<ModelPlace> find_model(const Settings& settings, Need need) {
+  RT_RETURN_IF_ERROR(check_graph_given(settings));
   ModelPlace place;
   RT_TRY(place.graph, find_graph(settings.text("graph")));
   RT_TRY(const GraphDocument document, read_graph(place.graph));
@@ -91,7 +160,8 @@ Result<ModelPlace> find_model(const Settings& settings, Need need) {
   Result<std::string> folder = locate_model(query);
   if (!folder.ok()) {
     if (need == Need::kPlan && weights.empty()) return place;
-    return std::move(folder).error();
+    if (!weights.empty()) return std::move(folder).error();
+    return with_demo(std::move(folder).error(), document.name);
   }
   place.folder = *folder;
   if (need == Need::kWeights || has_weights(place.folder)) place.source = WeightSource::kCheckpoint;
@@ -103,6 +173,8 @@ Result<LoadedModel> draw_model(Settings& settings, Need need) {
   RT_TRY(const ModelPlace place, find_model(settings, need));
   if (!place.folder.empty()) RT_RETURN_IF_ERROR(add_generation_config(place.folder, settings));
   RT_TRY(model.registry, scan_plugins(settings));
+  tell_plugins(*model.registry);
+  warn_of_refused(*model.registry);
   RT_TRY(model.options, engine_options(settings, place.graph, *model.registry));
   model.folder = place.folder;
   model.options.weights = place.folder;
@@ -159,11 +231,13 @@ Status open_model(LoadedModel& model, const Settings& settings, const Budget& bu
 Status load_model(LoadedModel& model, const Settings& settings) {
   const auto start = std::chrono::steady_clock::now();
   show_notes(*model.blueprint);
+  tell_choices(*model.blueprint);
   ProgressBar bar(settings);
   const auto shown = [&bar](std::uint64_t done, std::uint64_t all) { bar.show(done, all); };
   RT_TRY(model.session, Session::open(std::move(model.blueprint), shown));
   const auto elapsed = std::chrono::steady_clock::now() - start;
   model.load_ms = std::chrono::duration<double, std::milli>(elapsed).count();
+  tell_loaded(model);
   return {};
 }
 

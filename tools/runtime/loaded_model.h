@@ -60,6 +60,8 @@ struct ModelPlace {
   WeightSource source = WeightSource::kNoWeights;
   std::string folder;
 };
+// Refuses where no graph is named: asked before anything is read.
+Status check_graph_given(const Settings& settings);
 Result<ModelPlace> find_model(const Settings& settings, Need need);
 
 }  // namespace rt

@@ -82,6 +82,9 @@ Result<ExitCode> run(int argc, const char* const* argv) {
   }
   RT_TRY(Settings settings, load_settings(arguments));
   start_log(settings);
+  for (const std::string& text : misspelled_variables()) {
+    log_warning("the environment: nothing reads " + text);
+  }
   return dispatch(arguments, settings);
 }
 

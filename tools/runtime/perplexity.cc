@@ -10,7 +10,6 @@
 #include <cmath>
 #include <cstdio>
 
-#include "core/base/file.h"
 #include "core/base/json.h"
 #include "core/base/text.h"
 #include "tools/runtime/interrupt.h"
@@ -29,8 +28,7 @@ Result<std::string> whole_text(const Settings& settings) {
   if (file.empty() && isatty(STDIN_FILENO) == 1) {
     return bad_input("which text? give --file FILE, or text on stdin");
   }
-  RT_TRY(std::string text,
-         file.empty() || file == "-" ? read_stdin() : read_file(file, kPromptLimitBytes));
+  RT_TRY(std::string text, file.empty() || file == "-" ? read_stdin() : read_input(file));
   if (text.empty()) return bad_input((file.empty() ? "stdin" : file) + ": the text is empty");
   return text;
 }
@@ -67,6 +65,12 @@ class Measurement {
     RT_TRY(const std::string text, whole_text(settings_));
     bytes_ = text.size();
     RT_TRY(model_, draw_model(settings_, Need::kWeights));
+    if (model_.tokenizer() == nullptr) {
+      return bad_input(
+          (model_.folder.empty() ? "random weights" : model_.folder) +
+          ": there is no tokenizer (tokenizer.json or tokenizer.model) to read the text "
+          "with; --weights random:DIR takes that of DIR");
+    }
     RT_TRY(ids_, encode_prompt(model_, text));
     if (ids_.size() < 2) return bad_input("the text: expected at least two tokens, found one");
     RT_RETURN_IF_ERROR(choose_windows());

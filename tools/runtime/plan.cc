@@ -52,6 +52,9 @@ Status set_batch(const Settings& settings, const KvTurn& turn, Blueprint& b) {
     return bad_input("--shared-tokens are those of several prompts; give --parallel B too");
   }
   const std::uint64_t shared = settings.count("shared_tokens").value_or(0);
+  if (shared > 0 && !settings.given("prompt_tokens")) {
+    return bad_input("--shared-tokens are those of longer prompts; give --prompt-tokens N too");
+  }
   if (shared >= turn.prompt_tokens && shared > 0) {
     return bad_input("--shared-tokens " + std::to_string(shared) + ": expected less than the " +
                      std::to_string(turn.prompt_tokens) + " tokens of a prompt");

@@ -132,6 +132,20 @@ Json planner_json(const PlannerOutlook& one) {
   return json;
 }
 
+// The blueprint's, and what no column says: that the machine is too small for mapped weights. Of
+// the first planner that serves: the configured one.
+std::vector<std::string> notes_of(const PlanPage& page) {
+  std::vector<std::string> notes = page.blueprint->notes;
+  const auto serves = [](const PlannerOutlook& one) { return one.refusal.empty(); };
+  const auto first = std::find_if(page.planners.begin(), page.planners.end(), serves);
+  const std::uint64_t owned = first == page.planners.end() ? page.blueprint->fixed_memory().owned()
+                                                           : first->peak.owned() + first->charged;
+  if (std::string note = paging_note(*page.blueprint, owned); !note.empty()) {
+    notes.push_back(std::move(note));
+  }
+  return notes;
+}
+
 }  // namespace
 
 std::uint64_t PlanPage::length() const {
@@ -160,7 +174,7 @@ std::string plan_text(const PlanPage& page) {
     if (one.explanation.empty()) continue;
     text += "  " + one.planner + ": " + join(one.explanation, "; ") + "\n";
   }
-  for (const std::string& note : b.notes) text += "note: " + note + "\n";
+  for (const std::string& note : notes_of(page)) text += "note: " + note + "\n";
   return text;
 }
 
@@ -186,7 +200,7 @@ Json plan_json(const PlanPage& page) {
   json["fixed"] = memory_bytes_json(b.fixed_memory());
   json["planners"] = Json::array();
   for (const PlannerOutlook& one : page.planners) json["planners"].push_back(planner_json(one));
-  json["notes"] = b.notes;
+  json["notes"] = notes_of(page);
   return json;
 }
 

@@ -1,5 +1,7 @@
 #include "tools/runtime/prompt.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,24 +20,49 @@ void drop_newline(std::string& text) {
   if (text.ends_with('\r')) text.pop_back();
 }
 
-}  // namespace
-
-Result<std::string> read_stdin() {
+Result<std::string> read_stream(int fd, const std::string& name) {
   std::string text;
   char block[1 << 16];
   for (;;) {
-    const ssize_t count = ::read(STDIN_FILENO, block, sizeof block);
+    const ssize_t count = ::read(fd, block, sizeof block);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return environment(std::string("stdin: ") + std::strerror(errno));
+    if (count < 0) return environment(name + ": " + std::strerror(errno));
     if (count == 0) return text;
     text.append(block, static_cast<std::size_t>(count));
     if (text.size() > kPromptLimitBytes) {
-      return bad_input("stdin: expected at most " + format_bytes(kPromptLimitBytes) + " of text");
+      return bad_input(name + ": expected at most " + format_bytes(kPromptLimitBytes) + " of text");
     }
   }
 }
 
-Result<std::optional<std::string>> read_text(const Settings& settings) {
+bool is_pipe(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISFIFO(status.st_mode);
+}
+
+// A named pipe that nobody writes into has an end at once: the open does not wait for a writer.
+Result<std::string> read_pipe(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return environment(path + ": cannot open: " + std::strerror(errno));
+  const int flags = ::fcntl(fd, F_GETFL);
+  ::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+  Result<std::string> text = read_stream(fd, path);
+  ::close(fd);
+  return text;
+}
+
+}  // namespace
+
+Result<std::string> read_stdin() {
+  return read_stream(STDIN_FILENO, "stdin");
+}
+
+Result<std::string> read_input(const std::string& path) {
+  return is_pipe(path) ? read_pipe(path) : read_file(path, kPromptLimitBytes);
+}
+
+Result<std::optional<std::string>> read_text(const Settings& settings,
+                                             const std::string& if_empty) {
   if (settings.given("prompt")) {
     if (settings.given("file")) return bad_input("give either --prompt or --file, not both");
     return std::optional<std::string>(settings.text("prompt"));
@@ -46,13 +73,11 @@ Result<std::optional<std::string>> read_text(const Settings& settings) {
   if (file.empty() || file == "-") {
     RT_TRY(text, read_stdin());
   } else {
-    RT_TRY(text, read_file(file, kPromptLimitBytes));
+    RT_TRY(text, read_input(file));
   }
   drop_newline(text);
   if (text.empty()) {
-    return bad_input(
-        (file.empty() || file == "-" ? std::string("stdin") : file) +
-        ": the prompt is empty; give some text, or --prompt \"\" to start from nothing");
+    return bad_input((file.empty() || file == "-" ? std::string("stdin") : file) + ": " + if_empty);
   }
   return std::optional<std::string>(std::move(text));
 }

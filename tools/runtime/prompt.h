@@ -13,15 +13,18 @@
 namespace rt {
 
 // The text of -p, -f or (unless it is a terminal) stdin; a single newline at the end of a file is
-// the file's, not the text's. None if nothing was given.
-Result<std::optional<std::string>> read_text(const Settings& settings);
+// the file's, not the text's. None if nothing was given. An empty one is refused with `if_empty`,
+// what the verb says of it: -p "" is taken.
+Result<std::optional<std::string>> read_text(const Settings& settings, const std::string& if_empty);
 
 // "1,2,3": refuses what is no id of a vocabulary of that size.
 Result<std::vector<std::int32_t>> parse_ids(const std::string& text, const std::string& where,
                                             std::uint64_t vocabulary);
 
-// Everything of a stream that has at most kPromptLimitBytes.
+// Everything of a stream, or of a file or a pipe (bash's <(command)), that has at most
+// kPromptLimitBytes.
 Result<std::string> read_stdin();
+Result<std::string> read_input(const std::string& path);
 inline constexpr std::uint64_t kPromptLimitBytes = 256ull << 20;
 
 // The ids that a text stands for, BOS included where the tokenizer wants one.

@@ -35,7 +35,7 @@ Result<ExitCode> run_render(Settings& settings) {
   RT_TRY(const std::string path, find_graph(settings.text("graph")));
   RT_TRY(const GraphDocument document, read_graph(path));
   if (!document.chat) return bad_input(path + ": this graph declares no chat format");
-  RT_TRY(const auto text, read_text(settings));
+  RT_TRY(const auto text, read_text(settings, "expected messages as JSON, found nothing"));
   if (!text) return bad_input("which messages? give them as JSON on stdin or with --file");
   RT_TRY(const auto messages, parse_messages(*text, "messages"));
   RT_TRY(const auto segments, render_chat(chat_format(*document.chat), messages,

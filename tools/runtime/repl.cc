@@ -2,7 +2,6 @@
 
 #include <cstdio>
 
-#include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/text.h"
 #include "core/graph/emit.h"
@@ -231,18 +230,27 @@ Status Repl::system(const std::string& rest) {
 
 Status Repl::read(const std::string& rest) {
   if (rest.empty()) return bad_input("/read: expected a FILE");
-  RT_TRY(const std::string text, read_file(rest, kPromptLimitBytes));
+  RT_TRY(const std::string text, read_input(rest));
   return conversation_.ask(text);
+}
+
+std::string Repl::messages_text() const {
+  const std::size_t count = conversation_.message_count();
+  return std::to_string(count) + (count == 1 ? " message" : " messages");
 }
 
 Status Repl::save(const std::string& rest) {
   if (rest.empty()) return bad_input("/save: expected a FILE");
-  return conversation_.save(rest);
+  RT_RETURN_IF_ERROR(conversation_.save(rest));
+  say("saved " + messages_text() + " to " + rest + "\n");
+  return {};
 }
 
 Status Repl::load(const std::string& rest) {
   if (rest.empty()) return bad_input("/load: expected a FILE");
-  return conversation_.load(rest);
+  RT_RETURN_IF_ERROR(conversation_.load(rest));
+  say("loaded " + messages_text() + " from " + rest + "\n");
+  return {};
 }
 
 }  // namespace rt

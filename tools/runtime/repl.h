@@ -34,6 +34,7 @@ class Repl {
   Status stats(const std::string& rest);
   Status system(const std::string& rest);
   Status read(const std::string& rest);
+  std::string messages_text() const;  // "4 messages"
   Status save(const std::string& rest);
   Status load(const std::string& rest);
 

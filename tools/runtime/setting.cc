@@ -131,7 +131,8 @@ constexpr Setting kSettings[] = {
      "bench: a table of operators; --trace: operators within steps"},
     {"no_history", "--no-history", kFlag, "false", 0, 0, kTalk, false, "",
      "neither read nor write the history of the prompt"},
-    {"verbose", "-v,--verbose", kFlag, "false", 0, 0, kAll, false, "", "say more"},
+    {"verbose", "-v,--verbose", kFlag, "false", 0, 0, kAll, false, "",
+     "say more: the plugins found, what runs each operator, what was loaded"},
     {"quiet", "-q,--quiet", kFlag, "false", 0, 0, kAll, false, "", "only errors and answers"},
     {"no_color", "--no-color", kFlag, "false", 0, 0, kAll, false, "", "no colours"},
     {"no_progress", "--no-progress", kFlag, "false", 0, 0, kRun | kScoring | kSpeed, false, "",
@@ -355,7 +356,10 @@ Status check_setting(const Setting& setting, const std::string& text) {
     case kSize: {
       const Result<std::uint64_t> size = parse_bytes(text);
       if (size.ok() && *size > 0) return {};
-      return expected("a size (8GiB, 512MiB)", text);
+      return expected(size.ok()
+                          ? "a size above 0 (8GiB, 512MiB)"
+                          : "a size in B, KiB, MiB, GiB, TiB or kB, MB, GB, TB (8GiB, 512MiB)",
+                      text);
     }
     case kPairs: {
       const std::size_t equals = text.find('=');

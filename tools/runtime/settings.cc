@@ -1,6 +1,7 @@
 #include "tools/runtime/settings.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -115,6 +116,22 @@ Status Settings::assign_environment(std::uint32_t verbs) {
     RT_RETURN_IF_ERROR(assign(setting, {text}, name, Level::kEnvironment));
   }
   return {};
+}
+
+std::vector<std::string> misspelled_variables() {
+  std::vector<std::string> known{"RUNTIME_MODELS", "RUNTIME_PLUGIN_PATH", "RUNTIME_BUILD_DIR"};
+  for (const Setting& setting : all_settings()) {
+    if (std::string name = variable_name(setting); !name.empty()) known.push_back(std::move(name));
+  }
+  std::vector<std::string> found;
+  for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
+    const std::string_view text = *variable;
+    const std::string name(text.substr(0, text.find('=')));
+    if (!name.starts_with("RUNTIME_")) continue;
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    if (!nearest(name, known).empty()) found.push_back(quote(name) + did_you_mean(name, known));
+  }
+  return found;
 }
 
 bool Settings::given(std::string_view key) const {

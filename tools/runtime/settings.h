@@ -66,4 +66,9 @@ class Settings {
   std::map<std::string, Slot, std::less<>> slots_;
 };
 
+// Variables of the environment that nothing reads and that are called nearly as one that is:
+// "'RUNTIME_PLANER'; did you mean 'RUNTIME_PLANNER'?". Others with that beginning may be somebody
+// else's.
+std::vector<std::string> misspelled_variables();
+
 }  // namespace rt

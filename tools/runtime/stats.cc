@@ -26,6 +26,12 @@ std::string print(const char* format, Args... args) {
   return text;
 }
 
+// Three digits as far as they say anything; never a power of ten.
+std::string rate_text(double rate) {
+  const int decimals = rate >= 100 ? 0 : rate >= 10 ? 1 : 2;
+  return print(" %.*f t/s", decimals, rate);
+}
+
 std::string kv_text(const Session& session) {
   const Blueprint& b = session.blueprint();
   const std::uint64_t now = session.ledger().now()[MemoryKind::kKv];
@@ -44,14 +50,12 @@ std::string stats_line(const LoadedModel& model, const Sequence& sequence,
   const Session& session = *model.session;
   std::string line = print("[ load %.1f s | prompt %llu tok", model.load_ms / 1000,
                            static_cast<unsigned long long>(timings.prompt_tokens));
-  line +=
-      print(" %.0f t/s", per_second(static_cast<double>(timings.prompt_tokens), timings.prompt_ms));
+  line += rate_text(per_second(static_cast<double>(timings.prompt_tokens), timings.prompt_ms));
   if (timings.cached_tokens > 0) {
     line += " (" + std::to_string(timings.cached_tokens) + " cached)";
   }
   line += " | gen " + std::to_string(timings.new_tokens) + " tok" +
-          print(" %.3g t/s", decode_rate(timings)) +
-          print(" | TTFT %.2f s", timings.prompt_ms / 1000);
+          rate_text(decode_rate(timings)) + print(" | TTFT %.2f s", timings.prompt_ms / 1000);
   line += " | ctx " + std::to_string(sequence.ids().size()) + "/" +
           std::to_string(session.context_tokens()) + " | " + kv_text(session);
   const Ledger& ledger = session.ledger();

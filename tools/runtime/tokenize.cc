@@ -25,7 +25,7 @@ Result<std::string> tokenizer_path(const Settings& settings) {
 // The words of the command line, else -p, -f or stdin.
 Result<std::string> input_text(const Arguments& arguments, const Settings& settings) {
   if (!arguments.words.empty()) return join(arguments.words, " ");
-  RT_TRY(const auto text, read_text(settings));
+  RT_TRY(const auto text, read_text(settings, "the text is empty"));
   if (!text) return bad_input("what to tokenize? give TEXT, --file or text on stdin");
   return *text;
 }

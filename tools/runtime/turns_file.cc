@@ -1,6 +1,8 @@
 #include "tools/runtime/turns_file.h"
 
+#include "core/base/json.h"
 #include "core/base/yaml.h"
+#include "tools/runtime/prompt.h"
 
 namespace rt {
 namespace {
@@ -18,12 +20,23 @@ Result<KvTurn> read_turn(const YamlNode& node, std::uint64_t context_tokens) {
   return turn;
 }
 
+// YAML, which JSON is too. What begins as JSON and is neither gets JSON's reason: YAML takes a list
+// that is cut short for the beginning of something else.
+Result<YamlNode> parse_turns(const std::string& text, const std::string& path) {
+  Result<YamlNode> root = parse_yaml(text, path);
+  if (root.ok() || !text.starts_with('[')) return root;
+  const Result<Json> json = parse_json(text, path);
+  return json.ok() ? std::move(root) : Result<YamlNode>(Error(json.error()));
+}
+
 }  // namespace
 
 Result<std::vector<KvTurn>> read_turns(const std::string& path, std::uint64_t context_tokens) {
-  RT_TRY(const YamlNode root, read_yaml(path));
-  if (!root.is_sequence() || root.items.empty()) {
-    return root.expected("a list of turns, [[80, 50], [20, 100]]");
+  RT_TRY(const std::string text, read_input(path));
+  RT_TRY(const YamlNode root, parse_turns(text, path));
+  if (!root.is_sequence()) return root.expected("a list of turns, [[80, 50], [20, 100]]");
+  if (root.items.empty()) {
+    return bad_input_at(root.where, "expected at least one turn, [[80, 50], [20, 100]]");
   }
   std::vector<KvTurn> turns;
   std::uint64_t tokens = 0;
