@@ -89,8 +89,13 @@ void KvTables::tally(std::span<const KvGrowth> growths, KvTally& tally) const {
   }
 }
 
+Status KvTables::grow(std::span<const KvGrowth> growths) {
+  for (const KvGrowth& growth : growths) RT_RETURN_IF_ERROR(grow_one(growth));
+  return {};
+}
+
 // What was changed before a device refused is sent too: the sequence may go on as it was.
-Status KvTables::grow(const KvGrowth& growth) {
+Status KvTables::grow_one(const KvGrowth& growth) {
   Status changed = change(growth);
   Status published = publish(growth.slot);
   return changed.ok() ? published : changed;

@@ -66,7 +66,9 @@ typedef struct rt_plan_class {
   uint32_t layer_count;
   const uint32_t* layers;    /* u32[layer_count]: positions in problem.layers, of one window */
   uint64_t stripe_tokens;    /* S. 0: one stripe of the whole capacity, plain contiguous tensors;
-                                the host lays the sections one after another */
+                                the host lays the sections one after another. The layout then
+                                depends on the capacity and is every sequence's: all get the
+                                largest and move together, the old beside the new until the end */
   uint64_t stripe_bytes;     /* S > 0: distance of two stripes, a multiple of the alignment */
   const uint64_t* k_offsets; /* S > 0: u64[layer_count], bytes from the start of a stripe, */
   const uint64_t* v_offsets; /* multiples of the alignment; else NULL */

@@ -49,7 +49,8 @@ std::vector<PlannerCase> planner_cases(Random& random) {
           {"elastic", {option("stripe", pick(random, 1, 50))}},
           {"grow", {option("first", pick(random, 1, 30)), {"factor", 1.5}}},
           {"grow", {option("first", pick(random, 1, 30)), option("step", pick(random, 1, 40))}},
-          {"paged", {option("page", pick(random, 1, 40))}}};
+          {"paged", {option("page", pick(random, 1, 40))}},
+          {"doubling", {option("first", pick(random, 1, 30))}}};
 }
 
 // One random call.
@@ -354,6 +355,46 @@ TEST(Grow, MovesLayerByLayer) {
   ASSERT_TRUE(cost.ok()) << cost.error().message;
   EXPECT_EQ(cost->copied_bytes, 8 * (100 + 200) * row);
   EXPECT_EQ(cost->address_changes, 8u * 2);
+}
+
+// Without stripes the layout depends on the capacity, and all sequences share it.
+TEST(SharedLayout, ASequenceThatWasEmptiedFollowsTheOthers) {
+  auto plan = plan_with({"doubling", {option("first", 100)}}, two_layers(0));
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  const std::uint64_t layer = 2 * (2 * 64 * 4);  // bytes of a token, K and V
+  const auto room = [&](std::uint64_t tokens) { return round_up(2 * tokens * layer, 4096); };
+  KvWorld world(std::move(plan).value());
+  const KvWorld::Slot x = world.add(0);
+  const KvWorld::Slot y = world.add(0);
+  world.step({x, y}, 90);
+  world.truncate(x, 0);
+  EXPECT_EQ(world.kv_bytes(), 2 * room(100));
+  world.step({y}, 20);
+  EXPECT_EQ(world.kv_bytes(), room(200)) << "the emptied one holds nothing that could move";
+  world.check();
+  world.step({x}, 90);
+  EXPECT_EQ(world.kv_bytes(), 2 * room(200));
+  world.check();
+}
+
+TEST(SharedLayout, ARefusalHalfWayMovesNobody) {
+  auto plan = plan_with({"doubling", {option("first", 100)}}, two_layers(0));
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  KvWorld world(std::move(plan).value(), UINT64_MAX, true);
+  const KvWorld::Slot x = world.add(0);
+  const KvWorld::Slot y = world.add(0);
+  world.step({x, y}, 90);
+  const std::uint64_t before = world.kv_bytes();
+  failing_in = 2;  // x has its new place, y is refused one
+  world.step({x, y}, 20);
+  EXPECT_EQ(failing_in, 0u);
+  EXPECT_EQ(world.kv_bytes(), before);
+  world.check();
+  world.step({y}, 10);
+  world.check();
+  world.step({x}, 20);
+  EXPECT_EQ(world.length(x), 110u);
+  world.check();
 }
 
 TEST(Events, AddUpToTheLedger) {

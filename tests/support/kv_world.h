@@ -9,6 +9,7 @@
 #include "core/memory/paper_device.h"
 #include "core/plugin/host.h"
 #include "core/sdk/kv.hpp"
+#include "core/sdk/planner.hpp"
 #include "tests/support/models.h"
 
 namespace rt::test {
@@ -18,8 +19,38 @@ struct PlannerCase {
   std::vector<Option> options;
 };
 
-// The plan of a planner of this build, or the refusal.
+// The `doubling` of docs/PLUGINS.md: plain contiguous tensors that move, also for several
+// sequences, which then share a layout that depends on the capacity. No planner of ours does that.
+struct Doubling {
+  static void plan(const sdk::PlanProblem& problem, sdk::PlanSink& sink) {
+    for (sdk::PlanClass& plan_class : problem.classes_by_window()) {
+      plan_class.growth = RT_GROW_MOVE;
+      sink.add(plan_class);
+    }
+  }
+  static std::uint64_t capacity(const sdk::PlanProblem& problem, std::uint32_t,
+                                const rt_plan_sequence& sequence) {
+    if (sequence.tokens == 0) return 0;
+    auto room = static_cast<std::uint64_t>(problem.options().integer("first"));
+    while (room < sequence.tokens) room *= 2;
+    return std::max(std::min(room, problem.context()), sequence.capacity_tokens);
+  }
+};
+
+inline const rt_planner& doubling() {
+  static constexpr rt_attr_spec kFirst = sdk::int_attr_or("first", 256, 1, 1 << 20, "tokens");
+  static constexpr const rt_attr_spec* kOptions[] = {&kFirst};
+  static constexpr rt_planner kDoubling =
+      sdk::planner<Doubling>("doubling", "room doubles when it is full", kOptions, 1);
+  return kDoubling;
+}
+
+// The plan of `doubling` or of a planner of this build, or the refusal.
 inline Result<KvPlan> plan_with(const PlannerCase& planner, const KvProblem& problem) {
+  if (planner.name == doubling().name) {
+    static const PluginHost host("acme_doubling");
+    return KvPlan::make(doubling(), host.c(), take_fail_text, problem, planner.options);
+  }
   RT_TRY(const Planner found, registry().planner(planner.name));
   return KvPlan::make(*found.c, found.host, take_fail_text, problem, planner.options);
 }
