@@ -397,6 +397,27 @@ TEST(SharedLayout, ARefusalHalfWayMovesNobody) {
   world.check();
 }
 
+// "The context at the first token": not before it, and not after the last was taken back.
+TEST(Static, StandsWhileThereAreTokens) {
+  auto plan = plan_with({"static", {}}, two_layers(0));
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  const std::uint64_t whole = plan->bytes(0, 400);
+  KvWorld world(std::move(plan).value());
+  const KvWorld::Slot x = world.add(0);
+  const KvWorld::Slot y = world.add(0);
+  const auto planned = [&] { return world.plan().standing_bytes(world.store().needs(0)).value(); };
+  for (const std::uint64_t tokens : {8, 8, 0}) {
+    if (tokens > 0) world.step({x}, tokens);
+    if (tokens == 0) world.truncate(x, 0);
+    world.trim();
+    EXPECT_EQ(world.kv_bytes(), tokens > 0 ? whole : 0u);
+    EXPECT_EQ(planned(), world.kv_bytes());
+    world.check();
+  }
+  world.step({x, y}, 1);
+  EXPECT_EQ(world.kv_bytes(), 2 * whole);
+}
+
 TEST(Events, AddUpToTheLedger) {
   for (const char* planner : {"elastic", "paged", "grow"}) {
     SCOPED_TRACE(planner);

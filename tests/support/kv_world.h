@@ -30,7 +30,6 @@ struct Doubling {
   }
   static std::uint64_t capacity(const sdk::PlanProblem& problem, std::uint32_t,
                                 const rt_plan_sequence& sequence) {
-    if (sequence.tokens == 0) return 0;
     auto room = static_cast<std::uint64_t>(problem.options().integer("first"));
     while (room < sequence.tokens) room *= 2;
     return std::max(std::min(room, problem.context()), sequence.capacity_tokens);
