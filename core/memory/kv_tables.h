@@ -33,7 +33,7 @@ class KvTables final : public KvClassMemory {
   std::uint64_t shared(KvSlot slot, KvSlot earlier, std::uint64_t tokens) const override;
   std::uint64_t table(KvSlot slot) const override;
   std::uint64_t host_table(KvSlot slot) const override;
-  std::uint64_t planned_bytes() const override { return pages_.in_use() * pages_.page_bytes(); }
+  std::uint64_t planned_bytes() const override { return pages_.standing() * pages_.page_bytes(); }
   std::uint64_t uncommitted_bytes() const override;
   void add_ranges(KvRanges& ranges) const override { pages_.add_ranges(ranges); }
 

@@ -319,6 +319,29 @@ TEST(Paged, SharedPrefixesAreCountedOnce) {
   world.check();
 }
 
+// A device that does not take a page back keeps it charged; the next one to be taken is that.
+TEST(Paged, APageThatIsNotTakenBackIsUsedAgain) {
+  auto plan = plan_with({"paged", {option("page", 16)}}, two_layers(0));
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  const std::uint64_t page = plan->page_bytes(0);
+  KvWorld world(std::move(plan).value(), UINT64_MAX, true);
+  const KvWorld::Slot slot = world.add(0);
+  for (int i = 0; i < 6; ++i) world.step({slot}, 8);
+  EXPECT_EQ(world.kv_bytes(), 3 * page);
+  world.truncate(slot, 0);
+  failing_in = 2;
+  world.trim();
+  EXPECT_EQ(failing_in, 0u);
+  EXPECT_EQ(world.kv_bytes(), page);
+  world.trim();
+  world.check();
+  const std::uint64_t commits = world.ledger().events.commits;
+  for (int i = 0; i < 6; ++i) world.step({slot}, 8);
+  EXPECT_EQ(world.kv_bytes(), 3 * page);
+  EXPECT_EQ(world.ledger().events.commits, commits + 2);
+  world.check();
+}
+
 // A windowed sequence holds ceil((W + U - 2) / S) + 1 pages at most and gives back the others.
 TEST(Paged, PagesThatLeftTheWindowAreGivenBack) {
   auto plan = plan_with({"paged", {option("page", 16)}}, two_layers(50));
