@@ -113,24 +113,28 @@ Status KvAreas::commit(const KvGrowth& growth) {
   return {};
 }
 
-// Address space for reserve_tokens; where that is refused (ulimit -v), for the budget, and under an
-// open budget for as much as is to be had by halves.
+// Address space for reserve_tokens. Where that is refused (ulimit -v): for a declared budget and no
+// less, for it was admitted whole; under an open one for as much as is to be had by halves.
 Status KvAreas::reserve(const KvGrowth& growth) {
   KvSequence& sequence = *growth.sequence;
-  std::uint64_t tokens = std::min(sequence.max_tokens, kv_class().reserve_tokens);
-  const std::uint64_t wanted = tokens;
-  auto range =
-      AddressRange::make(device(), MemoryKind::kKv, plan().span_bytes(class_index_, tokens));
+  const std::uint64_t wanted = std::min(sequence.max_tokens, kv_class().reserve_tokens);
+  const std::uint64_t least = std::max(growth.tokens, std::min(sequence.budget, wanted));
+  const auto range_for = [&](std::uint64_t tokens) {
+    return AddressRange::make(device(), MemoryKind::kKv, plan().span_bytes(class_index_, tokens));
+  };
+  std::uint64_t tokens = wanted;
+  auto range = range_for(tokens);
   const std::string refusal = range.ok() ? "" : range.error().message;
-  while (!range.ok() && tokens > growth.tokens) {
-    const bool declared = sequence.budget > 0 && sequence.budget < tokens;
-    tokens = std::max(growth.tokens, declared ? sequence.budget : tokens / 2);
-    range = AddressRange::make(device(), MemoryKind::kKv, plan().span_bytes(class_index_, tokens));
+  while (!range.ok() && tokens > least) {
+    tokens = sequence.budget > 0 ? least : std::max(least, tokens / 2);
+    range = range_for(tokens);
   }
-  if (!range.ok()) return std::move(range).error();
+  if (!range.ok()) {
+    return in("KV cache: " + std::to_string(tokens) + " tokens", std::move(range).error());
+  }
   if (tokens < wanted) {
     log_warning(refusal + "; reserving " + std::to_string(tokens) + " tokens instead of " +
-                std::to_string(wanted) + ", and no more will fit");
+                std::to_string(wanted) + ", and no more will fit before the sequence is emptied");
     sequence.max_tokens = tokens;
   }
   areas_[growth.slot].range = std::move(range).value();

@@ -189,14 +189,23 @@ std::uint64_t KvStore::room(Slot slot) const {
   return tokens;
 }
 
+// Past the context the request is wrong; past what there was address space for, the machine's
+// limit is met as if memory had run out.
+Status KvStore::check_length(const KvSequence& sequence, std::uint64_t tokens) const {
+  if (tokens <= sequence.max_tokens) return {};
+  if (sequence.max_tokens < plan().problem().context_tokens) {
+    return environment("KV cache: there was address space for " +
+                       std::to_string(sequence.max_tokens) + " tokens, and " +
+                       std::to_string(tokens) + " are wanted");
+  }
+  return bad_input("the context is full: " + std::to_string(tokens) + " tokens do not fit in " +
+                   std::to_string(sequence.max_tokens));
+}
+
 Status KvStore::make_room(std::span<const Demand> demands) {
   bool fits = true;
   for (const Demand& demand : demands) {
-    const std::uint64_t most = sequences_[demand.slot].max_tokens;
-    if (demand.tokens > most) {
-      return bad_input("the context is full: " + std::to_string(demand.tokens) +
-                       " tokens do not fit in " + std::to_string(most));
-    }
+    RT_RETURN_IF_ERROR(check_length(sequences_[demand.slot], demand.tokens));
     fits = fits && demand.tokens <= room(demand.slot);
   }
   // Most steps fit in what stands: those ask nobody and allocate nothing.
@@ -253,7 +262,22 @@ void KvStore::note_reprefill(Slot slot, std::uint64_t tokens) {
   context_.tell(KvEventKind::kReprefill, 0, slot, 0, tokens);
 }
 
+// Sequences that were emptied and whose address space is less than they may come to need: their
+// next token asks for it anew.
+Status KvStore::drop_short_ranges() {
+  for (Slot slot = 0; slot < sequences_.size(); ++slot) {
+    KvSequence& sequence = sequences_[slot];
+    const std::uint64_t context = plan().problem().context_tokens;
+    if (!sequence.used || sequence.length > 0 || sequence.max_tokens == context) continue;
+    RT_RETURN_IF_ERROR(context_.device.synchronize());
+    for (const auto& kv_class : classes_) kv_class->clear(slot);
+    sequence.max_tokens = context;
+  }
+  return {};
+}
+
 Status KvStore::trim() {
+  RT_RETURN_IF_ERROR(drop_short_ranges());
   RT_TRY(const auto growths, ask_growths({}));
   for (std::size_t c = 0; c < growths.size(); ++c) {
     for (const KvGrowth& growth : growths[c]) {
