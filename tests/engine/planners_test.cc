@@ -11,10 +11,6 @@
 namespace rt::test {
 namespace {
 
-Option option(const std::string& name, std::int64_t value) {
-  return {name, value};
-}
-
 // Small steps, so that a conversation of a few hundred tokens meets many growths.
 std::vector<PlannerCase> eager_planners() {
   return {{"static", {}},

@@ -2,6 +2,7 @@
 // they are: what a property test drives, and compares after every call.
 #pragma once
 
+#include <concepts>
 #include <map>
 #include <random>
 
@@ -18,6 +19,11 @@ struct PlannerCase {
   std::string name;
   std::vector<Option> options;
 };
+
+template <std::integral Number>
+Option option(const std::string& name, Number value) {
+  return {name, static_cast<std::int64_t>(value)};
+}
 
 // The `doubling` of docs/PLUGINS.md: plain contiguous tensors that move, also for several
 // sequences, which then share a layout that depends on the capacity. No planner of ours does that.
