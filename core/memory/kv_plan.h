@@ -68,8 +68,9 @@ class KvPlan {
     return places_[layer];
   }
 
-  // How many tokens each sequence must have room for in class c. Where S = 0 all sequences that
-  // hold anything get the largest answer, because they share one layout.
+  // How many tokens each sequence must have room for in class c: none without tokens, whatever the
+  // planner would say. Where S = 0 the others get the largest answer, because they share one
+  // layout.
   Result<std::vector<std::uint64_t>> capacities(std::uint32_t c,
                                                 std::span<const KvNeed> sequences) const;
 
@@ -118,6 +119,10 @@ class KvPlan {
   };
   Result<ClassBytes> class_bytes(std::uint32_t c, std::span<const KvNeed> sequences) const;
   Status ask_layout();
+  Result<std::vector<std::uint64_t>> ask_capacities(
+      std::uint32_t c, std::span<const rt_plan_sequence> sequences) const;
+  Status check_capacity(const KvClass& kv_class, std::uint64_t tokens,
+                        std::uint64_t capacity) const;
   Status check_classes();
   Status place_layers(std::uint32_t c);
   Status check_form(KvClass& kv_class) const;

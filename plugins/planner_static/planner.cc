@@ -1,5 +1,6 @@
-// `static`: every sequence gets room for the whole context at its first token and keeps it. The
-// fastest to reason about and the most wasteful: (N - T) tokens stand unused (llama.cpp's way).
+// `static`: every sequence gets room for the whole context at its first token and keeps it until it
+// is emptied. The fastest to reason about and the most wasteful: (N - T) tokens stand unused
+// (llama.cpp's way).
 #include "core/sdk/planner.hpp"
 
 namespace {

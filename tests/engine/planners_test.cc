@@ -11,10 +11,6 @@
 namespace rt::test {
 namespace {
 
-Option option(const std::string& name, std::int64_t value) {
-  return {name, value};
-}
-
 // Small steps, so that a conversation of a few hundred tokens meets many growths.
 std::vector<PlannerCase> eager_planners() {
   return {{"static", {}},
@@ -360,7 +356,9 @@ int grow_to(const PlannerCase& planner, std::uint64_t budget, std::uint64_t toke
   if (!(*store)->make_room({&demand, 1}).ok()) return 3;
   (*store)->advance(slot, 10);
   demand.tokens = tokens;
-  if (!(*store)->make_room({&demand, 1}).ok()) return 4;
+  if (const Status grown = (*store)->make_room({&demand, 1}); !grown.ok()) {
+    return grown.error().fault == Fault::kEnvironment ? 4 : 7;  // as where memory has run out
+  }
   std::uint64_t resident = 0;
   for (const auto& [address, bytes] : (*store)->ranges()) {
     resident += device->resident(address, bytes).value();
@@ -369,12 +367,32 @@ int grow_to(const PlannerCase& planner, std::uint64_t budget, std::uint64_t toke
   return (*store)->max_tokens(slot) < wide_problem().context_tokens ? 0 : 6;
 }
 
+// A budget of 2000 tokens is all that was reserved; a conversation that begins again has another.
+int begin_again(std::uint64_t budget) {
+  auto plan = plan_with({"elastic", {}}, wide_problem());
+  auto device = open_cpu(wide_problem(), UINT64_MAX);
+  auto store = KvStore::make(*device, *plan);
+  const KvStore::Slot slot = (*store)->add(2000);
+  const KvStore::Demand first{slot, 2000};
+  if (!(*store)->make_room({&first, 1}).ok()) return 1;
+  (*store)->advance(slot, 2000);
+  (*store)->truncate(slot, 0);
+  if (!(*store)->trim().ok() || device->ledger().now()[MemoryKind::kKv] != 0) return 2;
+  (*store)->set_budget(slot, budget);
+  const KvStore::Demand second{slot, budget};
+  return (*store)->make_room({&second, 1}).ok() ? 0 : 3;
+}
+
 TEST(AddressSpace, TheBudgetIsReservedWhereTheContextIsRefused) {
   constexpr std::uint64_t kMore = std::uint64_t{256} << 20;
   EXPECT_EQ(in_small_space(kMore, [] { return grow_to({"elastic", {}}, 2000, 2000); }), 0);
   EXPECT_EQ(in_small_space(kMore, [] { return grow_to({"elastic", {}}, 2000, 2001); }), 4);
+  // Or nothing: 100000 tokens are 800 MB.
+  EXPECT_EQ(in_small_space(kMore, [] { return grow_to({"elastic", {}}, 100000, 2000); }), 3);
+  EXPECT_EQ(in_small_space(kMore, [] { return begin_again(4000); }), 0);
   // An open budget gets what is to be had by halves.
   EXPECT_EQ(in_small_space(kMore, [] { return grow_to({"elastic", {}}, 0, 2000); }), 0);
+  EXPECT_EQ(in_small_space(kMore, [] { return grow_to({"elastic", {}}, 0, 100000); }), 4);
   // Pages need no reserved space: they become allocations, and the context stays.
   EXPECT_EQ(in_small_space(kMore, [] { return grow_to({"paged", {}}, 0, 2000); }), 6);
 }
