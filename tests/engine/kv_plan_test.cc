@@ -50,7 +50,7 @@ struct Changed {
   }
 };
 
-constexpr rt_planner kChanged = sdk::planner<Changed>("changed", "", nullptr, 0);
+constexpr rt_planner kChanged = sdk::planner<Changed>("changed", "");
 
 Result<KvPlan> make() {
   return KvPlan::make(kChanged, &kHost, no_text, problem(), {});
