@@ -73,6 +73,16 @@ TEST_F(CpuDevice, DescribesTheMachine) {
 #endif
 }
 
+TEST_F(CpuDevice, DescribesWithinTheStructOfAnOlderHost) {
+  rt_device_desc desc;
+  std::memset(&desc, 0x5a, sizeof desc);
+  desc.struct_size = offsetof(rt_device_desc, can_make_ready);
+  ASSERT_EQ(cpu()->describe(test_host(), 0, 0, nullptr, &desc), RT_OK) << last_failure();
+  EXPECT_EQ(desc.struct_size, offsetof(rt_device_desc, can_make_ready));
+  EXPECT_EQ(desc.value_dtype, rt_dtype{RT_F32});
+  EXPECT_EQ(desc.can_make_ready, 0x5a5a5a5au) << "behind the end of that host's struct";
+}
+
 TEST_F(CpuDevice, RefusesGarbage) {
   rt_device_desc desc{};
   EXPECT_EQ(cpu()->describe(test_host(), 1, 0, nullptr, &desc), RT_INVALID);
