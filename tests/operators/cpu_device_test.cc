@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstring>
 
 #include "tests/operators/plugin_file.h"
@@ -33,6 +34,7 @@ class CpuDevice : public testing::Test {
     const rt_attr two = threads_option(2);
     const rt_attr* options[] = {&two};
     ASSERT_EQ(cpu()->open(test_host(), 0, 1, options, &device_), RT_OK) << last_failure();
+    desc_.struct_size = sizeof desc_;
     ASSERT_EQ(cpu()->describe(test_host(), 0, 1, options, &desc_), RT_OK) << last_failure();
   }
   void TearDown() override {
