@@ -103,6 +103,11 @@ TEST_F(LyingPlanner, NamesALayerTwice) {
   expect_refused("puts layer 0 in two places");
 }
 
+TEST_F(LyingPlanner, AnswersWithoutEnd) {
+  change_layout = [](auto& classes) { classes.resize(100'000, classes[0]); };
+  expect_refused("more classes or layers than the model has");
+}
+
 TEST_F(LyingPlanner, NamesALayerThatIsNotThere) {
   change_layout = [](auto& classes) { classes[1].layers[0] = 7; };
   expect_refused("names layer 7");
