@@ -4,10 +4,10 @@
 #include <utility>
 
 #include "core/base/json.h"
+#include "core/base/utf8.h"
 #include "core/text/byte_level.h"
 #include "core/text/json_object.h"
 #include "core/text/normalizer.h"
-#include "core/text/utf8.h"
 
 namespace rt {
 namespace {
