@@ -16,6 +16,7 @@
 #include "core/base/options.h"
 #include "core/base/result.h"
 #include "core/memory/kv_problem.h"
+#include "core/memory/refusal_text.h"
 
 namespace rt {
 
@@ -53,8 +54,6 @@ inline bool planner_chooses(const rt_planner& planner) {
 
 class KvPlan {
  public:
-  using RefusalText = std::string (*)();
-
   // `planner` lives as long as the process (libraries are never unloaded).
   static Result<KvPlan> make(const rt_planner& planner, const rt_host* host, RefusalText refusal,
                              KvProblem problem, const std::vector<Option>& options);

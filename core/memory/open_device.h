@@ -14,15 +14,14 @@
 
 #include "core/base/result.h"
 #include "core/memory/ledger.h"
+#include "core/memory/refusal_text.h"
 #include "core/sdk/device.h"
 
 namespace rt {
 
 class OpenDevice {
  public:
-  // `host` is given to the plugin; `refusal` returns and clears the text of the last host->fail.
-  using RefusalText = std::string (*)();
-
+  // `host` is given to the plugin.
   static Result<std::unique_ptr<OpenDevice>> open(const rt_device& api, const rt_device_desc& desc,
                                                   std::span<const rt_attr* const> options,
                                                   const rt_host* host, RefusalText refusal,
