@@ -74,7 +74,8 @@ class OpenDevice {
   // For AddressRange: a commit has taken `bytes` of them.
   void take_ready(std::uint64_t bytes) { ready_bytes_ -= bytes; }
 
-  // The first RT_DEVICE_FAULT makes the device unhealthy for good; every call then refuses.
+  // The first RT_DEVICE_FAULT makes the device unhealthy for good: its plugin refuses every later
+  // call (core/sdk/device.h), and whoever holds it asks here before going on.
   bool healthy() const { return healthy_; }
   // Turns a status of this device's plugin (or of an implementation on it) into a Status.
   Status check(rt_status status, std::string_view what);
