@@ -27,6 +27,7 @@ Error refusal_on(const std::string& device, Registry& plugins, const std::string
   options.device = device;
   options.step_tokens = 16;
   if (device != "cpu") options.device_options = {};
+  if (device == "cuda") options.device_options = {{"values", std::string("f32")}};
   auto session = open_session(options, plugins);
   if (!session) return internal("no session");
   auto sequence = start(*session);
