@@ -15,6 +15,7 @@
 #include "core/graph/expand.h"
 #include "core/graph/node_view.h"
 #include "core/memory/arena.h"
+#include "core/memory/device_description.h"
 #include "core/memory/kv_forecast.h"
 #include "core/memory/open_device.h"
 #include "core/plugin/host.h"
@@ -97,7 +98,8 @@ class Drafter {
     });
     // A device that serves nobody here is the machine's fault: no driver, no GPU, an old one.
     if (status == RT_UNSUPPORTED) return environment(described.error().message);
-    return described;
+    if (!described.ok()) return described;
+    return check_description(*b.device.c, b.options.device_index, b.desc);
   }
 
   Status read_model() {

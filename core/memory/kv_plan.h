@@ -2,7 +2,7 @@
 //
 // The planner (core/sdk/planner.h) is a plugin and may be wrong: make() asks it for a layout and
 // refuses one that overlaps, is misaligned, leaves a layer out or names one twice; capacities()
-// refuses answers that are too small, too large or falling. After that a broken planner can waste
+// refuses answers that are too small or too large. After that a broken planner can waste
 // memory and cannot corrupt it. The same object serves the plan (no device) and the KV store, so
 // what is predicted and what is done are one computation.
 #pragma once
@@ -16,6 +16,7 @@
 #include "core/base/options.h"
 #include "core/base/result.h"
 #include "core/memory/kv_problem.h"
+#include "core/memory/refusal_text.h"
 
 namespace rt {
 
@@ -53,8 +54,6 @@ inline bool planner_chooses(const rt_planner& planner) {
 
 class KvPlan {
  public:
-  using RefusalText = std::string (*)();
-
   // `planner` lives as long as the process (libraries are never unloaded).
   static Result<KvPlan> make(const rt_planner& planner, const rt_host* host, RefusalText refusal,
                              KvProblem problem, const std::vector<Option>& options);

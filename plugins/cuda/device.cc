@@ -106,7 +106,7 @@ rt_status describe(const rt_host* host, std::uint32_t index, std::uint32_t optio
     desc->memory_total_bytes = gpu.total_bytes;
     desc->memory_available_bytes = gpu.available_bytes;
     desc->value_dtype = values_of(option_count, options);
-    desc->can_make_ready = 1;
+    if (RT_HAS(desc, can_make_ready)) desc->can_make_ready = 1;
   });
 }
 

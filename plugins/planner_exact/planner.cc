@@ -38,7 +38,7 @@ struct Exact {
 };
 
 constexpr rt_planner kExact =
-    sdk::planner<Exact>("exact", "declared prompt + new tokens, copied when passed", kOptions, 1);
+    sdk::planner<Exact>("exact", "declared prompt + new tokens, copied when passed", kOptions);
 
 }  // namespace
 

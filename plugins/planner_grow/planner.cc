@@ -51,7 +51,7 @@ struct Grow {
 };
 
 constexpr rt_planner kGrow = sdk::planner<Grow>(
-    "grow", "capacity grows geometrically or in steps, copied layer by layer", kOptions, 3);
+    "grow", "capacity grows geometrically or in steps, copied layer by layer", kOptions);
 
 }  // namespace
 

@@ -21,7 +21,7 @@ struct Static {
 };
 
 constexpr rt_planner kStatic =
-    sdk::planner<Static>("static", "whole context, allocated at the first token", nullptr, 0);
+    sdk::planner<Static>("static", "whole context, allocated at the first token");
 
 }  // namespace
 

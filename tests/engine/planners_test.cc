@@ -1,5 +1,6 @@
 // Every planner under a real session: the same tokens, the cost that was forecast, and for the
 // default no cost at all.
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -287,7 +288,7 @@ std::string refusal_of_chooser(decltype(rt_planner::choose) choose) {
   problem.layers = {{"kv.0", 0, 0, 2, 8, 4, 0}};
   problem.context_tokens = 100;
   const Planner chooser{&liar, registry().planner("auto").value().host, "acme/liar", false};
-  auto choice = choose_planner(registry(), chooser, problem, {});
+  auto choice = choose_planner(registry(), chooser, problem, {}, true);
   return choice.ok() ? "" : choice.error().message;
 }
 
@@ -319,6 +320,29 @@ TEST(Auto, LiarsAreRefused) {
               return RT_OK;
             }).find("gave no answer within"),
             std::string::npos);
+}
+
+int forks = 0;
+
+// Under `auto` a search for the largest budget asks many times; a trial costs a process each.
+TEST(Auto, AStrangerIsTriedOnceAndLeftOutForGoodIfItCrashes) {
+  static const int counting = pthread_atfork([] { ++forks; }, nullptr, nullptr);
+  ASSERT_EQ(counting, 0);
+  auto plugins = bundled_registry({RT_BINARY_DIR "/tests/plugin/cases/crash_in_planner.rtp.so"});
+  KvProblem problem;
+  problem.layers = {{"kv.0", 0, 0, 2, 8, 4, 0}};
+  problem.context_tokens = 100;
+  const Planner chooser = plugins->planner("auto").value();
+  ASSERT_TRUE(plugins->planner("roomy").ok());  // opened, which is tried in a child of its own
+  for (const bool trial : {true, false}) {
+    forks = 0;
+    auto choice = choose_planner(*plugins, chooser, problem, {}, trial);
+    ASSERT_TRUE(choice.ok()) << choice.error().message;
+    EXPECT_EQ(forks, trial ? 1 : 0);
+    EXPECT_EQ(choice->explanation.back(),
+              "not considered: planner crash_in_planner/roomy: crashed with SIGSEGV in a trial "
+              "run; it is not used");
+  }
 }
 
 // --- where address space is refused
