@@ -227,24 +227,25 @@ void CublasLt::warn(const rt_host& host, const Shape& shape, int status) {
   host.log(&host, RT_LOG_WARN, text.c_str());
 }
 
-LtProduct::LtProduct(const sdk::Node& node, std::uint32_t weight, Kernel ours)
+LtProduct::LtProduct(const sdk::Node& node, std::uint32_t weight, Kernel few, Kernel ours)
     : library_(CublasLt::of_device(node.device().index)),
       shape_{static_cast<std::uint64_t>(matrix(node.input(weight)).element), 0,
              static_cast<std::uint64_t>(node.input(weight).shape[0]),
              static_cast<std::uint64_t>(node.input(weight).shape[1])},
       per_row_(node.input(0).shape[0] == RT_DIM_ROWS),
+      few_(few),
       ours_(ours) {}
 
 void LtProduct::prepare(const rt_step& step) {
   const std::uint64_t tokens = per_row_ ? step.rows : step.tokens;
   if (tokens == shape_[1]) return;
   shape_[1] = tokens;
-  plan_ = tokens == 0 ? nullptr : library_->plan(shape_);
+  plan_ = tokens <= kFewRows ? nullptr : library_->plan(shape_);
 }
 
 void LtProduct::run(const sdk::Call& call, const Matrix& x, const Matrix& weight,
                     const Matrix& out) {
-  if (x.rows == 0) return;
+  if (x.rows <= kFewRows) return few_(x, weight, out, stream_of(call));
   const auto aligned = [](const Matrix& m) {
     return reinterpret_cast<std::uintptr_t>(m.data) % CublasLt::kAlignment == 0;
   };

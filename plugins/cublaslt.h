@@ -62,12 +62,16 @@ class CublasLt {
 };
 
 // One product of a node, with the weight at input `weight`. prepare() asks the library, run()
-// neither allocates nor locks; where the library refuses, our kernel computes it.
+// neither allocates nor locks; where the library refuses, our kernel computes it. Up to kFewRows
+// rows, such as a prompt's one row of logits, are decode's: its kernel reads the weight once for
+// all of them.
 class LtProduct {
  public:
   using Kernel = void (*)(const Matrix& x, const Matrix& weight, const Matrix& out, void* stream);
 
-  LtProduct(const sdk::Node& node, std::uint32_t weight, Kernel ours);
+  static constexpr std::uint64_t kFewRows = 8;
+
+  LtProduct(const sdk::Node& node, std::uint32_t weight, Kernel few, Kernel ours);
   void prepare(const rt_step& step);
   // The call's workspace begins with kCublasLtWorkspaceBytes. Throws LaunchError.
   void run(const sdk::Call& call, const Matrix& x, const Matrix& weight, const Matrix& out);
@@ -76,6 +80,7 @@ class LtProduct {
   std::shared_ptr<CublasLt> library_;
   CublasLt::Shape shape_;  // T: that of plan_
   bool per_row_;           // T is the rows that want logits
+  Kernel few_;
   Kernel ours_;
   const CublasLt::Plan* plan_ = nullptr;
 };

@@ -8,23 +8,6 @@
 namespace rt {
 namespace {
 
-const char* type_name(rt_attr_type type) {
-  switch (type) {
-    case RT_ATTR_INT:
-      return "an integer";
-    case RT_ATTR_FLOAT:
-      return "a number";
-    case RT_ATTR_BOOL:
-      return "true or false";
-    case RT_ATTR_STRING:
-      return "a string";
-    case RT_ATTR_FLOATS:
-      return "a list of numbers";
-    default:
-      return "of a type this runtime does not know";
-  }
-}
-
 std::string describe(const OptionValue& value) {
   struct Visitor {
     std::string operator()(std::int64_t v) const { return std::to_string(v); }
@@ -38,82 +21,12 @@ std::string describe(const OptionValue& value) {
   return std::visit(Visitor{}, value);
 }
 
-std::vector<std::string> split_choices(const char* choices) {
-  std::vector<std::string> out(1);
-  for (const char* c = choices; *c != '\0'; ++c) {
-    if (*c == '|') {
-      out.emplace_back();
-    } else {
-      out.back() += *c;
-    }
-  }
-  return out;
-}
-
-bool has_type(const OptionValue& value, rt_attr_type type) {
-  switch (type) {
-    case RT_ATTR_INT:
-      return std::holds_alternative<std::int64_t>(value);
-    case RT_ATTR_FLOAT:
-      return std::holds_alternative<double>(value);
-    case RT_ATTR_BOOL:
-      return std::holds_alternative<bool>(value);
-    case RT_ATTR_STRING:
-      return std::holds_alternative<std::string>(value);
-    case RT_ATTR_FLOATS:
-      return std::holds_alternative<std::vector<double>>(value);
-    default:
-      return false;
-  }
-}
-
-std::string number(double value) {
-  char text[32];
-  const auto end = std::to_chars(text, text + sizeof text, value).ptr;
-  return std::string(text, end);
-}
-
 Status check_value(const std::string& where, const rt_attr_spec& spec, OptionValue& value) {
-  if (spec.type == RT_ATTR_FLOAT && std::holds_alternative<std::int64_t>(value)) {
-    value = static_cast<double>(std::get<std::int64_t>(value));
-  }
-  const std::string name = where + ": " + quote(spec.name);
-  if (!has_type(value, spec.type)) {
-    return bad_input(name + ": expected " + type_name(spec.type) + ", found " + describe(value));
-  }
-  if (spec.type == RT_ATTR_INT || spec.type == RT_ATTR_FLOAT) {
-    const double x = spec.type == RT_ATTR_INT ? static_cast<double>(std::get<std::int64_t>(value))
-                                              : std::get<double>(value);
-    if (!(x >= spec.minimum && x <= spec.maximum)) {
-      return bad_input(name + ": expected a value in [" + number(spec.minimum) + ", " +
-                       number(spec.maximum) + "], found " + describe(value));
-    }
-  }
-  if (spec.type == RT_ATTR_STRING && spec.choices != nullptr) {
-    const std::vector<std::string> choices = split_choices(spec.choices);
-    const std::string& text = std::get<std::string>(value);
-    for (const std::string& choice : choices) {
-      if (choice == text) return {};
-    }
-    return bad_input(name + ": expected " + join(choices, " or ") + ", found " + quote(text) +
-                     did_you_mean(text, choices));
-  }
-  return {};
-}
-
-OptionValue default_value(const rt_attr_spec& spec) {
-  switch (spec.type) {
-    case RT_ATTR_INT:
-      return spec.default_i;
-    case RT_ATTR_FLOAT:
-      return spec.default_f;
-    case RT_ATTR_BOOL:
-      return spec.default_i != 0;
-    case RT_ATTR_STRING:
-      return std::string(spec.default_s == nullptr ? "" : spec.default_s);
-    default:
-      return std::vector<double>{};
-  }
+  if (allows(spec, value)) return {};
+  const auto* text = std::get_if<std::string>(&value);
+  return bad_input(where + ": " + quote(spec.name) + ": expected " + wanted(spec) + ", found " +
+                   describe(value) +
+                   (text == nullptr ? "" : did_you_mean(*text, choices_of(spec))));
 }
 
 }  // namespace
@@ -166,9 +79,9 @@ Result<std::vector<Option>> complete_options(const std::string& where,
     }
     if (found == nullptr && spec->required != 0) {
       return bad_input(where + ": option " + quote(spec->name) + " is missing; expected " +
-                       type_name(spec->type));
+                       wanted(*spec));
     }
-    Option option{spec->name, found != nullptr ? found->value : default_value(*spec)};
+    Option option{spec->name, found != nullptr ? found->value : default_of(*spec)};
     if (found != nullptr) RT_RETURN_IF_ERROR(check_value(where, *spec, option.value));
     complete.push_back(std::move(option));
   }

@@ -1,21 +1,21 @@
 // An owned list of named constants that can be shown to a plugin as rt_attr structs: options of a
-// planner or device, options of a node. Checked against specs here, in one place, so that every
-// wrong option reads the same ("unknown option 'x'; did you mean 'y'?").
+// planner or device. Checked against specs here, in one place, so that every wrong option reads the
+// same ("unknown option 'x'; did you mean 'y'?").
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <span>
 #include <string>
-#include <variant>
 #include <vector>
 
+#include "core/base/attribute_spec.h"
 #include "core/base/result.h"
 #include "core/sdk/abi.h"
 
 namespace rt {
 
-using OptionValue = std::variant<std::int64_t, double, bool, std::string, std::vector<double>>;
+using OptionValue = AttributeValue;
 
 struct Option {
   std::string name;

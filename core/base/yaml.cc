@@ -11,6 +11,12 @@
 namespace rt {
 namespace {
 
+// One sign at most: from_chars reads a '-', and would behind a '+' too.
+std::string_view without_plus(std::string_view number) {
+  const bool positive = number.starts_with('+') && !number.starts_with("+-");
+  return positive ? number.substr(1) : number;
+}
+
 bool is_decimal(std::string_view digits) {
   return !digits.empty() &&
          std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; });
@@ -56,8 +62,7 @@ Error YamlNode::expected(const std::string& what) const {
 
 Result<std::int64_t> YamlNode::as_int() const {
   if (!is_scalar() || quoted) return expected("an integer");
-  std::string_view text = scalar;
-  if (text.starts_with('+')) text.remove_prefix(1);
+  const std::string_view text = without_plus(scalar);
   const std::string_view digits = text.starts_with('-') ? text.substr(1) : text;
   if (!is_decimal(digits)) return expected("an integer (decimal digits)");
   if (digits.size() > 1 && digits[0] == '0') {
@@ -80,8 +85,7 @@ Result<std::int64_t> YamlNode::as_int(std::int64_t minimum, std::int64_t maximum
 
 Result<double> YamlNode::as_real() const {
   if (!is_scalar() || quoted) return expected("a number");
-  std::string_view text = scalar;
-  if (text.starts_with('+')) text.remove_prefix(1);
+  const std::string_view text = without_plus(scalar);
   // from_chars reads "inf" and "nan", and ".5"; a number here begins with a digit.
   const std::size_t first = text.starts_with('-') ? 1 : 0;
   if (text.size() <= first || text[first] < '0' || text[first] > '9') {

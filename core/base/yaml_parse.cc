@@ -11,6 +11,7 @@
 
 #include "core/base/file.h"
 #include "core/base/text.h"
+#include "core/base/utf8.h"
 #include "core/base/yaml.h"
 
 namespace rt {
@@ -21,28 +22,6 @@ struct Refused {
   YamlPosition where;
   std::string message;
 };
-
-// Bytes of the UTF-8 character at text[at], or 0 if it is none (overlong, surrogate, cut).
-std::size_t utf8_length(std::string_view text, std::size_t at) {
-  const auto byte = [&](std::size_t i) {
-    return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0u;
-  };
-  const auto continues = [&](std::size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
-  const unsigned lead = byte(0);
-  if (lead < 0x80) return 1;
-  if (lead >= 0xC2 && lead < 0xE0) return continues(1) ? 2 : 0;
-  if (lead >= 0xE0 && lead < 0xF0) {
-    const unsigned second = byte(1);
-    const bool fair = !(lead == 0xE0 && second < 0xA0) && !(lead == 0xED && second >= 0xA0);
-    return fair && continues(1) && continues(2) ? 3 : 0;
-  }
-  if (lead >= 0xF0 && lead < 0xF5) {
-    const unsigned second = byte(1);
-    const bool fair = !(lead == 0xF0 && second < 0x90) && !(lead == 0xF4 && second >= 0x90);
-    return fair && continues(1) && continues(2) && continues(3) ? 4 : 0;
-  }
-  return 0;
-}
 
 // Refuses other encodings, control characters, tabs that indent (editors show them at a width that
 // YAML does not know), and more punctuation than `nodes` values could need: yaml-cpp reads to the
@@ -59,8 +38,8 @@ Status sweep(std::string_view text, YamlPosition where, std::uint32_t nodes) {
   YamlPosition tab;  // line 0: no tab in this line's indentation
   for (std::size_t at = 0; at < text.size();) {
     const char c = text[at];
-    const std::size_t length = utf8_length(text, at);
-    if (length == 0) return bad_input_at(where, "expected UTF-8 text, found a stray byte");
+    const Utf8Head character = utf8_head(text.substr(at));
+    if (!character.valid) return bad_input_at(where, "expected UTF-8 text, found a stray byte");
     constexpr std::string_view kPunctuation = "[]{},:?-&*!\n";
     if (kPunctuation.find(c) != std::string_view::npos && ++punctuation > most) {
       return bad_input_at(where, "more than " + std::to_string(nodes) + " values");
@@ -79,7 +58,7 @@ Status sweep(std::string_view text, YamlPosition where, std::uint32_t nodes) {
       indenting = false;
     }
     ++where.column;
-    at += length;
+    at += character.length;
   }
   return {};
 }

@@ -15,6 +15,7 @@
 #include "core/graph/expand.h"
 #include "core/graph/node_view.h"
 #include "core/memory/arena.h"
+#include "core/memory/device_description.h"
 #include "core/memory/kv_forecast.h"
 #include "core/memory/open_device.h"
 #include "core/plugin/host.h"
@@ -36,8 +37,9 @@ std::uint32_t forms_in_use(const KvPlan& plan) {
   return forms;
 }
 
-// Builds a Blueprint in the order of ARCHITECTURE: graph, device, selection, forms, planner, final
-// selection, requirements, arena, weights.
+// Builds a Blueprint: device, graph, selection and what follows from it (weights, arena,
+// workspace), which is what the planner is told; then the planner, and for the forms that it chose
+// selection and all that follows again.
 class Drafter {
  public:
   Drafter(Registry& registry, const EngineOptions& options)
@@ -56,7 +58,6 @@ class Drafter {
     for (std::uint32_t n = 0; n < out_->graph.nodes.size(); ++n) RT_RETURN_IF_ERROR(choose(n, 0));
     find_fusions(registry_, *out_);
     RT_RETURN_IF_ERROR(check_pins());
-    RT_RETURN_IF_ERROR(place_weights(*out_));
     return finish();
   }
 
@@ -97,7 +98,8 @@ class Drafter {
     });
     // A device that serves nobody here is the machine's fault: no driver, no GPU, an old one.
     if (status == RT_UNSUPPORTED) return environment(described.error().message);
-    return described;
+    if (!described.ok()) return described;
+    return check_description(*b.device.c, b.options.device_index, b.desc);
   }
 
   Status read_model() {
@@ -209,23 +211,25 @@ class Drafter {
   // What follows from the selection and the planner.
   Result<std::unique_ptr<Blueprint>> finish() {
     // What the planner is told is left for the cache: as if every layer were its own class.
-    fuse_and_place(0, out_->graph.kv_layers.size());
+    RT_RETURN_IF_ERROR(fuse_and_place(0, out_->graph.kv_layers.size()));
     if (!out_->graph.kv_layers.empty()) {
       RT_TRY(const std::shared_ptr<KvPlan> kv, plan_kv());
       const std::uint32_t forms = forms_in_use(*kv);
       RT_RETURN_IF_ERROR(choose_kv_nodes(forms));
-      fuse_and_place(forms, kv->classes().size());
+      RT_RETURN_IF_ERROR(fuse_and_place(forms, kv->classes().size()));
       kv->limit_ready(left_bytes(*out_));
     }
     collect_notes();
     return std::move(out_);
   }
 
-  // kv_forms: as in choose().
-  void fuse_and_place(std::uint32_t kv_forms, std::size_t kv_classes) {
+  // kv_forms: as in choose(). Weights too: another implementation may pack otherwise, or not.
+  Status fuse_and_place(std::uint32_t kv_forms, std::size_t kv_classes) {
+    RT_RETURN_IF_ERROR(place_weights(*out_));
     choose_fusions(registry_, *out_, kv_forms);
     place_values();
     place_scratch(kv_classes);
+    return {};
   }
 
   void collect_notes() {

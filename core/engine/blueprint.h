@@ -1,7 +1,8 @@
 // A session on paper: graph, chosen implementations, arena, KV plan and the bytes of everything.
-// draw() reads the graph and, if there is one, the checkpoint's config and headers; it touches no
+// draw() reads the graph and, if there is one, the checkpoint's config and headers; it reads no
 // weight and opens no device, so it serves `plan` and `plugins why` as well as a run. Everything
-// that can be wrong with the input is found here.
+// that can be wrong with the input is found here, so of a checkpoint of bitsandbytes the scales are
+// read too (stored_weight.h): with f32 scales of nf4 a ninth of its bytes.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,8 @@
 // From a prompt to text, one token at a time, for one sequence or many at once.
 //
-//   Generation g = Generation::begin(session, tokenizer, request);
-//   while (!g.finished()) { Generator::advance({&g, 1}); emit(g.take_text()); }
+//   RT_TRY(Generation g, Generation::begin(*sequence, &tokenizer, request, session));
+//   Generation* const all[] = {&g};
+//   while (!g.finished()) { RT_RETURN_IF_ERROR(advance(session, all)); emit(g.take_text()); }
 //
 // A Generation is one request: its prompt, sampling, limits and stop conditions, and what has come
 // of it so far. advance() runs one step for all of them together (a ragged batch); a step may be a

@@ -42,7 +42,7 @@ Result<PlannerAnswer> ask_planner(Registry& registry, const Blueprint& b, const 
   std::vector<Option> options = choice.planner_options;
   const KvProblem problem = kv_problem(b, choice);
   if (planner_chooses(*planner.c)) {
-    RT_TRY(PlannerChoice pick, choose_planner(registry, planner, problem, options));
+    RT_TRY(PlannerChoice pick, choose_planner(registry, planner, problem, options, trial));
     planner = pick.planner;
     options.clear();
     out.choice = std::move(pick.explanation);

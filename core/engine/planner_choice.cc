@@ -1,6 +1,7 @@
 #include "core/engine/planner_choice.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "core/memory/kv_forecast.h"
 #include "core/plugin/host.h"
@@ -9,16 +10,27 @@
 namespace rt {
 namespace {
 
-Result<PlannerCost> cost_of(const Planner& planner, const KvProblem& problem) {
+// A trial only shows whether a planner comes back: what it answers or refuses is asked again here.
+Status try_in_child(Registry& registry, const Planner& planner, const std::function<void()>& ask) {
+  Status survived = probe("planner " + planner.full_name, [&]() -> Status {
+    ask();
+    return {};
+  });
+  if (!survived.ok())
+    registry.failed_trials().insert_or_assign(planner.full_name, survived.error());
+  return survived;
+}
+
+Result<PlannerCost> cost_of(Registry& registry, const Planner& planner, const KvProblem& problem,
+                            bool trial) {
   const auto ask = [&]() -> Result<PlannerCost> {
     RT_TRY(const KvPlan plan, KvPlan::make(*planner.c, planner.host, take_fail_text, problem, {}));
     return planner_cost(plan);
   };
-  if (!planner.bundled) {
-    RT_RETURN_IF_ERROR(probe("planner " + planner.full_name, [&]() -> Status {
-      RT_TRY([[maybe_unused]] const PlannerCost cost, ask());
-      return {};
-    }));
+  const auto failed = registry.failed_trials().find(planner.full_name);
+  if (failed != registry.failed_trials().end()) return failed->second;
+  if (!planner.bundled && trial) {
+    RT_RETURN_IF_ERROR(try_in_child(registry, planner, [&] { (void)ask(); }));
   }
   return ask();
 }
@@ -107,15 +119,16 @@ Result<PlannerCost> planner_cost(const KvPlan& plan) {
 }
 
 Result<PlannerChoice> choose_planner(Registry& registry, const Planner& chooser,
-                                     const KvProblem& problem, const std::vector<Option>& options) {
+                                     const KvProblem& problem, const std::vector<Option>& options,
+                                     bool trial) {
   std::vector<Planner> planners;
   std::vector<PlannerCost> costs;
   PlannerChoice choice;
   for (const std::string& name : registry.planner_names()) {
     auto planner = registry.planner(name);
     if (planner.ok() && (planner->c == chooser.c || planner_chooses(*planner->c))) continue;
-    auto cost =
-        planner.ok() ? cost_of(*planner, problem) : Result<PlannerCost>(std::move(planner).error());
+    auto cost = planner.ok() ? cost_of(registry, *planner, problem, trial)
+                             : Result<PlannerCost>(std::move(planner).error());
     if (!cost.ok()) {
       choice.explanation.push_back("not considered: " + cost.error().message);
       continue;
@@ -129,11 +142,8 @@ Result<PlannerChoice> choose_planner(Registry& registry, const Planner& chooser,
   const auto ask = [&] {
     return ask_chooser(chooser, problem, options, costs, &choice.explanation);
   };
-  if (!chooser.bundled) {
-    RT_RETURN_IF_ERROR(probe("planner " + chooser.full_name, [&]() -> Status {
-      RT_TRY([[maybe_unused]] const std::uint32_t chosen, ask());
-      return {};
-    }));
+  if (!chooser.bundled && trial) {
+    RT_RETURN_IF_ERROR(try_in_child(registry, chooser, [&] { (void)ask(); }));
   }
   RT_TRY(const std::uint32_t chosen, ask());
   choice.planner = planners[chosen];

@@ -18,9 +18,12 @@ struct PlannerChoice {
 };
 
 // Asks every other planner for `problem` with its default options; one that refuses is left out
-// and named in the explanation. Bad input if the chooser refuses or nobody answers.
+// and named in the explanation. Bad input if the chooser refuses or nobody answers. trial:
+// strangers are first asked in a child process; otherwise they have been, for a problem like this
+// one, and who did not come back then is left out again.
 Result<PlannerChoice> choose_planner(Registry& registry, const Planner& chooser,
-                                     const KvProblem& problem, const std::vector<Option>& options);
+                                     const KvProblem& problem, const std::vector<Option>& options,
+                                     bool trial);
 
 // What a planner costs in the problem's conversation: the declared tokens, or the whole context.
 struct PlannerCost {

@@ -11,6 +11,11 @@
 namespace rt {
 Result<std::unique_ptr<Session>> Session::open(std::unique_ptr<Blueprint> blueprint,
                                                const LoadProgress& progress) {
+  if (blueprint->options.described_device != nullptr) {
+    return bad_input("the plan is for the machine that " +
+                     blueprint->options.described_device->path() +
+                     " describes; a session needs one for a device of this machine");
+  }
   RT_RETURN_IF_ERROR(admit(*blueprint));
   if (blueprint->options.source == WeightSource::kNoWeights) {
     return bad_input("there are no weights to run with; give --weights DIR or --weights random");

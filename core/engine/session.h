@@ -123,7 +123,7 @@ using LoadProgress = std::function<void(std::uint64_t, std::uint64_t)>;
 class Session {
  public:
   // Opens the device, loads or makes the weights, allocates, creates every implementation.
-  // blueprint.checkpoint or random weights are required. Admission (blueprint.h) is checked first.
+  // blueprint.checkpoint or random weights are required. Admission (admission.h) is checked first.
   static Result<std::unique_ptr<Session>> open(std::unique_ptr<Blueprint> blueprint,
                                                const LoadProgress& progress = {});
   ~Session();
@@ -173,7 +173,7 @@ class Session {
 
   const Ledger& ledger() const;
   std::uint64_t context_tokens() const { return blueprint_->bounds.context_tokens; }
-  // The largest step so far in tokens of one sequence, KV ranges and the like: for tests.
+  // For tests and reports.
   const KvStore* kv() const { return kv_.get(); }
   const OpenDevice& device() const { return *device_; }
   std::uint64_t captures() const { return captures_; }

@@ -14,6 +14,21 @@
 #include "core/sdk/number.hpp"
 
 namespace rt {
+namespace {
+
+// -1 is sample's word for a row in which no token can be chosen, on every device.
+Status check_drawn(std::int32_t id, std::uint64_t position, std::uint64_t vocabulary) {
+  if (id == -1) {
+    return bad_input("no token can be drawn behind position " + std::to_string(position) +
+                     ": every logit is NaN or -infinity; is the checkpoint damaged?");
+  }
+  if (id >= 0 && static_cast<std::uint64_t>(id) < vocabulary) return {};
+  return internal("the sampler drew token " + std::to_string(id) + ", the vocabulary has " +
+                  std::to_string(vocabulary));
+}
+
+}  // namespace
+
 // What a device does wrong is told by whoever waits for it, so the step is named here.
 Result<std::span<const StepRow>> Session::step(std::span<Sequence* const> sequences, bool goes_on) {
   ++steps_;
@@ -366,11 +381,7 @@ Status Session::collect_rows() {
     const std::uint64_t end = chunk.first + chunk.tokens;
     for (std::uint64_t position = end - chunk.rows; position < end; ++position) {
       const std::size_t r = rows_.size();
-      if (drawn[r] < 0 || static_cast<std::uint64_t>(drawn[r]) >= vocabulary) {
-        return internal("the sampler drew token " + std::to_string(drawn[r]) +
-                        ", the vocabulary has " + std::to_string(vocabulary) +
-                        "; the logits are not numbers (a damaged checkpoint?)");
-      }
+      RT_RETURN_IF_ERROR(check_drawn(drawn[r], position, vocabulary));
       rows_.push_back({chunk.sequence, position, drawn[r],
                        logits == nullptr ? nullptr : logits + r * vocabulary});
     }

@@ -42,6 +42,7 @@ void place_weight(Blueprint& b, std::uint32_t w) {
 // One layout per weight for all its readers: in place, or one packed form.
 Status place_weights(Blueprint& b) {
   b.weights.assign(b.graph.weights.size(), {});
+  b.owned_weight_bytes = b.mapped_weight_bytes = 0;
   std::vector<bool> read_plain(b.graph.weights.size(), false);
   for (std::uint32_t n = 0; n < b.graph.nodes.size(); ++n) {
     for (std::uint32_t i = 0; i < b.graph.nodes[n].inputs.size(); ++i) {

@@ -8,7 +8,8 @@ namespace rt {
 
 struct Blueprint;
 
-// Fills blueprint.weights and its sums. Refuses readers of one weight that want different layouts.
+// Fills blueprint.weights and its sums, for the implementations chosen so far; may be called again.
+// Refuses readers of one weight that want different layouts.
 Status place_weights(Blueprint& blueprint);
 
 }  // namespace rt

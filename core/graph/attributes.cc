@@ -2,8 +2,9 @@
 // the schema's defaults for the rest. Plugins are shown all of them, in the schema's order.
 #include <algorithm>
 #include <array>
-#include <cmath>
+#include <optional>
 
+#include "core/base/attribute_spec.h"
 #include "core/base/text.h"
 #include "core/graph/expansion.h"
 #include "core/graph/infer.h"
@@ -11,98 +12,29 @@
 namespace rt {
 namespace {
 
-std::vector<std::string> split_choices(const char* choices) {
-  std::vector<std::string> out(1);
-  for (const char* c = choices; *c != 0; ++c) {
-    if (*c == '|') {
-      out.emplace_back();
-    } else {
-      out.back() += *c;
-    }
+// `value` as an attribute's; nothing where no attribute can be so (a list of texts).
+std::optional<AttributeValue> attribute_value(const Value& value) {
+  if (const auto* i = value.as_int()) return *i;
+  if (const auto* f = value.as_real()) return *f;
+  if (const auto* b = value.as_bool()) return *b;
+  if (const auto* s = value.as_string()) return *s;
+  std::vector<double> numbers;
+  for (const Value& item : *value.as_list()) {
+    if (!item.is_number()) return std::nullopt;
+    numbers.push_back(item.number());
   }
-  return out;
+  return numbers;
 }
 
-const char* type_text(rt_attr_type type) {
-  switch (type) {
-    case RT_ATTR_INT:
-      return "an int";
-    case RT_ATTR_FLOAT:
-      return "a number";
-    case RT_ATTR_BOOL:
-      return "true or false";
-    case RT_ATTR_STRING:
-      return "a string";
-    default:
-      return "a list of numbers";
-  }
-}
-
-// A spec whose bounds are both 0 sets none.
-bool in_range(const rt_attr_spec& spec, double value) {
-  if (!std::isfinite(value)) return false;
-  return (spec.minimum == 0 && spec.maximum == 0) ||
-         (value >= spec.minimum && value <= spec.maximum);
-}
-
-std::string wanted(const rt_attr_spec& spec) {
-  if (spec.type == RT_ATTR_STRING && spec.choices != nullptr) {
-    return "one of " + join(split_choices(spec.choices), ", ");
-  }
-  std::string out = type_text(spec.type);
-  const bool ranged = spec.type == RT_ATTR_INT || spec.type == RT_ATTR_FLOAT;
-  if (ranged && (spec.minimum != 0 || spec.maximum != 0)) {
-    const auto bound = [&](double value) {
-      return spec.type == RT_ATTR_INT && std::fabs(value) < 9e15
-                 ? std::to_string(static_cast<std::int64_t>(value))
-                 : Value(value).text();
-    };
-    out += " from " + bound(spec.minimum) + " to " + bound(spec.maximum);
-  }
-  return out;
-}
-
-// True if `value` is what the spec wants; then `out` holds it.
-bool convert(const rt_attr_spec& spec, const Value& value, Attribute& out) {
-  switch (spec.type) {
-    case RT_ATTR_INT:
-      if (value.as_int() == nullptr || !in_range(spec, value.number())) return false;
-      out.i = *value.as_int();
-      return true;
-    case RT_ATTR_FLOAT:
-      if (!value.is_number() || !in_range(spec, value.number())) return false;
-      out.f = value.number();
-      return true;
-    case RT_ATTR_BOOL:
-      if (value.as_bool() == nullptr) return false;
-      out.i = *value.as_bool() ? 1 : 0;
-      return true;
-    case RT_ATTR_STRING: {
-      if (value.as_string() == nullptr) return false;
-      out.s = *value.as_string();
-      if (spec.choices == nullptr) return true;
-      const std::vector<std::string> choices = split_choices(spec.choices);
-      return std::find(choices.begin(), choices.end(), out.s) != choices.end();
-    }
-    case RT_ATTR_FLOATS:
-      if (value.as_list() == nullptr) return false;
-      for (const Value& item : *value.as_list()) {
-        if (!item.is_number()) return false;
-        out.floats.push_back(item.number());
-      }
-      return true;
-    default:
-      return false;
-  }
-}
-
-Attribute default_of(const rt_attr_spec& spec) {
+Attribute attribute_of(const rt_attr_spec& spec, AttributeValue value) {
   Attribute out;
   out.name = spec.name;
   out.type = spec.type;
-  out.i = spec.type == RT_ATTR_INT || spec.type == RT_ATTR_BOOL ? spec.default_i : 0;
-  out.f = spec.type == RT_ATTR_FLOAT ? spec.default_f : 0;
-  if (spec.type == RT_ATTR_STRING && spec.default_s != nullptr) out.s = spec.default_s;
+  if (const auto* i = std::get_if<std::int64_t>(&value)) out.i = *i;
+  if (const auto* f = std::get_if<double>(&value)) out.f = *f;
+  if (const auto* b = std::get_if<bool>(&value)) out.i = *b ? 1 : 0;
+  if (auto* s = std::get_if<std::string>(&value)) out.s = std::move(*s);
+  if (auto* list = std::get_if<std::vector<double>>(&value)) out.floats = std::move(*list);
   return out;
 }
 
@@ -163,18 +95,18 @@ Status complete_attributes(const Expansion& expansion, const NodeDeclaration& de
       }
       RT_TRY(value, evaluate(*given, scope));
     }
-    Attribute attribute = default_of(spec);
-    if (value.has_value() && !convert(spec, *value, attribute)) {
+    if (!value.has_value() && spec.required != 0) {
+      return node_error(node,
+                        node.op + " needs the attribute " + quote(spec.name) + ", " + wanted(spec));
+    }
+    auto chosen = value.has_value() ? attribute_value(*value) : default_of(spec);
+    if (value.has_value() && (!chosen.has_value() || !allows(spec, *chosen))) {
       return bad_input_at(where, "node " + quote(node.name) + ": attribute " + quote(spec.name) +
                                      " of " + node.op + " expects " + wanted(spec) +
                                      ", found the " + value->type_name() + " " +
                                      quote(value->text()));
     }
-    if (!value.has_value() && spec.required != 0) {
-      return node_error(node,
-                        node.op + " needs the attribute " + quote(spec.name) + ", " + wanted(spec));
-    }
-    node.attrs.push_back(std::move(attribute));
+    node.attrs.push_back(attribute_of(spec, *std::move(chosen)));
   }
   return {};
 }

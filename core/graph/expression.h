@@ -72,7 +72,7 @@ class Scope {
 // True for [A-Za-z_][A-Za-z0-9_]* that is no word of the language.
 bool is_identifier(std::string_view name);
 
-struct Term;  // a node of the syntax tree (expression.cc)
+struct Term;  // a node of the syntax tree (term.h)
 
 class Expression {
  public:

@@ -176,7 +176,7 @@ FaultGuard::FaultGuard(const void* address, std::size_t bytes, std::string file)
   slot->file = std::move(file);
   slot->bytes = bytes;
   const auto begin = reinterpret_cast<std::uintptr_t>(address);
-  // A mapping is whole pages, and the rest of the last one faults too once the file is shorter.
+  // Up to the file's end: nothing reads the rest of the mapping's last page.
   slot->begin.store(begin, std::memory_order_release);
   slot->end.store(begin + bytes, std::memory_order_release);
   slot_.reset(slot);

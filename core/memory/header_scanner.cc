@@ -4,45 +4,13 @@
 #include <cstring>
 
 #include "core/base/text.h"
+#include "core/base/utf8.h"
 
 namespace rt {
 namespace {
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
-}
-
-// The length of the well-formed UTF-8 sequence that starts at text[at] (a byte >= 0x80), or 0.
-std::size_t sequence_length(std::string_view text, std::size_t at) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[at + i]); };
-  const unsigned char lead = byte(0);
-  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC2 || lead > 0xF4 || text.size() - at < length) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  const unsigned char second = byte(1);
-  if (lead == 0xE0 && second < 0xA0) return 0;  // overlong
-  if (lead == 0xED && second > 0x9F) return 0;  // surrogate
-  if (lead == 0xF0 && second < 0x90) return 0;  // overlong
-  if (lead == 0xF4 && second > 0x8F) return 0;  // beyond U+10FFFF
-  return length;
-}
-
-void append_utf8(std::uint32_t point, std::string* out) {
-  const auto put = [out](std::uint32_t byte) { out->push_back(static_cast<char>(byte)); };
-  if (point < 0x80) return put(point);
-  if (point < 0x800) {
-    put(0xC0 | point >> 6);
-  } else if (point < 0x10000) {
-    put(0xE0 | point >> 12);
-    put(0x80 | (point >> 6 & 0x3F));
-  } else {
-    put(0xF0 | point >> 18);
-    put(0x80 | (point >> 12 & 0x3F));
-    put(0x80 | (point >> 6 & 0x3F));
-  }
-  put(0x80 | (point & 0x3F));
 }
 
 std::uint32_t read_hex4(std::string_view digits) {
@@ -55,29 +23,6 @@ constexpr std::string_view kEscapes = "\"\\/bfnrt";
 constexpr std::string_view kEscaped = "\"\\/\b\f\n\r\t";
 
 }  // namespace
-
-std::size_t find_bad_utf8(std::string_view text) {
-  std::size_t at = 0;
-  while (at < text.size()) {
-    std::uint64_t eight = 0;
-    if (text.size() - at >= 8) {
-      // Eight ASCII bytes at a time: a header is nearly all ASCII and may have 100 MB.
-      std::memcpy(&eight, text.data() + at, 8);
-      if ((eight & 0x8080808080808080u) == 0) {
-        at += 8;
-        continue;
-      }
-    }
-    if (static_cast<unsigned char>(text[at]) < 0x80) {
-      ++at;
-      continue;
-    }
-    const std::size_t length = sequence_length(text, at);
-    if (length == 0) return at;
-    at += length;
-  }
-  return at;
-}
 
 bool HeaderScanner::fail(std::string sentence) {
   if (failure_.empty()) {
@@ -264,7 +209,7 @@ std::string unescape(std::string_view raw) {
       point = 0x10000 + ((point - 0xD800) << 10) + (read_hex4(raw.substr(at + 3, 4)) - 0xDC00);
       at += 6;
     }
-    append_utf8(point, &out);
+    utf8_append(out, point);
   }
   return out;
 }

@@ -3,7 +3,7 @@
 // with 99 MB of metadata turns into 300 MB of heap; this one keeps nothing.
 //
 // Grammar: RFC 8259, strictly. Every function returns false after a failure and stays failed; the
-// first failure's sentence and position are kept. The text must be UTF-8 (find_bad_utf8 first).
+// first failure's sentence and position are kept. The text must be UTF-8 (utf8_valid_bytes first).
 #pragma once
 
 #include <cstddef>
@@ -12,10 +12,6 @@
 #include <string_view>
 
 namespace rt {
-
-// The offset of the first byte that is not well-formed UTF-8 (overlong forms and surrogates are
-// not), or text.size().
-std::size_t find_bad_utf8(std::string_view text);
 
 class HeaderScanner {
  public:

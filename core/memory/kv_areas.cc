@@ -1,6 +1,8 @@
 #include "core/memory/kv_areas.h"
 
+#include <algorithm>
 #include <string>
+#include <utility>
 
 #include "core/base/assert.h"
 #include "core/base/bytes.h"
@@ -21,26 +23,80 @@ void KvAreas::tell_change(KvSlot slot, std::uint64_t before, std::uint64_t token
   if (now < before) tell(KvEventKind::kDecommit, slot, before - now, tokens);
 }
 
-void KvAreas::tally(std::span<const KvGrowth> growths, KvTally& tally) const {
-  for (const KvGrowth& growth : growths) {
-    const std::uint64_t before = plan().bytes(class_index_, areas_[growth.slot].capacity);
-    const std::uint64_t after = plan().bytes(class_index_, growth.capacity);
-    if (growth.capacity <= areas_[growth.slot].capacity) continue;
-    if (moves()) {
-      tally.take(after);
-      tally.give_back(before);
-    } else {
-      tally.commit(after - before);
-    }
-  }
+namespace {
+
+std::uint64_t largest(std::span<const KvGrowth> growths) {
+  std::uint64_t capacity = 0;
+  for (const KvGrowth& growth : growths) capacity = std::max(capacity, growth.capacity);
+  return capacity;
 }
 
-Status KvAreas::grow(const KvGrowth& growth) {
-  Area& area = areas_[growth.slot];
-  if (growth.capacity <= area.capacity) return {};
-  const std::uint64_t before = area.bytes();
-  RT_RETURN_IF_ERROR(moves() ? move(growth) : commit(growth));
+}  // namespace
+
+// Whether a sequence without tokens stands in another layout than the one to come.
+bool KvAreas::gives_up(const KvGrowth& growth, std::uint64_t capacity) const {
+  return moves_together() && growth.capacity == 0 && areas_[growth.slot].capacity > 0 &&
+         capacity > 0 && areas_[growth.slot].capacity != capacity;
+}
+
+void KvAreas::tally(std::span<const KvGrowth> growths, KvTally& tally) const {
+  const std::uint64_t capacity = largest(growths);
+  std::uint64_t old = 0;  // kept until all have moved
+  for (const KvGrowth& growth : growths) {
+    if (gives_up(growth, capacity)) tally.give_back(bytes(growth.slot));
+  }
+  for (const KvGrowth& growth : growths) {
+    if (!must_grow(growth)) continue;
+    const std::uint64_t before = bytes(growth.slot);
+    const std::uint64_t after = plan().bytes(class_index_, growth.capacity);
+    if (!moves()) {
+      tally.commit(after - before);
+      continue;
+    }
+    tally.take(after);
+    if (moves_together()) {
+      old += before;
+    } else {
+      tally.give_back(before);
+    }
+  }
+  tally.give_back(old);
+}
+
+Status KvAreas::grow(std::span<const KvGrowth> growths) {
+  if (moves_together()) return grow_together(growths);
+  for (const KvGrowth& growth : growths) {
+    if (must_grow(growth)) RT_RETURN_IF_ERROR(grow_one(growth));
+  }
+  return {};
+}
+
+Status KvAreas::grow_one(const KvGrowth& growth) {
+  if (moves()) {
+    RT_TRY(Move move, begin_move(growth));
+    RT_RETURN_IF_ERROR(copy(move));
+    end_move(std::move(move));
+    return {};
+  }
+  const std::uint64_t before = areas_[growth.slot].bytes();
+  RT_RETURN_IF_ERROR(commit(growth));
   tell_change(growth.slot, before, growth.tokens);
+  return {};
+}
+
+Status KvAreas::grow_together(std::span<const KvGrowth> growths) {
+  const std::uint64_t capacity = largest(growths);
+  for (const KvGrowth& growth : growths) {
+    if (gives_up(growth, capacity)) RT_RETURN_IF_ERROR(give_up(growth.slot, growth.tokens));
+  }
+  std::vector<Move> all;
+  for (const KvGrowth& growth : growths) {
+    if (!must_grow(growth)) continue;
+    RT_TRY(Move move, begin_move(growth));
+    all.push_back(std::move(move));
+  }
+  for (const Move& move : all) RT_RETURN_IF_ERROR(copy(move));
+  for (Move& move : all) end_move(std::move(move));
   return {};
 }
 
@@ -57,49 +113,77 @@ Status KvAreas::commit(const KvGrowth& growth) {
   return {};
 }
 
-// Address space for reserve_tokens; where that is refused (ulimit -v), for the budget, and under an
-// open budget for as much as is to be had by halves.
+// Address space for reserve_tokens. Where that is refused (ulimit -v): for a declared budget and no
+// less, for it was admitted whole; under an open one for as much as is to be had by halves.
 Status KvAreas::reserve(const KvGrowth& growth) {
   KvSequence& sequence = *growth.sequence;
-  std::uint64_t tokens = std::min(sequence.max_tokens, kv_class().reserve_tokens);
-  const std::uint64_t wanted = tokens;
-  auto range =
-      AddressRange::make(device(), MemoryKind::kKv, plan().span_bytes(class_index_, tokens));
+  const std::uint64_t wanted = std::min(sequence.max_tokens, kv_class().reserve_tokens);
+  const std::uint64_t least = std::max(growth.tokens, std::min(sequence.budget, wanted));
+  const auto range_for = [&](std::uint64_t tokens) {
+    return AddressRange::make(device(), MemoryKind::kKv, plan().span_bytes(class_index_, tokens));
+  };
+  std::uint64_t tokens = wanted;
+  auto range = range_for(tokens);
   const std::string refusal = range.ok() ? "" : range.error().message;
-  while (!range.ok() && tokens > growth.tokens) {
-    const bool declared = sequence.budget > 0 && sequence.budget < tokens;
-    tokens = std::max(growth.tokens, declared ? sequence.budget : tokens / 2);
-    range = AddressRange::make(device(), MemoryKind::kKv, plan().span_bytes(class_index_, tokens));
+  while (!range.ok() && tokens > least) {
+    tokens = sequence.budget > 0 ? least : std::max(least, tokens / 2);
+    range = range_for(tokens);
   }
-  if (!range.ok()) return std::move(range).error();
+  if (!range.ok()) {
+    return in("KV cache: " + std::to_string(tokens) + " tokens", std::move(range).error());
+  }
   if (tokens < wanted) {
     log_warning(refusal + "; reserving " + std::to_string(tokens) + " tokens instead of " +
-                std::to_string(wanted) + ", and no more will fit");
+                std::to_string(wanted) + ", and no more will fit before the sequence is emptied");
     sequence.max_tokens = tokens;
   }
   areas_[growth.slot].range = std::move(range).value();
   return {};
 }
 
-Status KvAreas::move(const KvGrowth& growth) {
-  Area& area = areas_[growth.slot];
+Result<KvAreas::Move> KvAreas::begin_move(const KvGrowth& growth) {
+  const Area& area = areas_[growth.slot];
   if (area.buffer && kv_class().growth == RT_GROW_NEVER) {
     return bad_input("planner " + plan().planner_name() + ": asks a class that never grows for " +
                      std::to_string(growth.capacity) + " tokens after " +
                      std::to_string(area.capacity));
   }
-  RT_TRY(Buffer bigger,
+  RT_TRY(Buffer to,
          Buffer::make(device(), MemoryKind::kKv, plan().span_bytes(class_index_, growth.capacity)));
+  return Move{&growth, std::move(to)};
+}
+
+Status KvAreas::copy(const Move& move) {
+  const KvGrowth& growth = *move.growth;
+  const Area& area = areas_[growth.slot];
+  if (!area.buffer) return {};
+  RT_RETURN_IF_ERROR(copy_rows(growth.slot, *growth.sequence, {area.data(), area.capacity},
+                               {move.to.data(), growth.capacity}));
+  return device().synchronize();
+}
+
+// The rows are there.
+void KvAreas::end_move(Move move) {
+  const KvGrowth& growth = *move.growth;
+  Area& area = areas_[growth.slot];
+  const std::uint64_t before = area.bytes();
   if (area.buffer) {
-    RT_RETURN_IF_ERROR(copy_rows(growth.slot, *growth.sequence, {area.data(), area.capacity},
-                                 {bigger.data(), growth.capacity}));
-    RT_RETURN_IF_ERROR(device().synchronize());
     ++device().ledger().events.address_changes;
-    tell(KvEventKind::kAddressChange, growth.slot, area.bytes(), growth.sequence->length);
+    tell(KvEventKind::kAddressChange, growth.slot, before, growth.sequence->length);
   }
-  area.buffer = std::move(bigger);
+  area.buffer = std::move(move.to);
   area.capacity = growth.capacity;
   ++context_.epoch;
+  tell_change(growth.slot, before, growth.tokens);
+}
+
+// Work in flight may still read the area.
+Status KvAreas::give_up(KvSlot slot, std::uint64_t tokens) {
+  RT_RETURN_IF_ERROR(device().synchronize());
+  const std::uint64_t before = areas_[slot].bytes();
+  areas_[slot] = {};
+  ++context_.epoch;
+  tell_change(slot, before, tokens);
   return {};
 }
 
@@ -111,7 +195,7 @@ void KvAreas::tally_fork(const KvGrowth& to, KvTally& tally) const {
 Status KvAreas::fork(KvSlot from, const KvGrowth& to) {
   if (to.capacity == 0) return {};
   const Area& source = areas_[from];
-  RT_RETURN_IF_ERROR(grow(to));
+  RT_RETURN_IF_ERROR(grow({&to, 1}));
   RT_RETURN_IF_ERROR(copy_rows(to.slot, *to.sequence, {source.data(), source.capacity},
                                {areas_[to.slot].data(), areas_[to.slot].capacity}));
   return device().synchronize();
@@ -188,15 +272,10 @@ Status KvAreas::trim(KvSlot slot, const KvSequence& sequence, std::uint64_t want
   const bool wrapped =
       kv_class().form == RT_KV_RING && sequence.high_water > kv_class().live_tokens;
   if (wrapped || wanted >= area.capacity) return {};
+  if (moves()) return wanted == 0 ? give_up(slot, sequence.length) : Status();
   const std::uint64_t before = area.bytes();
-  if (!moves()) {
-    RT_RETURN_IF_ERROR(area.range.resize(plan().span_bytes(class_index_, wanted)));
-    area.capacity = wanted;
-  } else if (wanted == 0) {
-    RT_RETURN_IF_ERROR(device().synchronize());
-    area = {};
-    ++context_.epoch;
-  }
+  RT_RETURN_IF_ERROR(area.range.resize(plan().span_bytes(class_index_, wanted)));
+  area.capacity = wanted;
   tell_change(slot, before, sequence.length);
   return {};
 }
@@ -207,7 +286,7 @@ std::uint64_t KvAreas::base(KvSlot slot) const {
 
 std::uint64_t KvAreas::planned_bytes() const {
   std::uint64_t sum = 0;
-  for (const Area& area : areas_) sum += plan().bytes(class_index_, area.capacity);
+  for (KvSlot slot = 0; slot < areas_.size(); ++slot) sum += bytes(slot);
   return sum;
 }
 

@@ -1,5 +1,9 @@
 // A class of the affine or ring form: per sequence one area, a plain allocation or reserved address
 // space whose head is committed.
+//
+// Without stripes (S = 0) the layout depends on the capacity and is every sequence's, so all areas
+// that hold anything have one capacity. They move together, the old ones kept until the last new
+// one is there: a device that refuses half way leaves all as they were.
 #pragma once
 
 #include <vector>
@@ -18,7 +22,7 @@ class KvAreas final : public KvClassMemory {
     return areas_[slot].capacity;
   }
   void tally(std::span<const KvGrowth> growths, KvTally& tally) const override;
-  Status grow(const KvGrowth& growth) override;
+  Status grow(std::span<const KvGrowth> growths) override;
   void tally_fork(const KvGrowth& to, KvTally& tally) const override;
   Status fork(KvSlot from, const KvGrowth& to) override;
   std::uint64_t valid(KvSlot slot, const KvSequence& sequence, std::uint64_t n) const override;
@@ -43,10 +47,30 @@ class KvAreas final : public KvClassMemory {
     std::uint64_t capacity;
   };
 
+  // A sequence's next area, beside the one it has.
+  struct Move {
+    const KvGrowth* growth;
+    Buffer to;
+  };
+
   bool moves() const { return kv_class().growth != RT_GROW_COMMIT; }
+  bool moves_together() const { return kv_class().stripe_tokens == 0; }
+  bool must_grow(const KvGrowth& growth) const {
+    return growth.capacity > areas_[growth.slot].capacity;
+  }
+  // That the plan says stand for the sequence.
+  std::uint64_t bytes(KvSlot slot) const {
+    return plan().bytes(class_index_, areas_[slot].capacity);
+  }
+  bool gives_up(const KvGrowth& growth, std::uint64_t capacity) const;
+  Status grow_one(const KvGrowth& growth);
+  Status grow_together(std::span<const KvGrowth> growths);
   Status commit(const KvGrowth& growth);
   Status reserve(const KvGrowth& growth);
-  Status move(const KvGrowth& growth);
+  Result<Move> begin_move(const KvGrowth& growth);
+  Status copy(const Move& move);
+  void end_move(Move move);
+  Status give_up(KvSlot slot, std::uint64_t tokens);
   Status copy_rows(KvSlot slot, const KvSequence& sequence, const Rows& from, const Rows& to);
   Status copy_stream(const KvSequence& sequence, std::uint32_t layer, bool values, const Rows& from,
                      const Rows& to, std::uint64_t* bytes);

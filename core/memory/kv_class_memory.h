@@ -82,9 +82,11 @@ class KvClassMemory {
   virtual std::uint64_t capacity(KvSlot slot) const = 0;
   // Up to how many tokens the sequence can be written without a call of grow().
   virtual std::uint64_t room(KvSlot slot, const KvSequence& sequence) const = 0;
-  // What grow() of each, in this order, would take and give back.
+  // Gives each its capacity, in this order; tally() says what that would take and give back. Where
+  // the layout depends on the capacity (S = 0) it is for all or for none: then `growths` has every
+  // sequence whose layout changes, and one without tokens (capacity 0) gives its place up.
   virtual void tally(std::span<const KvGrowth> growths, KvTally& tally) const = 0;
-  virtual Status grow(const KvGrowth& growth) = 0;
+  virtual Status grow(std::span<const KvGrowth> growths) = 0;
   // Gives `to` what `from` holds; to.capacity is as for grow().
   virtual void tally_fork(const KvGrowth& to, KvTally& tally) const = 0;
   virtual Status fork(KvSlot from, const KvGrowth& to) = 0;

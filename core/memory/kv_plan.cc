@@ -23,7 +23,8 @@ struct Sink {
 
 rt_status add_class(rt_plan_sink* c, const rt_plan_class* answer) {
   Sink& sink = *reinterpret_cast<Sink*>(c);
-  if (answer == nullptr || answer->struct_size < sizeof(rt_plan_class)) {
+  // Not sizeof: a planner of today must do when the struct has grown.
+  if (answer == nullptr || !RT_HAS(answer, reserve_tokens)) {
     sink.refusal = "a class with a struct_size that is too small";
     return RT_INVALID;
   }
@@ -119,51 +120,65 @@ Status KvPlan::ask_layout() {
   return {};
 }
 
-Result<std::vector<std::uint64_t>> KvPlan::capacities(std::uint32_t c,
-                                                      std::span<const KvNeed> sequences) const {
-  const KvClass& kv_class = classes_[c];
-  std::vector<rt_plan_sequence> asked;
-  for (const KvNeed& need : sequences) {
-    asked.push_back(
-        {sizeof(rt_plan_sequence), 0, need.tokens, need.capacity, need.budget, need.shared});
-  }
+// What the planner says to sequences that all have tokens.
+Result<std::vector<std::uint64_t>> KvPlan::ask_capacities(
+    std::uint32_t c, std::span<const rt_plan_sequence> sequences) const {
   std::vector<const rt_plan_sequence*> pointers;
-  for (const rt_plan_sequence& sequence : asked) pointers.push_back(&sequence);
+  for (const rt_plan_sequence& sequence : sequences) pointers.push_back(&sequence);
   std::vector<std::uint64_t> answer(sequences.size(), 0);
+  if (sequences.empty()) return answer;
   rt_status status = RT_OK;
   try {
     status = question_.with([&](const rt_plan_problem* problem) {
-      return planner_->capacity(host_, problem, c, static_cast<std::uint32_t>(asked.size()),
+      return planner_->capacity(host_, problem, c, static_cast<std::uint32_t>(sequences.size()),
                                 pointers.data(), answer.data());
     });
   } catch (...) {
     return refuse("let an exception out of capacity");
   }
-  if (status != RT_OK) {
-    const std::string text = refusal_();
-    return refuse(text.empty() ? "refused a capacity without a reason" : text);
+  if (status == RT_OK) return answer;
+  const std::string text = refusal_();
+  return refuse(text.empty() ? "refused a capacity without a reason" : text);
+}
+
+Status KvPlan::check_capacity(const KvClass& kv_class, std::uint64_t tokens,
+                              std::uint64_t capacity) const {
+  if (capacity < tokens || capacity > problem().context_tokens) {
+    return refuse("gives room for " + std::to_string(capacity) + " tokens where " +
+                  std::to_string(tokens) + " must fit and " +
+                  std::to_string(problem().context_tokens) + " is the context");
   }
-  std::uint64_t most = 0;
-  for (std::size_t i = 0; i < answer.size(); ++i) {
-    if (answer[i] < sequences[i].tokens || answer[i] > problem().context_tokens) {
-      return refuse("gives room for " + std::to_string(answer[i]) + " tokens where " +
-                    std::to_string(sequences[i].tokens) + " must fit and " +
-                    std::to_string(problem().context_tokens) + " is the context");
-    }
-    if (kv_class.growth == RT_GROW_COMMIT && answer[i] > kv_class.reserve_tokens) {
-      return refuse("gives room for " + std::to_string(answer[i]) +
-                    " tokens in address space for " + std::to_string(kv_class.reserve_tokens));
-    }
-    most = std::max(most, answer[i]);
+  if (kv_class.growth == RT_GROW_COMMIT && capacity > kv_class.reserve_tokens) {
+    return refuse("gives room for " + std::to_string(capacity) + " tokens in address space for " +
+                  std::to_string(kv_class.reserve_tokens));
+  }
+  return {};
+}
+
+Result<std::vector<std::uint64_t>> KvPlan::capacities(std::uint32_t c,
+                                                      std::span<const KvNeed> sequences) const {
+  const KvClass& kv_class = classes_[c];
+  std::vector<rt_plan_sequence> asked;
+  for (const KvNeed& need : sequences) {
+    if (need.tokens == 0) continue;
+    asked.push_back(
+        {sizeof(rt_plan_sequence), 0, need.tokens, need.capacity, need.budget, need.shared});
+  }
+  RT_TRY(const auto answer, ask_capacities(c, asked));
+  const std::uint64_t most = answer.empty() ? 0 : *std::max_element(answer.begin(), answer.end());
+  std::vector<std::uint64_t> capacities;
+  std::size_t next = 0;
+  for (const KvNeed& need : sequences) {
+    std::uint64_t capacity = need.tokens == 0 ? 0 : answer[next++];
+    RT_RETURN_IF_ERROR(check_capacity(kv_class, need.tokens, capacity));
     // Stripes far ahead of a window would not be live together with those in it.
     if (kv_class.form == RT_KV_TABLE && kv_class.window > 0) {
-      answer[i] = std::min(answer[i], round_up(sequences[i].tokens, kv_class.stripe_tokens));
+      capacity = std::min(capacity, round_up(need.tokens, kv_class.stripe_tokens));
     }
+    if (kv_class.stripe_tokens == 0 && need.tokens > 0) capacity = most;
+    capacities.push_back(capacity);
   }
-  if (kv_class.stripe_tokens == 0) {
-    for (std::uint64_t& capacity : answer) capacity = capacity > 0 ? most : 0;
-  }
-  return answer;
+  return capacities;
 }
 
 std::uint64_t KvPlan::span_bytes(std::uint32_t c, std::uint64_t capacity) const {

@@ -2,7 +2,7 @@
 //
 // The planner (core/sdk/planner.h) is a plugin and may be wrong: make() asks it for a layout and
 // refuses one that overlaps, is misaligned, leaves a layer out or names one twice; capacities()
-// refuses answers that are too small, too large or falling. After that a broken planner can waste
+// refuses answers that are too small or too large. After that a broken planner can waste
 // memory and cannot corrupt it. The same object serves the plan (no device) and the KV store, so
 // what is predicted and what is done are one computation.
 #pragma once
@@ -16,6 +16,7 @@
 #include "core/base/options.h"
 #include "core/base/result.h"
 #include "core/memory/kv_problem.h"
+#include "core/memory/refusal_text.h"
 
 namespace rt {
 
@@ -53,8 +54,6 @@ inline bool planner_chooses(const rt_planner& planner) {
 
 class KvPlan {
  public:
-  using RefusalText = std::string (*)();
-
   // `planner` lives as long as the process (libraries are never unloaded).
   static Result<KvPlan> make(const rt_planner& planner, const rt_host* host, RefusalText refusal,
                              KvProblem problem, const std::vector<Option>& options);
@@ -68,8 +67,9 @@ class KvPlan {
     return places_[layer];
   }
 
-  // How many tokens each sequence must have room for in class c. Where S = 0 all sequences that
-  // hold anything get the largest answer, because they share one layout.
+  // How many tokens each sequence must have room for in class c: none without tokens, whatever the
+  // planner would say. Where S = 0 the others get the largest answer, because they share one
+  // layout.
   Result<std::vector<std::uint64_t>> capacities(std::uint32_t c,
                                                 std::span<const KvNeed> sequences) const;
 
@@ -118,6 +118,10 @@ class KvPlan {
   };
   Result<ClassBytes> class_bytes(std::uint32_t c, std::span<const KvNeed> sequences) const;
   Status ask_layout();
+  Result<std::vector<std::uint64_t>> ask_capacities(
+      std::uint32_t c, std::span<const rt_plan_sequence> sequences) const;
+  Status check_capacity(const KvClass& kv_class, std::uint64_t tokens,
+                        std::uint64_t capacity) const;
   Status check_classes();
   Status place_layers(std::uint32_t c);
   Status check_form(KvClass& kv_class) const;

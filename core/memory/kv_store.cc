@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "core/base/assert.h"
 #include "core/base/bytes.h"
@@ -95,7 +96,9 @@ Result<std::vector<std::vector<KvGrowth>>> KvStore::ask_growths(std::span<const 
     // Without stripes the layout depends on the capacity, and all sequences share one layout.
     std::uint64_t least = 0;
     if (plan().classes()[c].stripe_tokens == 0) {
-      for (const KvNeed& need : wanted) least = std::max(least, need.capacity);
+      for (const KvNeed& need : wanted) {
+        if (need.tokens > 0) least = std::max(least, need.capacity);
+      }
     }
     for (std::size_t i = 0; i < growths.size(); ++i) {
       growths[i].capacity = answer[i] > 0 ? std::max(answer[i], least) : 0;
@@ -105,21 +108,37 @@ Result<std::vector<std::vector<KvGrowth>>> KvStore::ask_growths(std::span<const 
   return all;
 }
 
+namespace {
+
+// The growths of those that stand, and that of the slot which a fork fills after them.
+std::pair<std::vector<KvGrowth>, KvGrowth> apart(const std::vector<KvGrowth>& growths,
+                                                 KvSlot forked) {
+  std::pair<std::vector<KvGrowth>, KvGrowth> parts;
+  for (const KvGrowth& growth : growths) {
+    if (growth.slot == forked) {
+      parts.second = growth;
+    } else {
+      parts.first.push_back(growth);
+    }
+  }
+  return parts;
+}
+
+}  // namespace
+
 // The cache's bytes, with `ready` of them ready, while the growths are carried out.
 KvTally KvStore::tally(const std::vector<std::vector<KvGrowth>>& growths, const Slot* forked,
                        std::uint64_t ready) const {
   const std::uint64_t now = planned_bytes() + ready;
   KvTally tally{now, now, ready};
   for (std::size_t c = 0; c < growths.size(); ++c) {
-    std::vector<KvGrowth> grown;
-    for (const KvGrowth& growth : growths[c]) {
-      if (forked != nullptr && growth.slot == *forked) {
-        classes_[c]->tally_fork(growth, tally);
-      } else {
-        grown.push_back(growth);
-      }
+    if (forked == nullptr) {
+      classes_[c]->tally(growths[c], tally);
+      continue;
     }
-    classes_[c]->tally(grown, tally);
+    const auto [others, fork] = apart(growths[c], *forked);
+    classes_[c]->tally(others, tally);
+    classes_[c]->tally_fork(fork, tally);
   }
   return tally;
 }
@@ -170,14 +189,23 @@ std::uint64_t KvStore::room(Slot slot) const {
   return tokens;
 }
 
+// Past the context the request is wrong; past what there was address space for, the machine's
+// limit is met as if memory had run out.
+Status KvStore::check_length(const KvSequence& sequence, std::uint64_t tokens) const {
+  if (tokens <= sequence.max_tokens) return {};
+  if (sequence.max_tokens < plan().problem().context_tokens) {
+    return environment("KV cache: there was address space for " +
+                       std::to_string(sequence.max_tokens) + " tokens, and " +
+                       std::to_string(tokens) + " are wanted");
+  }
+  return bad_input("the context is full: " + std::to_string(tokens) + " tokens do not fit in " +
+                   std::to_string(sequence.max_tokens));
+}
+
 Status KvStore::make_room(std::span<const Demand> demands) {
   bool fits = true;
   for (const Demand& demand : demands) {
-    const std::uint64_t most = sequences_[demand.slot].max_tokens;
-    if (demand.tokens > most) {
-      return bad_input("the context is full: " + std::to_string(demand.tokens) +
-                       " tokens do not fit in " + std::to_string(most));
-    }
+    RT_RETURN_IF_ERROR(check_length(sequences_[demand.slot], demand.tokens));
     fits = fits && demand.tokens <= room(demand.slot);
   }
   // Most steps fit in what stands: those ask nobody and allocate nothing.
@@ -185,7 +213,7 @@ Status KvStore::make_room(std::span<const Demand> demands) {
   RT_TRY(const auto growths, ask_growths(demands));
   RT_RETURN_IF_ERROR(admit(growths, nullptr));
   for (std::size_t c = 0; c < growths.size(); ++c) {
-    for (const KvGrowth& growth : growths[c]) RT_RETURN_IF_ERROR(classes_[c]->grow(growth));
+    RT_RETURN_IF_ERROR(classes_[c]->grow(growths[c]));
   }
   RT_RETURN_IF_ERROR(make_ready());
   check_ledger();
@@ -200,10 +228,9 @@ Result<KvStore::Slot> KvStore::fork(Slot from, std::uint64_t budget_tokens) {
     RT_TRY(const auto growths, ask_growths({}));
     RT_RETURN_IF_ERROR(admit(growths, &slot));
     for (std::size_t c = 0; c < growths.size(); ++c) {
-      for (const KvGrowth& growth : growths[c]) {
-        RT_RETURN_IF_ERROR(growth.slot == slot ? classes_[c]->fork(from, growth)
-                                               : classes_[c]->grow(growth));
-      }
+      const auto [others, fork] = apart(growths[c], slot);
+      RT_RETURN_IF_ERROR(classes_[c]->grow(others));
+      RT_RETURN_IF_ERROR(classes_[c]->fork(from, fork));
     }
     return make_ready();
   };
@@ -235,7 +262,22 @@ void KvStore::note_reprefill(Slot slot, std::uint64_t tokens) {
   context_.tell(KvEventKind::kReprefill, 0, slot, 0, tokens);
 }
 
+// Sequences that were emptied and whose address space is less than they may come to need: their
+// next token asks for it anew.
+Status KvStore::drop_short_ranges() {
+  for (Slot slot = 0; slot < sequences_.size(); ++slot) {
+    KvSequence& sequence = sequences_[slot];
+    const std::uint64_t context = plan().problem().context_tokens;
+    if (!sequence.used || sequence.length > 0 || sequence.max_tokens == context) continue;
+    RT_RETURN_IF_ERROR(context_.device.synchronize());
+    for (const auto& kv_class : classes_) kv_class->clear(slot);
+    sequence.max_tokens = context;
+  }
+  return {};
+}
+
 Status KvStore::trim() {
+  RT_RETURN_IF_ERROR(drop_short_ranges());
   RT_TRY(const auto growths, ask_growths({}));
   for (std::size_t c = 0; c < growths.size(); ++c) {
     for (const KvGrowth& growth : growths[c]) {
@@ -249,9 +291,13 @@ Status KvStore::trim() {
 
 rt_kv_layout KvStore::layout(std::uint32_t layer) const {
   const std::uint32_t c = plan().place(layer).first;
+  if (plan().classes()[c].stripe_tokens > 0) return plan().layout(layer, 0);
   std::uint64_t capacity = 0;
   for (Slot slot = 0; slot < sequences_.size(); ++slot) {
-    if (sequences_[slot].used) capacity = std::max(capacity, classes_[c]->capacity(slot));
+    const std::uint64_t own = sequences_[slot].used ? classes_[c]->capacity(slot) : 0;
+    if (own == 0) continue;
+    RT_ASSERT(capacity == 0 || own == capacity);
+    capacity = own;
   }
   return plan().layout(layer, capacity);
 }

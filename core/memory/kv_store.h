@@ -61,7 +61,8 @@ class KvStore {
   // Counts tokens that will be computed again because their rows were given up.
   void note_reprefill(Slot slot, std::uint64_t tokens);
 
-  // Gives back what the planner does not ask to keep for the present lengths.
+  // Gives back what the planner does not ask to keep for the present lengths, and of an empty
+  // sequence address space that is less than its context.
   Status trim();
 
   // Whether the limit has ever left less than the plan wants ready.
@@ -94,6 +95,8 @@ class KvStore {
   KvTally tally(const std::vector<std::vector<KvGrowth>>& growths, const Slot* forked,
                 std::uint64_t ready) const;
   Status admit(const std::vector<std::vector<KvGrowth>>& growths, const Slot* forked);
+  Status check_length(const KvSequence& sequence, std::uint64_t tokens) const;
+  Status drop_short_ranges();
   Status make_ready();
   std::uint64_t planned_bytes() const;
   void check_ledger() const;

@@ -97,8 +97,13 @@ void KvTables::tally(std::span<const KvGrowth> growths, KvTally& tally) const {
   }
 }
 
+Status KvTables::grow(std::span<const KvGrowth> growths) {
+  for (const KvGrowth& growth : growths) RT_RETURN_IF_ERROR(grow_one(growth));
+  return {};
+}
+
 // What was changed before a device refused is sent too: the sequence may go on as it was.
-Status KvTables::grow(const KvGrowth& growth) {
+Status KvTables::grow_one(const KvGrowth& growth) {
   Status changed = change(growth);
   Status published = publish(growth.slot);
   return changed.ok() ? published : changed;
@@ -161,8 +166,9 @@ Status KvTables::copy_stripe(const KvGrowth& growth, std::uint64_t stripe, KvPag
 }
 
 Result<KvPages::Page> KvTables::take(KvSlot slot, std::uint64_t tokens) {
+  const std::uint64_t before = pages_.standing();
   RT_TRY(const KvPages::Page page, pages_.take());
-  tell(KvEventKind::kCommit, slot, pages_.page_bytes(), tokens);
+  if (pages_.standing() > before) tell(KvEventKind::kCommit, slot, pages_.page_bytes(), tokens);
   return page;
 }
 
@@ -247,7 +253,7 @@ std::uint64_t KvTables::host_table(KvSlot slot) const {
 
 std::uint64_t KvTables::uncommitted_bytes() const {
   if (!pages_.by_commit()) return 0;
-  return plan().uncommitted_pages(class_index_, pages_.in_use()) * pages_.page_bytes();
+  return plan().uncommitted_pages(class_index_, pages_.standing()) * pages_.page_bytes();
 }
 
 std::uint64_t KvTables::address(KvPages::Page page) const {

@@ -25,7 +25,7 @@ class KvTables final : public KvClassMemory {
   std::uint64_t capacity(KvSlot slot) const override;
   std::uint64_t room(KvSlot slot, const KvSequence& sequence) const override;
   void tally(std::span<const KvGrowth> growths, KvTally& tally) const override;
-  Status grow(const KvGrowth& growth) override;
+  Status grow(std::span<const KvGrowth> growths) override;
   void tally_fork(const KvGrowth&, KvTally&) const override {}
   Status fork(KvSlot from, const KvGrowth& to) override;
   std::uint64_t valid(KvSlot slot, const KvSequence& sequence, std::uint64_t n) const override;
@@ -33,7 +33,7 @@ class KvTables final : public KvClassMemory {
   std::uint64_t shared(KvSlot slot, KvSlot earlier, std::uint64_t tokens) const override;
   std::uint64_t table(KvSlot slot) const override;
   std::uint64_t host_table(KvSlot slot) const override;
-  std::uint64_t planned_bytes() const override { return pages_.in_use() * pages_.page_bytes(); }
+  std::uint64_t planned_bytes() const override { return pages_.standing() * pages_.page_bytes(); }
   std::uint64_t uncommitted_bytes() const override;
   void add_ranges(KvRanges& ranges) const override { pages_.add_ranges(ranges); }
 
@@ -62,6 +62,7 @@ class KvTables final : public KvClassMemory {
   Span span(const KvGrowth& growth) const;
   Status drop_front(KvSlot slot, std::uint64_t first, std::uint64_t tokens);
   Status drop_back(KvSlot slot, std::uint64_t end, std::uint64_t tokens);
+  Status grow_one(const KvGrowth& growth);
   Status change(const KvGrowth& growth);
   Status own(const KvGrowth& growth, std::uint64_t stripe);
   Status copy_stripe(const KvGrowth& growth, std::uint64_t stripe, KvPages::Page to);

@@ -22,22 +22,6 @@ FileStamp identity_of(const struct stat& status) {
 
 }  // namespace
 
-OwnedFd& OwnedFd::operator=(OwnedFd&& other) noexcept {
-  if (this != &other) {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = other.release();
-  }
-  return *this;
-}
-
-OwnedFd::~OwnedFd() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
-int OwnedFd::release() {
-  return std::exchange(fd_, -1);
-}
-
 Error open_error(const std::string& path, int code) {
   const std::string start = path + ": cannot open: ";
   switch (code) {

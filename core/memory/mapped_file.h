@@ -13,26 +13,11 @@
 #include <string>
 #include <string_view>
 
+#include "core/base/owned_fd.h"
 #include "core/base/result.h"
 #include "core/memory/fault_guard.h"
 
 namespace rt {
-
-// Closes a descriptor.
-class OwnedFd {
- public:
-  OwnedFd() = default;
-  explicit OwnedFd(int fd) : fd_(fd) {}
-  OwnedFd(OwnedFd&& other) noexcept : fd_(other.release()) {}
-  OwnedFd& operator=(OwnedFd&& other) noexcept;
-  ~OwnedFd();
-
-  int get() const { return fd_; }
-  int release();
-
- private:
-  int fd_ = -1;
-};
 
 // What tells one state of a file from another.
 struct FileStamp {

@@ -5,6 +5,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/bytes.h"
+#include "core/memory/device_description.h"
 
 namespace rt {
 namespace {
@@ -18,12 +19,8 @@ Result<std::unique_ptr<OpenDevice>> OpenDevice::open(const rt_device& api,
                                                      std::span<const rt_attr* const> options,
                                                      const rt_host* host, RefusalText refusal,
                                                      std::uint64_t limit_bytes) {
+  RT_RETURN_IF_ERROR(check_abilities(api, desc));
   std::unique_ptr<OpenDevice> device(new OpenDevice(api, desc, refusal, limit_bytes));
-  const bool makes_ready = RT_HAS(&api, make_ready) && api.make_ready != nullptr;
-  if (desc.can_make_ready != 0 && !makes_ready) {
-    return bad_input("device " + std::string(desc.kind) +
-                     ": says that it can make memory ready, and has no function make_ready");
-  }
   // A host that reads results in place would read those of the step behind.
   device->can_begin_downloads_ =
       desc.host_readable == 0 && RT_HAS(&api, download_end) && api.download_end != nullptr;

@@ -14,15 +14,14 @@
 
 #include "core/base/result.h"
 #include "core/memory/ledger.h"
+#include "core/memory/refusal_text.h"
 #include "core/sdk/device.h"
 
 namespace rt {
 
 class OpenDevice {
  public:
-  // `host` is given to the plugin; `refusal` returns and clears the text of the last host->fail.
-  using RefusalText = std::string (*)();
-
+  // `host` is given to the plugin.
   static Result<std::unique_ptr<OpenDevice>> open(const rt_device& api, const rt_device_desc& desc,
                                                   std::span<const rt_attr* const> options,
                                                   const rt_host* host, RefusalText refusal,
@@ -75,7 +74,8 @@ class OpenDevice {
   // For AddressRange: a commit has taken `bytes` of them.
   void take_ready(std::uint64_t bytes) { ready_bytes_ -= bytes; }
 
-  // The first RT_DEVICE_FAULT makes the device unhealthy for good; every call then refuses.
+  // The first RT_DEVICE_FAULT makes the device unhealthy for good: its plugin refuses every later
+  // call (core/sdk/device.h), and whoever holds it asks here before going on.
   bool healthy() const { return healthy_; }
   // Turns a status of this device's plugin (or of an implementation on it) into a Status.
   Status check(rt_status status, std::string_view what);

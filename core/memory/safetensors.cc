@@ -7,6 +7,7 @@
 #include "core/base/bytes.h"
 #include "core/base/lfs_pointer.h"
 #include "core/base/text.h"
+#include "core/base/utf8.h"
 #include "core/memory/header_scanner.h"
 
 namespace rt {
@@ -139,7 +140,7 @@ Status HeaderReader::find_header() {
 }
 
 Status HeaderReader::read_json() {
-  if (const std::size_t bad = find_bad_utf8(json_); bad != json_.size()) {
+  if (const std::size_t bad = utf8_valid_bytes(json_); bad != json_.size()) {
     return refuse(Verdict::kInvalidHeader,
                   "header byte " + std::to_string(kLengthBytes + bad) + ": not UTF-8");
   }

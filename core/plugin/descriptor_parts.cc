@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <limits>
 
+#include "core/base/attribute_spec.h"
 #include "core/base/text.h"
 #include "core/plugin/descriptor.h"
 #include "core/plugin/manifest.h"
@@ -24,37 +25,27 @@ constexpr std::uint32_t kKnownDtypes =
 constexpr std::uint32_t kWeightDtypes =
     kKnownDtypes | RT_DTYPE_BIT(RT_W_INT8) | RT_DTYPE_BIT(RT_W_NF4) | RT_DTYPE_BIT(RT_W_NF4_DQ);
 
-// True if `word` is one of "a|b|c".
-bool among(std::string_view word, std::string_view choices) {
-  while (true) {
-    const std::size_t bar = std::min(choices.find('|'), choices.size());
-    if (choices.substr(0, bar) == word) return true;
-    if (bar == choices.size()) return false;
-    choices.remove_prefix(bar + 1);
+Status check_number_default(const rt_attr_spec& spec) {
+  if (!(spec.minimum <= spec.maximum)) {
+    return bad_input("its minimum " + std::to_string(spec.minimum) + " is above its maximum " +
+                     std::to_string(spec.maximum));
   }
+  const double value =
+      spec.type == RT_ATTR_FLOAT ? spec.default_f : static_cast<double>(spec.default_i);
+  if (spec.required != 0 || in_range(spec, value)) return {};
+  return bad_input("its default " + std::to_string(value) + " is outside [" +
+                   std::to_string(spec.minimum) + ", " + std::to_string(spec.maximum) + "]");
 }
 
 Status check_default(const rt_attr_spec& spec) {
-  const double value =
-      spec.type == RT_ATTR_FLOAT ? spec.default_f : static_cast<double>(spec.default_i);
-  if (spec.type == RT_ATTR_INT || spec.type == RT_ATTR_FLOAT) {
-    if (!(spec.minimum <= spec.maximum)) {
-      return bad_input("its minimum " + std::to_string(spec.minimum) + " is above its maximum " +
-                       std::to_string(spec.maximum));
-    }
-    if (spec.required == 0 && !(value >= spec.minimum && value <= spec.maximum)) {
-      return bad_input("its default " + std::to_string(value) + " is outside [" +
-                       std::to_string(spec.minimum) + ", " + std::to_string(spec.maximum) + "]");
-    }
-  }
-  if (spec.type == RT_ATTR_BOOL && (value < 0 || value > 1)) {
+  if (spec.type == RT_ATTR_INT || spec.type == RT_ATTR_FLOAT) return check_number_default(spec);
+  if (spec.type == RT_ATTR_BOOL && (spec.default_i < 0 || spec.default_i > 1)) {
     return bad_input("expected its default to be 0 or 1, found " + std::to_string(spec.default_i));
   }
-  if (spec.type == RT_ATTR_STRING && spec.choices != nullptr && spec.required == 0) {
-    const char* text = spec.default_s == nullptr ? "" : spec.default_s;
-    if (!among(text, spec.choices)) {
-      return bad_input("its default " + quote(text) + " is none of " + quote(spec.choices));
-    }
+  AttributeValue value = default_of(spec);
+  if (spec.type == RT_ATTR_STRING && spec.required == 0 && !allows(spec, value)) {
+    return bad_input("its default " + quote(std::get<std::string>(value)) + " is none of " +
+                     quote(spec.choices));
   }
   return {};
 }

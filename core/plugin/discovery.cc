@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "core/base/file.h"
 #include "core/base/text.h"
 
 namespace rt {
@@ -22,11 +23,6 @@ constexpr std::size_t kLinkLimitBytes = 4096;
 bool ends_with_suffix(std::string_view name) {
   const std::string_view suffix = kPluginSuffix;
   return name.size() > suffix.size() && name.ends_with(suffix);
-}
-
-std::string directory_of(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
 }
 
 std::string canonical(const std::string& path) {

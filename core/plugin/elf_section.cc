@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/base/bytes.h"
+#include "core/base/owned_fd.h"
 #include "core/base/text.h"
 
 namespace rt {
@@ -50,11 +51,6 @@ class ElfFile {
  public:
   explicit ElfFile(const std::string& path)
       : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)) {}
-  ~ElfFile() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  ElfFile(const ElfFile&) = delete;
-  ElfFile& operator=(const ElfFile&) = delete;
 
   Status start();
   Status check_segments() const;
@@ -72,7 +68,7 @@ class ElfFile {
                                     const char* what) const;
   Result<std::string> names(const std::vector<Elf64_Shdr>& sections) const;
 
-  int fd_ = -1;
+  OwnedFd fd_;
   std::uint64_t file_bytes_ = 0;
   Elf64_Ehdr header_{};
 };
@@ -84,7 +80,7 @@ Status ElfFile::read(std::uint64_t offset, void* to, std::uint64_t bytes, const 
   }
   auto* out = static_cast<char*>(to);
   while (bytes > 0) {
-    const ssize_t count = ::pread(fd_, out, bytes, static_cast<off_t>(offset));
+    const ssize_t count = ::pread(fd_.get(), out, bytes, static_cast<off_t>(offset));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return environment(std::string("cannot read: ") + std::strerror(errno));
     if (count == 0) return environment("was cut short while it was read");
@@ -96,12 +92,12 @@ Status ElfFile::read(std::uint64_t offset, void* to, std::uint64_t bytes, const 
 }
 
 Status ElfFile::start() {
-  if (fd_ < 0) {
+  if (fd_.get() < 0) {
     const std::string message = std::string("cannot open: ") + std::strerror(errno);
     return errno == EACCES || errno == EMFILE ? environment(message) : bad_input(message);
   }
   struct stat status {};
-  if (::fstat(fd_, &status) != 0) {
+  if (::fstat(fd_.get(), &status) != 0) {
     return environment(std::string("cannot examine: ") + std::strerror(errno));
   }
   if (!S_ISREG(status.st_mode)) return bad_input("expected a regular file");

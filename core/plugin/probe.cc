@@ -13,9 +13,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <vector>
-
-#include "core/plugin/host.h"
 
 namespace rt {
 namespace {
@@ -25,7 +22,6 @@ using Clock = std::chrono::steady_clock;
 std::atomic<bool> inside_probe{false};
 
 constexpr std::size_t kAnswerLimitBytes = 4096;
-constexpr std::uint32_t kClassLimit = 4096;  // classes one plan may have
 
 // The answer: one byte ('+' or a fault's digit), then the text.
 char fault_byte(Fault fault) {
@@ -135,40 +131,6 @@ Status judge(const std::string& what, const std::string& answer, int status) {
   return answer[0] == '7' ? internal(text) : bad_input(text);
 }
 
-// Discards a plan, but for counting its classes.
-struct CountingSink {
-  rt_plan_sink api;  // first
-  std::uint32_t classes = 0;
-};
-
-rt_status count_class(rt_plan_sink* sink, const rt_plan_class*) {
-  auto* self = reinterpret_cast<CountingSink*>(sink);
-  return ++self->classes <= kClassLimit ? rt_status{RT_OK} : rt_status{RT_INVALID};
-}
-rt_status ignore_charge(rt_plan_sink*, const char*, std::uint64_t) {
-  return RT_OK;
-}
-void ignore_sentence(rt_plan_sink*, const char*) {}
-
-Status ask(const Planner& planner, const rt_plan_problem& problem) {
-  CountingSink sink{{sizeof(rt_plan_sink), 0, count_class, ignore_charge, ignore_sentence}, 0};
-  RT_RETURN_IF_ERROR(call_plugin({planner.full_name, "plan", ""}, [&] {
-    return planner.c->plan(planner.host, &problem, &sink.api);
-  }));
-  rt_plan_sequence sequence{};
-  sequence.struct_size = sizeof sequence;
-  sequence.tokens =
-      std::max<std::uint64_t>(1, std::min(problem.prompt_tokens, problem.context_tokens));
-  const rt_plan_sequence* sequences[] = {&sequence};
-  for (std::uint32_t i = 0; i < std::min(sink.classes, kClassLimit); ++i) {
-    std::uint64_t capacity = 0;
-    RT_RETURN_IF_ERROR(call_plugin({planner.full_name, "capacity", ""}, [&] {
-      return planner.c->capacity(planner.host, &problem, i, 1, sequences, &capacity);
-    }));
-  }
-  return {};
-}
-
 }  // namespace
 
 bool in_probe() {
@@ -202,12 +164,6 @@ Status probe(const std::string& what, const std::function<Status()>& body,
                      " ms in a trial run; it is not used");
   }
   return judge(what, answer, answer.empty() ? status : 0);
-}
-
-Status probe_planner(const Planner& planner, const rt_plan_problem& problem,
-                     const ProbeLimits& limits) {
-  return probe(
-      "planner " + planner.full_name, [&] { return ask(planner, problem); }, limits);
 }
 
 }  // namespace rt

@@ -12,8 +12,6 @@
 #include <string>
 
 #include "core/base/result.h"
-#include "core/plugin/registry.h"
-#include "core/sdk/planner.h"
 
 namespace rt {
 
@@ -29,10 +27,5 @@ Status probe(const std::string& what, const std::function<Status()>& body,
 
 // True inside the child of a probe (the log is silent there).
 bool in_probe();
-
-// Asks `planner` for a plan of `problem` and for one capacity per class, in a child. For planners
-// that are not bundled, once, before they are asked in this process.
-Status probe_planner(const Planner& planner, const rt_plan_problem& problem,
-                     const ProbeLimits& limits = {});
 
 }  // namespace rt

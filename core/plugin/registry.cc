@@ -6,17 +6,13 @@
 #include <utility>
 
 #include "core/base/assert.h"
+#include "core/base/file.h"
 #include "core/base/text.h"
 
 namespace rt {
 namespace {
 
 constexpr const char* kReference = "reference";
-
-std::string directory_of(const std::string& path) {
-  const std::size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "" : path.substr(0, slash);
-}
 
 // Two plugins of one name: is the later one an oversight (same place) rather than a replacement?
 bool same_place(const PluginEntry& a, const PluginEntry& b) {

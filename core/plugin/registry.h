@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -74,7 +75,7 @@ struct Planner {
   const rt_planner* c = nullptr;
   const rt_host* host = nullptr;
   std::string full_name;  // "planners/elastic"
-  bool bundled = false;   // false: ask probe_planner() (probe.h) before asking it in this process
+  bool bundled = false;   // false: first asked in a child process (probe.h)
 };
 
 struct Device {
@@ -135,6 +136,9 @@ class Registry {
 
   // By bare or full name ("elastic", "planners/elastic").
   Result<Planner> planner(std::string_view name);
+  // Planners whose trial run (probe.h) has crashed or hung, by full name, with what was said of
+  // them: they are not asked in this process.
+  std::map<std::string, Error>& failed_trials() { return failed_trials_; }
   Result<Device> device(std::string_view kind);
   // Full names of all usable ones, sorted.
   std::vector<std::string> planner_names() const;
@@ -165,6 +169,7 @@ class Registry {
   std::vector<std::string> places_;
   Trial stranger_trial_ = Trial::kInChild;
   Status ready_;
+  std::map<std::string, Error> failed_trials_;
 };
 
 }  // namespace rt

@@ -172,20 +172,16 @@ Result<NodeSelection> select_both(Registry& registry, const Schema& schema, cons
   const std::vector<Decision> prefill = assess(registry, schema, prefill_node, policy, limits);
   if (!any_usable(decode)) return none_fits(decode_node, decode);
   if (!any_usable(prefill)) return none_fits(prefill_node, prefill);
-  std::vector<Decision> matching = prefill;
-  while (!policy.allow_two_layouts) {
-    matching = with_layout(prefill, decode.front().packed_layout());
-    if (any_usable(matching)) break;
+  // A weight stands once, in one form.
+  std::vector<Decision> matching = with_layout(prefill, decode.front().packed_layout());
+  while (!any_usable(matching)) {
     Decision& skipped = decode.front();
     skipped.verdict = Verdict::kWrongLayout;
     skipped.reason =
         layout_text(skipped.packed_layout()) + ", which no prefill implementation does";
     sort_decisions(decode);
-    if (!any_usable(decode)) {
-      Error error = none_fits(decode_node, decode);
-      error.message += "; operators.allow_two_layouts lets each keep its own copy of the weights";
-      return error;
-    }
+    if (!any_usable(decode)) return none_fits(decode_node, decode);
+    matching = with_layout(prefill, decode.front().packed_layout());
   }
   RT_TRY(Selection first, finish(decode_node, std::move(decode)));
   RT_TRY(Selection second, finish(prefill_node, std::move(matching)));

@@ -38,7 +38,6 @@ struct Pin {
 struct SelectionPolicy {
   std::vector<Pin> pins;            // the first that matches a node counts
   std::vector<std::string> prefer;  // each as Pin::use
-  bool allow_two_layouts = false;   // decode and prefill may read different forms of a weight
 };
 
 // True if `pin` is about a node with this name and operator.
@@ -124,7 +123,7 @@ Result<Selection> select(Registry& registry, const Schema& schema, const rt_node
                          const SelectionPolicy& policy, const SelectionLimits& limits);
 
 // Chooses for both step classes: the best decode implementation for which a prefill one with the
-// same weight layout exists (or any, with allow_two_layouts). node.step_class is ignored.
+// same weight layout exists: a weight stands once. node.step_class is ignored.
 struct NodeSelection {
   Selection decode;
   Selection prefill;

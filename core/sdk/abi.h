@@ -111,7 +111,9 @@ typedef struct rt_attr {
   uint64_t count;
 } rt_attr;
 
-/* What an attribute may be; the host checks a graph or config against it before any call. */
+/* What an attribute of a node or an option of a planner or device may be; the host checks a graph
+ * or config against it before any call. Numbers are finite. Where minimum and maximum are both 0,
+ * as in a spec that does not name them, a number has no other bounds. */
 typedef struct rt_attr_spec {
   uint32_t struct_size;
   rt_attr_type type;
@@ -121,7 +123,7 @@ typedef struct rt_attr_spec {
   int64_t default_i;     /* INT, BOOL */
   double default_f;      /* FLOAT */
   const char* default_s; /* STRING, NULL = "" */
-  double minimum;        /* INT, FLOAT: inclusive */
+  double minimum;        /* INT, FLOAT: inclusive, as the maximum */
   double maximum;
   const char* choices; /* STRING: "silu|gelu_tanh", or NULL for any */
   const char* doc;

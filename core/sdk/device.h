@@ -20,7 +20,9 @@ extern "C" {
 #endif
 
 /* A device in numbers. Plans are made from this alone, so a plan can be made for a machine that is
- * not this one. */
+ * not this one. The host sets struct_size and zeroes the rest; describe() fills what struct_size
+ * covers and never assigns the struct whole, whose size may be another. The host refuses a
+ * description that it could not plan with, with a sentence. */
 typedef struct rt_device_desc {
   uint32_t struct_size;
   uint32_t index;           /* among devices of its kind */
@@ -31,8 +33,8 @@ typedef struct rt_device_desc {
   uint32_t host_readable;   /* 1: the host may read and write device addresses */
   uint32_t can_reserve;     /* 1: reserve/commit/decommit work */
   uint32_t can_capture;     /* 1: streams can be recorded and replayed */
-  uint64_t granule_bytes;   /* commits are whole multiples of it */
-  uint64_t alignment_bytes; /* of allocations and of KV sections */
+  uint64_t granule_bytes;   /* commits are whole multiples of it; a power of two */
+  uint64_t alignment_bytes; /* of allocations and of KV sections; a power of two */
   uint64_t memory_total_bytes;
   uint64_t memory_available_bytes; /* at the time of describe() */
   rt_dtype value_dtype;            /* element type of values between operators: RT_F32 on CPUs */

@@ -66,7 +66,9 @@ typedef struct rt_plan_class {
   uint32_t layer_count;
   const uint32_t* layers;    /* u32[layer_count]: positions in problem.layers, of one window */
   uint64_t stripe_tokens;    /* S. 0: one stripe of the whole capacity, plain contiguous tensors;
-                                the host lays the sections one after another */
+                                the host lays the sections one after another. The layout then
+                                depends on the capacity and is every sequence's: all get the
+                                largest and move together, the old beside the new until the end */
   uint64_t stripe_bytes;     /* S > 0: distance of two stripes, a multiple of the alignment */
   const uint64_t* k_offsets; /* S > 0: u64[layer_count], bytes from the start of a stripe, */
   const uint64_t* v_offsets; /* multiples of the alignment; else NULL */
@@ -89,7 +91,7 @@ struct rt_plan_sink {
 typedef struct rt_plan_sequence {
   uint32_t struct_size;
   uint32_t reserved;
-  uint64_t tokens;          /* must have room after this call */
+  uint64_t tokens;          /* must have room after this call; > 0 */
   uint64_t capacity_tokens; /* has room now; 0 at first */
   uint64_t budget_tokens;   /* declared prompt + new of this sequence, <= N; 0 if none */
   uint64_t shared_tokens;   /* of `tokens`, in stripes held in common with an earlier sequence of
@@ -119,7 +121,9 @@ typedef struct rt_planner {
   rt_status (*plan)(const rt_host* host, const rt_plan_problem* problem, rt_plan_sink* sink);
   /* How many tokens each sequence must have room for in class `class_index` (the order of
    * add_class): capacities[i] >= sequences[i]->tokens, at most N, and not falling while tokens
-   * rise. A ring class is asked in tokens of the sequence too; the host caps it at the ring. */
+   * rise. A ring class is asked in tokens of the sequence too; the host caps it at the ring. Only
+   * sequences with tokens > 0 are asked about: one that waits for its first token has room for
+   * none, and what stood for one that was emptied is given back before it begins again. */
   rt_status (*capacity)(const rt_host* host, const rt_plan_problem* problem, uint32_t class_index,
                         uint32_t sequence_count, const rt_plan_sequence* const* sequences,
                         uint64_t* capacities);

@@ -5,7 +5,7 @@
 //     static std::uint64_t capacity(const sdk::PlanProblem& problem, std::uint32_t class_index,
 //                                   const rt_plan_sequence& sequence);
 //   };
-//   constexpr rt_planner kRoomy = sdk::planner<Roomy>("roomy", "...", options, option_count);
+//   constexpr rt_planner kRoomy = sdk::planner<Roomy>("roomy", "...", kOptions);
 //
 //   RT_LIBRARY("acme_planner", "1.0.0", kRoomy)
 //
@@ -14,7 +14,7 @@
 //
 //   static std::uint32_t choose(const sdk::PlanProblem& problem, const sdk::PlanCandidates& of,
 //                               sdk::PlanSink& sink);
-//   constexpr rt_planner kPicky = sdk::choosing_planner<Picky>("picky", "...", options, count);
+//   constexpr rt_planner kPicky = sdk::choosing_planner<Picky>("picky", "...");
 #pragma once
 
 #include <algorithm>
@@ -100,6 +100,8 @@ class PlanProblem {
   // up to the device's alignment.
   void stripe(PlanClass& plan_class, std::uint64_t tokens) const {
     plan_class.stripe_tokens = tokens;
+    plan_class.k_offsets.clear();  // of an earlier call: a planner may try sizes
+    plan_class.v_offsets.clear();
     std::uint64_t offset = 0;
     for (const std::uint32_t layer : plan_class.layers) {
       plan_class.k_offsets.push_back(offset);
@@ -146,15 +148,36 @@ class PlanSink {
 
 using PlanCandidates = std::span<const rt_plan_candidate* const>;
 
+// The signatures are exact, as those of operators: a capacity of another type would be converted
+// and a negative one become a huge one.
+template <class P>
+concept has_plan = requires {
+  static_cast<void (*)(const PlanProblem&, PlanSink&)>(&P::plan);
+};
+template <class P>
+concept has_capacity = requires {
+  static_cast<std::uint64_t (*)(const PlanProblem&, std::uint32_t, const rt_plan_sequence&)>(
+      &P::capacity);
+};
+template <class P>
+concept has_choose = requires {
+  static_cast<std::uint32_t (*)(const PlanProblem&, const PlanCandidates&, PlanSink&)>(&P::choose);
+};
+
+// What `options` points to outlives the planner.
 template <class P>
 constexpr rt_planner planner(const char* name, const char* summary,
-                             const rt_attr_spec* const* options, std::uint32_t option_count) {
+                             std::span<const rt_attr_spec* const> options = {}) {
+  static_assert(has_plan<P>, "expected `static void plan(const PlanProblem&, PlanSink&)`");
+  static_assert(has_capacity<P>,
+                "expected `static std::uint64_t capacity(const PlanProblem&, std::uint32_t, "
+                "const rt_plan_sequence&)`");
   rt_planner out{};
   out.struct_size = sizeof(rt_planner);
-  out.option_count = option_count;
+  out.option_count = static_cast<std::uint32_t>(options.size());
   out.name = name;
   out.summary = summary;
-  out.options = options;
+  out.options = options.data();
   out.plan = [](const rt_host* host, const rt_plan_problem* problem, rt_plan_sink* sink) {
     return guard(host, [&] {
       PlanSink answer(sink);
@@ -176,8 +199,10 @@ constexpr rt_planner planner(const char* name, const char* summary,
 
 template <class P>
 constexpr rt_planner choosing_planner(const char* name, const char* summary,
-                                      const rt_attr_spec* const* options,
-                                      std::uint32_t option_count) {
+                                      std::span<const rt_attr_spec* const> options = {}) {
+  static_assert(has_choose<P>,
+                "expected `static std::uint32_t choose(const PlanProblem&, const "
+                "PlanCandidates&, PlanSink&)`");
   struct NoLayout {
     static void plan(const PlanProblem&, PlanSink&) {
       throw Refusal("expected to be asked to choose among planners; it has no layout of its own");
@@ -186,7 +211,7 @@ constexpr rt_planner choosing_planner(const char* name, const char* summary,
       throw Refusal("expected to be asked to choose among planners; it has no layout of its own");
     }
   };
-  rt_planner out = planner<NoLayout>(name, summary, options, option_count);
+  rt_planner out = planner<NoLayout>(name, summary, options);
   out.choose = [](const rt_host* host, const rt_plan_problem* problem, std::uint32_t count,
                   const rt_plan_candidate* const* candidates, rt_plan_sink* sink,
                   std::uint32_t* chosen) {

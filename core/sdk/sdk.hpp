@@ -1,10 +1,12 @@
-// The C++20 comfort over the C boundary, header-only: write an operator, planner or device as a
-// class, throw sdk::Refusal with a reason, and get the C descriptor with every exception converted.
+// The C++20 comfort over the C boundary, header-only: write an operator as a class, throw
+// sdk::Refusal with a reason, and get the C descriptor with every exception converted. planner.hpp
+// does the same for memory planners. A device is written in C terms (device.h); guard() is for it.
 //
 //   struct RmsNorm {
 //     static void supports(const sdk::Node& node);         // optional; throws Refusal
 //     static void require(const sdk::Node& node, rt_requirements& need);   // optional
-//     static void pack(const sdk::Node&, uint32_t input, const rt_tensor& source, void* packed);
+//     static void pack(const sdk::Node& node, uint32_t input, const rt_tensor& source,
+//                      void* packed);                       // optional
 //     explicit RmsNorm(const sdk::Node& node);              // create
 //     void prepare(const rt_step& step, void* meta);        // optional
 //     void execute(const sdk::Call& call);
@@ -13,18 +15,24 @@
 //
 //   RT_LIBRARY("acme_norm", "1.0.0", kAvx2)                              // library.hpp
 //
-// A member that is missing becomes a NULL slot; one with a wrong signature is a compile error.
+// An optional member that is missing becomes a NULL slot; one of that name with another signature
+// than here (but for const and noexcept) is a compile error. The class is not final.
 // Nothing here may be included by a file that is compiled for one instruction set (-mavx2, ...):
 // inline functions compiled there could be the ones the linker keeps for every machine.
 #pragma once
 
+#include <concepts>
+#include <cstdarg>
 #include <cstdio>
 #include <exception>
+#include <new>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "core/sdk/library.hpp"
+#include "core/sdk/member.hpp"
 #include "core/sdk/plugin.h"
 
 namespace rt::sdk {
@@ -42,11 +50,13 @@ class Refusal : public std::exception {
   rt_status status_;
 };
 
-// printf into a string; for the text of refusals.
-template <class... Args>
-std::string format(const char* pattern, Args... args) {
+// printf into a string of at most 511 bytes; for the text of refusals.
+__attribute__((format(printf, 1, 2))) inline std::string format(const char* pattern, ...) {
   char text[512];
-  std::snprintf(text, sizeof text, pattern, args...);
+  std::va_list arguments;
+  va_start(arguments, pattern);
+  std::vsnprintf(text, sizeof text, pattern, arguments);
+  va_end(arguments);
   return text;
 }
 
@@ -95,6 +105,10 @@ class Attributes {
   std::string_view string(std::string_view name) const {
     const rt_attr& attr = at(name);
     return attr.s == nullptr ? "" : attr.s;
+  }
+  std::span<const double> floats(std::string_view name) const {
+    const rt_attr& attr = at(name);
+    return {attr.floats, static_cast<std::size_t>(attr.count)};
   }
 
  private:
@@ -146,6 +160,11 @@ class Call {
   T* workspace() const {
     return static_cast<T*>(call_->workspace);
   }
+  // What prepare() wrote for this step.
+  template <class T>
+  const T* meta() const {
+    return static_cast<const T*>(call_->meta);
+  }
 
   std::uint32_t threads() const { return call_->exec->threads; }
 
@@ -176,6 +195,85 @@ struct ImplementationInfo {
   std::uint32_t weight_dtypes = 0;
 };
 
+RT_SDK_NAMES(supports)
+RT_SDK_NAMES(require)
+RT_SDK_NAMES(pack)
+RT_SDK_NAMES(prepare)
+
+// Exactly, because what only can be called may do something else: rt_requirements by value would be
+// filled in and lost, and a status that is returned would be seen by nobody.
+template <class Op>
+concept has_supports = requires {
+  static_cast<void (*)(const Node&)>(&Op::supports);
+};
+template <class Op>
+concept has_require = requires {
+  static_cast<void (*)(const Node&, rt_requirements&)>(&Op::require);
+};
+template <class Op>
+concept has_pack = requires {
+  static_cast<void (*)(const Node&, std::uint32_t, const rt_tensor&, void*)>(&Op::pack);
+};
+template <class Op>
+concept has_prepare = requires {
+  static_cast<void (Op::*)(const rt_step&, void*)>(&Op::prepare);
+}
+|| requires {
+  static_cast<void (Op::*)(const rt_step&, void*) const>(&Op::prepare);
+};
+template <class Op>
+concept has_execute = requires {
+  static_cast<void (Op::*)(const Call&)>(&Op::execute);
+}
+|| requires {
+  static_cast<void (Op::*)(const Call&) const>(&Op::execute);
+};
+
+template <class Op>
+constexpr void set_bind_functions(rt_implementation& out) {
+  if constexpr (names_supports<Op>) {
+    static_assert(has_supports<Op>, "expected `static void supports(const sdk::Node&)`");
+    out.supports = [](const rt_host* host, const rt_node* node) {
+      return guard(host, [&] { Op::supports(Node(node)); });
+    };
+  }
+  if constexpr (names_require<Op>) {
+    static_assert(has_require<Op>,
+                  "expected `static void require(const sdk::Node&, rt_requirements&)`");
+    out.require = [](const rt_host* host, const rt_node* node, rt_requirements* need) {
+      return guard(host, [&] { Op::require(Node(node), *need); });
+    };
+  }
+  if constexpr (names_pack<Op>) {
+    static_assert(has_pack<Op>,
+                  "expected `static void pack(const sdk::Node&, uint32_t, const rt_tensor&, "
+                  "void*)`");
+    out.pack = [](const rt_host* host, const rt_node* node, std::uint32_t input,
+                  const rt_tensor* source, void* packed) {
+      return guard(host, [&] { Op::pack(Node(node), input, *source, packed); });
+    };
+  }
+  static_assert(std::constructible_from<Op, const Node&>, "expected `Op(const sdk::Node&)`");
+  out.create = [](const rt_host* host, const rt_node* node, void** self) {
+    return guard(host, [&] { *self = new Op(Node(node)); });
+  };
+}
+
+template <class Op>
+constexpr void set_step_functions(rt_implementation& out) {
+  if constexpr (names_prepare<Op>) {
+    static_assert(has_prepare<Op>, "expected `void prepare(const rt_step&, void*)`");
+    out.prepare = [](const rt_host* host, void* self, const rt_step* step, void* meta) {
+      return guard(host, [&] { static_cast<Op*>(self)->prepare(*step, meta); });
+    };
+  }
+  static_assert(has_execute<Op>, "expected `void execute(const sdk::Call&)`");
+  out.execute = [](void* self, const rt_call* call) {
+    return guard(call->host, [&] { static_cast<Op*>(self)->execute(Call(call)); });
+  };
+  out.destroy = [](void* self) { delete static_cast<Op*>(self); };
+}
+
 template <class Op>
 constexpr rt_implementation implementation(const ImplementationInfo& info) {
   rt_implementation out{};
@@ -189,36 +287,8 @@ constexpr rt_implementation implementation(const ImplementationInfo& info) {
   out.traits = info.traits;
   out.tier = info.tier;
   out.weight_dtypes = info.weight_dtypes;
-  if constexpr (requires(const Node& node) { Op::supports(node); }) {
-    out.supports = [](const rt_host* host, const rt_node* node) {
-      return guard(host, [&] { Op::supports(Node(node)); });
-    };
-  }
-  if constexpr (requires(const Node& node, rt_requirements& need) { Op::require(node, need); }) {
-    out.require = [](const rt_host* host, const rt_node* node, rt_requirements* need) {
-      return guard(host, [&] { Op::require(Node(node), *need); });
-    };
-  }
-  if constexpr (requires(const Node& node, const rt_tensor& source, void* packed) {
-                  Op::pack(node, std::uint32_t{}, source, packed);
-                }) {
-    out.pack = [](const rt_host* host, const rt_node* node, std::uint32_t input,
-                  const rt_tensor* source, void* packed) {
-      return guard(host, [&] { Op::pack(Node(node), input, *source, packed); });
-    };
-  }
-  out.create = [](const rt_host* host, const rt_node* node, void** self) {
-    return guard(host, [&] { *self = new Op(Node(node)); });
-  };
-  if constexpr (requires(Op & op, const rt_step& step, void* meta) { op.prepare(step, meta); }) {
-    out.prepare = [](const rt_host* host, void* self, const rt_step* step, void* meta) {
-      return guard(host, [&] { static_cast<Op*>(self)->prepare(*step, meta); });
-    };
-  }
-  out.execute = [](void* self, const rt_call* call) {
-    return guard(call->host, [&] { static_cast<Op*>(self)->execute(Call(call)); });
-  };
-  out.destroy = [](void* self) { delete static_cast<Op*>(self); };
+  set_bind_functions<Op>(out);
+  set_step_functions<Op>(out);
   return out;
 }
 

@@ -4,7 +4,7 @@
  * number of new tokens and has its own length so far). Letters: T tokens, B sequences, R rows that
  * want logits, C KV classes, S tokens per stripe, U the largest T, W a window in tokens.
  *
- * There is one rt_step per step and two views of it: rt_operator's prepare() gets arrays the host
+ * There is one rt_step per step and two views of it: an operator's prepare() gets arrays the host
  * can read, execute() gets the same arrays in the device's memory at addresses that never change.
  * A recorded step may be replayed with other array contents but with the same T, B and R.
  */

@@ -4,16 +4,13 @@
 
 #include "core/base/json.h"
 #include "core/base/text.h"
-#include "core/text/utf8.h"
+#include "core/base/utf8.h"
+#include "core/text/byte_fallback.h"
 
 namespace rt {
 namespace {
 
 constexpr std::size_t kMaxMerges = 1 << 24;
-
-bool is_byte_token(std::string_view token) {
-  return token.size() == 6 && token.starts_with("<0x") && token.back() == '>';
-}
 
 void append_symbol(std::vector<Symbol>& symbols, std::int32_t id, std::size_t begin,
                    std::size_t length) {
@@ -96,7 +93,7 @@ Status BpeModel::add_merge(std::string_view left, std::string_view right, std::s
                      " is not in the vocabulary");
   }
   // A merge of byte tokens covers characters that its text does not show.
-  if (is_byte_token(left) || is_byte_token(right)) knows_inner_pairs_ = false;
+  if (byte_of(left) || byte_of(right)) knows_inner_pairs_ = false;
   if (knows_inner_pairs_) inner_pairs_.add(merged);
   merges_.insert(static_cast<std::uint32_t>(ids[0]), static_cast<std::uint32_t>(ids[1]),
                  {static_cast<std::int64_t>(rank), ids[2]});

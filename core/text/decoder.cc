@@ -4,10 +4,11 @@
 #include <utility>
 
 #include "core/base/json.h"
+#include "core/base/utf8.h"
+#include "core/text/byte_fallback.h"
 #include "core/text/byte_level.h"
 #include "core/text/json_object.h"
 #include "core/text/normalizer.h"
-#include "core/text/utf8.h"
 
 namespace rt {
 namespace {
@@ -51,26 +52,11 @@ class Replace : public Stage<Replace> {
   std::string content_;
 };
 
-// The byte of a token spelled "<0xAB>".
-std::optional<char> fallback_byte(std::string_view token) {
-  if (token.size() != 6 || !token.starts_with("<0x") || token.back() != '>') return std::nullopt;
-  int value = 0;
-  for (const char c : token.substr(3, 2)) {
-    const int digit = c >= '0' && c <= '9'   ? c - '0'
-                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                             : -1;
-    if (digit < 0) return std::nullopt;
-    value = value * 16 + digit;
-  }
-  return static_cast<char>(value);
-}
-
 // A run of byte tokens is its UTF-8 text, or one U+FFFD per byte if any part of it is invalid.
 class ByteFallback : public Stage<ByteFallback> {
  public:
   void push(std::string_view text, bool begins, const Sink& sink) override {
-    if (const std::optional<char> byte = fallback_byte(text)) {
+    if (const std::optional<char> byte = byte_of(text)) {
       run_ += *byte;
       return;
     }
@@ -89,7 +75,7 @@ class ByteFallback : public Stage<ByteFallback> {
   }
 
   void apply_to_piece(std::string& piece) const override {
-    if (const std::optional<char> byte = fallback_byte(piece)) piece = std::string(1, *byte);
+    if (const std::optional<char> byte = byte_of(piece)) piece = std::string(1, *byte);
   }
 
  private:

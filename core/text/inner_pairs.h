@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/utf8.h"
 #include "core/text/pair_table.h"
-#include "core/text/utf8.h"
 
 namespace rt {
 

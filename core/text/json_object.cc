@@ -4,7 +4,7 @@
 
 #include "core/base/json.h"
 #include "core/base/text.h"
-#include "core/text/utf8.h"
+#include "core/base/utf8.h"
 
 namespace rt {
 namespace {

@@ -8,12 +8,12 @@
 
 #include "core/base/file.h"
 #include "core/base/text.h"
+#include "core/base/utf8.h"
 #include "core/text/json_object.h"
 #include "core/text/piece_model.h"
 #include "core/text/pipeline.h"
 #include "core/text/protobuf.h"
 #include "core/text/tokenizer_json.h"
-#include "core/text/utf8.h"
 
 namespace rt {
 namespace {

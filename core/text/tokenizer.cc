@@ -8,10 +8,10 @@
 
 #include "core/base/assert.h"
 #include "core/base/bytes.h"
+#include "core/base/utf8.h"
 #include "core/text/decoder.h"
 #include "core/text/sentencepiece.h"
 #include "core/text/tokenizer_json.h"
-#include "core/text/utf8.h"
 
 namespace rt {
 namespace {

@@ -75,6 +75,35 @@ struct Element8 {
   }
 };
 
+// Caps scores that all lanes of a slot hold alike: where there are lanes enough each takes one, for
+// a tanh is some 45 instructions.
+template <unsigned kHeads>
+__device__ void cap_batch(const Split& split, float (&scores)[kBatch][kHeads]) {
+  constexpr unsigned kScores = kBatch * kHeads;
+  const auto cap = [&](float score) {
+    return capped(score, split.shape.scale, split.shape.softcap) * kLog2OfE;
+  };
+  if (split.lanes < kScores) {
+    RT_UNROLL
+    for (unsigned i = 0; i < kScores; ++i) {
+      scores[i / kHeads][i % kHeads] = cap(scores[i / kHeads][i % kHeads]);
+    }
+    return;
+  }
+  const unsigned lane = threadIdx.x % kWarp;
+  const unsigned first = lane / split.lanes * split.lanes;
+  float own = 0;
+  RT_UNROLL
+  for (unsigned i = 0; i < kScores; ++i) {
+    own = lane - first == i ? scores[i / kHeads][i % kHeads] : own;
+  }
+  own = cap(own);
+  RT_UNROLL
+  for (unsigned i = 0; i < kScores; ++i) {
+    scores[i / kHeads][i % kHeads] = __shfl_sync(kAllLanes, own, static_cast<int>(first + i));
+  }
+}
+
 // The scores of a batch of keys for all heads of the tile, in powers of two: dot products over the
 // slot's lanes, all of them side by side, since a shuffle takes as long as five of them.
 template <KvElement kElement, unsigned kHeads, bool kAligned>
@@ -101,15 +130,7 @@ __device__ void score_batch(const Split& split, const float (&q)[kHeads][8],
       }
     }
   }
-  if (split.shape.softcap > 0) {
-    RT_UNROLL
-    for (unsigned u = 0; u < kBatch; ++u) {
-      RT_UNROLL
-      for (unsigned h = 0; h < kHeads; ++h) {
-        scores[u][h] = capped(scores[u][h], split.shape.scale, split.shape.softcap) * kLog2OfE;
-      }
-    }
-  }
+  if (split.shape.softcap > 0) cap_batch<kHeads>(split, scores);
   RT_UNROLL
   for (unsigned u = 0; u < kBatch; ++u) {
     RT_UNROLL
@@ -263,6 +284,45 @@ __device__ void join_slots(const Split& split, const Target& target, const SlotS
   }
 }
 
+// Columns of the result that a thread joins side by side. A partial comes from L2, some 300 cycles
+// away, so those of kJoinBatch splits are under way together; they are added in the splits' order.
+constexpr unsigned kJoinColumns = 2;
+constexpr unsigned kJoinBatch = 16;
+
+struct JoinedColumns {
+  uint32_t h[kJoinColumns];
+  uint32_t column[kJoinColumns];
+  bool present[kJoinColumns];
+  float l[kJoinColumns] = {};
+  float sum[kJoinColumns] = {};
+
+  template <class Partial>
+  __device__ void join(const LiveSplits& live, const Partial& partial, const float* weights,
+                       const float* l_of) {
+    for (uint32_t base = 0; base < live.count; base += kJoinBatch) {
+      float parts[kJoinBatch][kJoinColumns];
+      RT_UNROLL
+      for (unsigned u = 0; u < kJoinBatch; ++u) {
+        const uint32_t j = base + u < live.count ? base + u : base;
+        RT_UNROLL
+        for (unsigned c = 0; c < kJoinColumns; ++c) {
+          parts[u][c] = __ldcg(partial(h[c], j) + 2 + column[c]);
+        }
+      }
+      RT_UNROLL
+      for (unsigned u = 0; u < kJoinBatch; ++u) {
+        if (base + u >= live.count) break;
+        RT_UNROLL
+        for (unsigned c = 0; c < kJoinColumns; ++c) {
+          const uint32_t cell = h[c] * live.count + base + u;
+          l[c] = fmaf(weights[cell], l_of[cell], l[c]);
+          sum[c] = fmaf(weights[cell], parts[u][c], sum[c]);
+        }
+      }
+    }
+  }
+};
+
 // Joins the partials of the splits in their order. Called by the block that comes last, whose
 // shared memory then holds f32[3, heads, count] of them: m, l, weight.
 __device__ inline void join_splits(const Split& split, const Target& target, const LiveSplits& live,
@@ -288,17 +348,19 @@ __device__ inline void join_splits(const Split& split, const Target& target, con
     weights[i] = power_of(m_of[i], m);
   }
   __syncthreads();
-  for (uint32_t index = threadIdx.x; index < target.heads * E; index += kThreads) {
-    const uint32_t h = index / E;
-    const uint32_t column = index % E;
-    float l = 0;
-    float sum = 0;
-    for (uint32_t j = 0; j < live.count; ++j) {
-      const float weight = weights[h * live.count + j];
-      l = fmaf(weight, l_of[h * live.count + j], l);
-      sum = fmaf(weight, __ldcg(partial(h, j) + 2 + column), sum);
+  for (uint32_t first = threadIdx.x; first < target.heads * E; first += kJoinColumns * kThreads) {
+    JoinedColumns columns;
+    for (uint32_t c = 0; c < kJoinColumns; ++c) {
+      const uint32_t index = first + c * kThreads;
+      columns.present[c] = index < target.heads * E;
+      columns.h[c] = columns.present[c] ? index / E : 0;
+      columns.column[c] = columns.present[c] ? index % E : 0;
     }
-    target.store_sum(split, h, column, sum, l);
+    columns.join(live, partial, weights, l_of);
+    for (uint32_t c = 0; c < kJoinColumns; ++c) {
+      if (!columns.present[c]) continue;
+      target.store_sum(split, columns.h[c], columns.column[c], columns.sum[c], columns.l[c]);
+    }
   }
 }
 
@@ -312,7 +374,6 @@ __global__ void __launch_bounds__(kThreads, !kAligned     ? 2
                                                           : 4)
     attend_splits(Split split, KvCache kv, StepTokens step, Matrix q_rows, Matrix out,
                   SplitWork work) {
-  after_previous();
   const uint32_t s = blockIdx.x;
   const uint32_t g = blockIdx.y / split.group_tiles;
   const uint32_t first_in_group = blockIdx.y % split.group_tiles * kHeads;
@@ -328,6 +389,7 @@ __global__ void __launch_bounds__(kThreads, !kAligned     ? 2
   const LiveSplits live(first_piece, (end - 1) / kPieceKeys, split.splits);
   uint32_t piece = first_piece / split.splits * split.splits + s;
   if (piece < first_piece) piece += split.splits;
+  after_previous();
   if (piece * kPieceKeys >= end) return;
   const uint32_t e = threadIdx.x % split.lanes * 8;
   float q[kHeads][8] = {};

@@ -24,7 +24,7 @@ struct RowStream {
     const unsigned at = slot * kChunk + threadIdx.x % kWarp * 8;
     if (at >= left) return;
     RT_UNROLL
-    for (unsigned r = 0; r < kRows; ++r) raw[r][slot] = load_raw8(from[r] + at);
+    for (unsigned r = 0; r < kRows; ++r) raw[r][slot] = load_raw_weight8(from[r] + at);
   }
   __device__ void begin(const W* const (&rows)[kRows], unsigned K) {
     RT_UNROLL
@@ -55,14 +55,40 @@ __device__ inline float sum_of_lane(const float (&sums)[kRows][kTokens], unsigne
   return sum;
 }
 
+// Adds chunk `slot` of each row times its part of x; rows of x lie K apart.
+template <class X, class W, unsigned kRows, unsigned kDepth, unsigned kTokens>
+__device__ inline void add_chunk(const RowStream<W, kRows, kDepth>& stream, unsigned slot,
+                                 const X* x, unsigned K, unsigned tokens,
+                                 float (&sums)[kRows][kTokens]) {
+  float w[kRows][8];
+  RT_UNROLL
+  for (unsigned r = 0; r < kRows; ++r) unpack(stream.raw[r][slot], w[r]);
+  RT_UNROLL
+  for (unsigned t = 0; t < kTokens; ++t) {
+    if (t > 0 && t >= tokens) break;
+    float value[8];
+    load8(x + static_cast<uint64_t>(t) * K, value);
+    RT_UNROLL
+    for (unsigned r = 0; r < kRows; ++r) {
+      RT_UNROLL
+      for (int i = 0; i < 8; ++i) sums[r][t] = fmaf(w[r][i], value[i], sums[r][t]);
+    }
+  }
+}
+
 // sums[r][t] = rows[r] . x[t], in all lanes, of `tokens` rows of x that lie K apart; beyond them
 // anything. `stream` holds the first chunks of `rows` before and those of `next` after, if
 // `has_next`. Rows of 8 n elements that are 16-byte aligned.
+//
+// Half of the chunks are used, then asked for again, and the other half. A warp waits for loads by
+// counters that stand at 0 when all of a counter's loads are there, and nvcc gives weights one: a
+// chunk asked for as soon as its place is free would be waited for with the next use of any other.
 template <class X, class W, unsigned kRows, unsigned kDepth, unsigned kTokens>
 __device__ inline void dot_rows(RowStream<W, kRows, kDepth>& stream, const W* const (&rows)[kRows],
                                 const W* const (&next)[kRows], bool has_next, unsigned K,
                                 const X* x, unsigned tokens, float (&sums)[kRows][kTokens]) {
   constexpr unsigned kTurn = kDepth * kChunk;
+  constexpr unsigned kBank = kDepth >= 2 ? kDepth / 2 : 1;
   RT_UNROLL
   for (unsigned r = 0; r < kRows; ++r) {
     RT_UNROLL
@@ -75,25 +101,14 @@ __device__ inline void dot_rows(RowStream<W, kRows, kDepth>& stream, const W* co
     RT_UNROLL
     for (unsigned r = 0; r < kRows; ++r) from[r] = is_last ? next[r] : rows[r] + k + kTurn;
     RT_UNROLL
-    for (unsigned slot = 0; slot < kDepth; ++slot) {
-      const unsigned at = k + slot * kChunk + threadIdx.x % kWarp * 8;
-      if (at < K) {
-        float w[kRows][8];
-        RT_UNROLL
-        for (unsigned r = 0; r < kRows; ++r) unpack(stream.raw[r][slot], w[r]);
-        RT_UNROLL
-        for (unsigned t = 0; t < kTokens; ++t) {
-          if (t > 0 && t >= tokens) break;
-          float value[8];
-          load8(x + static_cast<uint64_t>(t) * K + at, value);
-          RT_UNROLL
-          for (unsigned r = 0; r < kRows; ++r) {
-            RT_UNROLL
-            for (int i = 0; i < 8; ++i) sums[r][t] = fmaf(w[r][i], value[i], sums[r][t]);
-          }
-        }
+    for (unsigned bank = 0; bank < kDepth; bank += kBank) {
+      RT_UNROLL
+      for (unsigned slot = bank; slot < bank + kBank; ++slot) {
+        const unsigned at = k + slot * kChunk + threadIdx.x % kWarp * 8;
+        if (at < K) add_chunk(stream, slot, x + at, K, tokens, sums);
       }
-      stream.load(from, left, slot);
+      RT_UNROLL
+      for (unsigned slot = bank; slot < bank + kBank; ++slot) stream.load(from, left, slot);
     }
   }
   sum_lanes(tokens, sums);

@@ -42,10 +42,12 @@ inline void check(cudaError_t error) {
 // From compute capability 9.0 on, a kernel may be put on the multiprocessors as soon as every block
 // of the kernel before it has begun (programmatic dependent launch): its tables and its first
 // weights are on their way while the other finishes, and memory does not rest between the two.
-// Every kernel calls after_previous() once, in every thread. Above the call it may touch its
-// arguments and weights alone; below it all that the kernels before have written is there, and
-// nobody reads any more what it writes: each of them has made the same call, so that the end of one
-// is the end of all before.
+// Every kernel calls after_previous() once, in every thread. Above the call it may read what no
+// kernel ever writes and nothing else: its arguments, weights, and of the step what the host has
+// uploaded (a copy ends before a kernel behind it begins). Below it all that the kernels before
+// have written is there, and nobody reads any more what it writes: each of them has made the same
+// call, so that the end of one is the end of all before. A weight that a kernel made, in workspace,
+// would be no weight in this sense, and tests/cuda_emulation could not tell.
 
 __device__ inline void after_previous() {
 #ifdef RT_AFTER_PREVIOUS  // tests/cuda_emulation sees that it is called

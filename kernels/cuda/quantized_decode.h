@@ -57,8 +57,7 @@ struct Piece {
 
 template <class Format>
 __device__ inline Piece<Format> load_piece(const typename Format::Row& row, unsigned k) {
-  return {*reinterpret_cast<const Bytes16*>(row.codes + k / Format::kPerByte),
-          Format::raw_scale(row, k)};
+  return {bytes_of_weight(row.codes + k / Format::kPerByte), Format::raw_scale(row, k)};
 }
 
 // Elements [8 j, 8 j + 8) of a piece, without their scale.
@@ -191,7 +190,8 @@ __device__ inline void add_pieces(const PieceStream<Format, kRows, kDepth>& stre
 
 // sums[r][t] = this warp's part of rows[r] . x[t], in all lanes of the row, of `tokens` rows of x
 // that lie `stride` apart; beyond them anything. `stream` holds the first pieces of `rows` before
-// and those of `next` after, if `has_next`. K is divisible by the piece.
+// and those of `next` after, if `has_next`. K is divisible by the piece. All pieces are used, then
+// all asked for again, from rows that are chosen without a branch: dot_rows.h has the reason.
 template <bool kOrdered, class Format, class X, unsigned kRows, unsigned kDepth, unsigned kTokens>
 __device__ inline void dot_pieces(PieceStream<Format, kRows, kDepth>& stream,
                                   const typename Format::Row (&rows)[kRows],
@@ -214,11 +214,15 @@ __device__ inline void dot_pieces(PieceStream<Format, kRows, kDepth>& stream,
         add_pieces<kOrdered, Format, X, kRows, kDepth, kTokens>(stream, slot, rows, table, x,
                                                                 k + at, stride, tokens, sums);
       }
-      if (is_last) {
-        stream.load(next, at, has_next ? K : 0, slot);
-      } else {
-        stream.load(rows, k + kTurn + at, K, slot);
-      }
+    }
+    typename Format::Row from[kRows];
+    RT_UNROLL
+    for (unsigned r = 0; r < kRows; ++r) from[r] = is_last ? next[r] : rows[r];
+    const unsigned begin = is_last ? 0 : k + kTurn;
+    const unsigned limit = is_last && !has_next ? 0 : K;
+    RT_UNROLL
+    for (unsigned slot = 0; slot < kDepth; ++slot) {
+      stream.load(from, begin + Stream::lane_begin() + slot * Stream::kStep, limit, slot);
     }
   }
   RT_UNROLL

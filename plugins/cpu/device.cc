@@ -102,20 +102,19 @@ rt_status describe(const rt_host* host, std::uint32_t index, std::uint32_t optio
     check_index(index);
     static const std::string name = cpu::processor_name();
     const cpu::MemoryLimits memory = cpu::memory_limits();
-    rt_device_desc out{};
-    out.struct_size = sizeof(rt_device_desc);
-    out.kind = "cpu";
-    out.name = name.c_str();
-    out.isa = isa_option(option_count, options);
-    out.threads = thread_option(option_count, options);
-    out.host_readable = 1;
-    out.can_reserve = 1;
-    out.granule_bytes = cpu::kGranuleBytes;
-    out.alignment_bytes = cpu::kAlignmentBytes;
-    out.memory_total_bytes = memory.total_bytes;
-    out.memory_available_bytes = memory.available_bytes;
-    out.value_dtype = RT_F32;
-    *desc = out;
+    desc->index = index;
+    desc->kind = "cpu";
+    desc->name = name.c_str();
+    desc->isa = isa_option(option_count, options);
+    desc->threads = thread_option(option_count, options);
+    desc->host_readable = 1;
+    desc->can_reserve = 1;
+    desc->can_capture = 0;
+    desc->granule_bytes = cpu::kGranuleBytes;
+    desc->alignment_bytes = cpu::kAlignmentBytes;
+    desc->memory_total_bytes = memory.total_bytes;
+    desc->memory_available_bytes = memory.available_bytes;
+    desc->value_dtype = RT_F32;
   });
 }
 

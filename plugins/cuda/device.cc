@@ -68,6 +68,14 @@ rt_status run(void* device, Body&& body) {
   });
 }
 
+// For what is given back, which has nobody to tell: from a thread that has not seen this GPU the
+// calls would open another one's context, half a gigabyte of it.
+Device& made_current(void* device) {
+  Device& d = *static_cast<Device*>(device);
+  (void)cudaSetDevice(d.index);
+  return d;
+}
+
 cudaStream_t stream_of(void* stream) {
   return static_cast<cudaStream_t>(stream);
 }
@@ -98,7 +106,7 @@ rt_status describe(const rt_host* host, std::uint32_t index, std::uint32_t optio
     desc->memory_total_bytes = gpu.total_bytes;
     desc->memory_available_bytes = gpu.available_bytes;
     desc->value_dtype = values_of(option_count, options);
-    desc->can_make_ready = 1;
+    if (RT_HAS(desc, can_make_ready)) desc->can_make_ready = 1;
   });
 }
 
@@ -108,7 +116,7 @@ rt_status open(const rt_host* host, std::uint32_t index, std::uint32_t, const rt
 }
 
 void close(void* device) {
-  delete static_cast<Device*>(device);
+  delete &made_current(device);
 }
 
 rt_status allocate(void* device, std::uint64_t bytes, void** address) {
@@ -116,7 +124,8 @@ rt_status allocate(void* device, std::uint64_t bytes, void** address) {
 }
 
 // On a faulty device the driver has taken everything already; there is nobody to tell.
-void release(void*, void* address, std::uint64_t) {
+void release(void* device, void* address, std::uint64_t) {
+  (void)made_current(device);
   (void)cudaFree(address);
 }
 
@@ -125,7 +134,7 @@ rt_status reserve(void* device, std::uint64_t bytes, void** base) {
 }
 
 void unreserve(void* device, void* base, std::uint64_t bytes) {
-  static_cast<Device*>(device)->addresses.unreserve(base, bytes);
+  made_current(device).addresses.unreserve(base, bytes);
 }
 
 rt_status commit(void* device, void* address, std::uint64_t bytes) {
@@ -148,7 +157,8 @@ rt_status stream_create(void* device, void** stream) {
   });
 }
 
-void stream_destroy(void*, void* stream) {
+void stream_destroy(void* device, void* stream) {
+  (void)made_current(device);
   (void)cudaStreamDestroy(stream_of(stream));
 }
 
@@ -214,7 +224,8 @@ rt_status replay(void* device, void* stream, void* graph) {
   });
 }
 
-void graph_destroy(void*, void* graph) {
+void graph_destroy(void* device, void* graph) {
+  (void)made_current(device);
   (void)cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph));
 }
 

@@ -28,7 +28,7 @@ struct Linear {
 
 struct LtLinear {
   explicit LtLinear(const sdk::Node& node)
-      : product(node, 1, takes_tensor_cores(node, 1) ? linear_mma : linear_tiled) {}
+      : product(node, 1, linear_vector, takes_tensor_cores(node, 1) ? linear_mma : linear_tiled) {}
   static void supports(const sdk::Node& node) {
     expect_dense_weight(node, 1);
     expect_unrounded_values(node);

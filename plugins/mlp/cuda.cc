@@ -87,7 +87,8 @@ struct LtMlp {
         up(product(node, 2)),
         down(product(node, 3)) {}
   static LtProduct product(const sdk::Node& node, std::uint32_t weight) {
-    return {node, weight, takes_tensor_cores(node, weight) ? linear_mma : linear_tiled};
+    return {node, weight, linear_vector,
+            takes_tensor_cores(node, weight) ? linear_mma : linear_tiled};
   }
   static void supports(const sdk::Node& node) {
     expect_dense_weights(node);

@@ -68,7 +68,7 @@ struct Auto {
 };
 
 constexpr rt_planner kAuto =
-    sdk::choosing_planner<Auto>("auto", "asks the other planners and picks one", nullptr, 0);
+    sdk::choosing_planner<Auto>("auto", "asks the other planners and picks one");
 
 }  // namespace
 

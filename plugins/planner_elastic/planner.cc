@@ -68,7 +68,7 @@ struct Elastic {
 };
 
 constexpr rt_planner kElastic = sdk::planner<Elastic>(
-    "elastic", "reserves addresses once, commits memory as the conversation grows", kOptions, 2);
+    "elastic", "reserves addresses once, commits memory as the conversation grows", kOptions);
 
 }  // namespace
 

@@ -30,7 +30,6 @@ struct Exact {
 
   static std::uint64_t capacity(const sdk::PlanProblem& problem, std::uint32_t,
                                 const rt_plan_sequence& sequence) {
-    if (sequence.tokens == 0) return 0;
     if (sequence.tokens <= sequence.capacity_tokens) return sequence.capacity_tokens;
     if (sequence.tokens <= sequence.budget_tokens) return sequence.budget_tokens;
     const auto open = static_cast<std::uint64_t>(problem.options().integer("open_tokens"));
@@ -39,7 +38,7 @@ struct Exact {
 };
 
 constexpr rt_planner kExact =
-    sdk::planner<Exact>("exact", "declared prompt + new tokens, copied when passed", kOptions, 1);
+    sdk::planner<Exact>("exact", "declared prompt + new tokens, copied when passed", kOptions);
 
 }  // namespace
 

@@ -36,7 +36,6 @@ struct Grow {
 
   static std::uint64_t capacity(const sdk::PlanProblem& problem, std::uint32_t,
                                 const rt_plan_sequence& sequence) {
-    if (sequence.tokens == 0) return 0;
     const auto first = static_cast<std::uint64_t>(problem.options().integer("first"));
     const auto step = static_cast<std::uint64_t>(problem.options().integer("step"));
     const double factor = problem.options().real("factor");
@@ -52,7 +51,7 @@ struct Grow {
 };
 
 constexpr rt_planner kGrow = sdk::planner<Grow>(
-    "grow", "capacity grows geometrically or in steps, copied layer by layer", kOptions, 3);
+    "grow", "capacity grows geometrically or in steps, copied layer by layer", kOptions);
 
 }  // namespace
 

@@ -48,7 +48,7 @@ struct Paged {
 };
 
 constexpr rt_planner kPaged =
-    sdk::planner<Paged>("paged", "pages and a table, shared prefixes counted once", kOptions, 1);
+    sdk::planner<Paged>("paged", "pages and a table, shared prefixes counted once", kOptions);
 
 }  // namespace
 

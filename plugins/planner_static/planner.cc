@@ -1,5 +1,6 @@
-// `static`: every sequence gets room for the whole context at its first token and keeps it. The
-// fastest to reason about and the most wasteful: (N - T) tokens stand unused (llama.cpp's way).
+// `static`: every sequence gets room for the whole context at its first token and keeps it until it
+// is emptied. The fastest to reason about and the most wasteful: (N - T) tokens stand unused
+// (llama.cpp's way).
 #include "core/sdk/planner.hpp"
 
 namespace {
@@ -20,7 +21,7 @@ struct Static {
 };
 
 constexpr rt_planner kStatic =
-    sdk::planner<Static>("static", "whole context, allocated at the first token", nullptr, 0);
+    sdk::planner<Static>("static", "whole context, allocated at the first token");
 
 }  // namespace
 

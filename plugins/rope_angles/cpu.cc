@@ -35,7 +35,7 @@ struct RopeAngles {
             const char* list) const {
     const auto width = static_cast<std::uint64_t>(node.attrs().integer("head_width"));
     for (std::uint64_t j = 0; j < width / 2; ++j) {
-      const double divisor = longrope ? node.attrs().at(list).floats[j] : 1.0;
+      const double divisor = longrope ? node.attrs().floats(list)[j] : 1.0;
       frequencies.push_back(rope_frequency(how, j, width, static_cast<float>(divisor)));
     }
   }

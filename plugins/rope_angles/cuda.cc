@@ -27,9 +27,9 @@ struct RopeAngles {
     frequencies.half = static_cast<std::uint32_t>(width / 2);
     frequencies.magnitude = node.attrs().real("attention_factor");
     for (int regime = 0; regime < 2; ++regime) {
-      const rt_attr& divisors = node.attrs().at(regime == 0 ? "short_factors" : "long_factors");
+      const auto divisors = node.attrs().floats(regime == 0 ? "short_factors" : "long_factors");
       for (std::uint64_t j = 0; j < width / 2; ++j) {
-        const double divisor = scaling == "longrope" ? divisors.floats[j] : 1.0;
+        const double divisor = scaling == "longrope" ? divisors[j] : 1.0;
         frequencies.of_regime[regime][j] =
             cpu::rope_frequency(how, j, width, static_cast<float>(divisor));
       }

@@ -26,7 +26,7 @@ struct RopeAngles {
         const float power = static_cast<float>(
             std::pow(static_cast<double>(static_cast<float>(attrs.real("base"))), exponent));
         const float divisor =
-            scaling == "longrope" ? static_cast<float>(attrs.at(list).floats[j]) : 1.0f;
+            scaling == "longrope" ? static_cast<float>(attrs.floats(list)[j]) : 1.0f;
         float frequency = 1.0f / (divisor * power);
         if (scaling == "linear") frequency /= static_cast<float>(attrs.real("factor"));
         if (scaling == "llama3") frequency = llama3(frequency, attrs);

@@ -31,14 +31,12 @@ struct Sample {
     for (std::int64_t r = 0; r < logits.rows; ++r) {
       const rt_sampling& how = call.step().sampling[r];
       std::vector<Candidate> candidates = penalised(logits, r, how, call.step().history);
-      if (candidates.empty()) {
-        throw sdk::Refusal("expected a finite logit in row " + std::to_string(r) +
-                               ", found only NaN and -infinity",
-                           RT_INVALID);
-      }
+      std::int32_t& id = call.out<std::int32_t>(0)[r];
+      id = -1;
+      if (candidates.empty()) continue;
       std::sort(candidates.begin(), candidates.end(), before);
-      const std::int64_t id = how.temperature > 0 ? draw(candidates, how) : candidates[0].id;
-      call.out<std::int32_t>(0)[r] = static_cast<std::int32_t>(id);
+      id =
+          static_cast<std::int32_t>(how.temperature > 0 ? draw(candidates, how) : candidates[0].id);
     }
   }
 

@@ -7,7 +7,8 @@
 //     a positive logit is divided by repeat_penalty, any other multiplied by it, once per id;
 //     then presence_penalty is subtracted once and frequency_penalty once per occurrence.
 //     A logit that is now NaN or -infinity cannot be chosen; +infinity counts as the largest f32.
-//     If none can be chosen the call fails with RT_INVALID.
+//     If none can be chosen the id is -1, and the host refuses the step: a device that runs behind
+//     the host cannot, and one damaged checkpoint reads the same on all of them.
 //  2. temperature not > 0: the largest logit wins, of equals the lowest id. Done.
 //  3. The logits are divided by temperature.
 //  4. top_k > 0: the k largest stay, of equals the lower ids.

@@ -21,17 +21,22 @@ constexpr rt_attr_spec kMemoryOption =
     sdk::int_attr_or("memory", 1ll << 30, kGranuleBytes, kWindowBytes, "Memory in bytes.");
 constexpr rt_attr_spec kSlowOption =
     sdk::bool_attr_or("slow", false, "Every command starts 300 us late.");
-constexpr const rt_attr_spec* kOptions[] = {&kMemoryOption, &kSlowOption};
+constexpr rt_attr_spec kGranuleOption = sdk::int_attr_or(
+    "granule", kGranuleBytes, 0, kGranuleBytes, "The granule that the description claims.");
+constexpr const rt_attr_spec* kOptions[] = {&kMemoryOption, &kSlowOption, &kGranuleOption};
 
 struct Options {
   Options(std::uint32_t count, const rt_attr* const* options) {
     const sdk::Attributes attrs(options, count);
     const rt_attr* memory = attrs.find(kMemoryOption.name);
     const rt_attr* slow = attrs.find(kSlowOption.name);
+    const rt_attr* granule = attrs.find(kGranuleOption.name);
     memory_bytes = static_cast<std::uint64_t>(memory ? memory->i : kMemoryOption.default_i);
+    granule_bytes = static_cast<std::uint64_t>(granule ? granule->i : kGranuleOption.default_i);
     delay = microseconds(slow != nullptr && slow->i != 0 ? 300 : 0);
   }
   std::uint64_t memory_bytes;
+  std::uint64_t granule_bytes;
   microseconds delay;
 };
 
@@ -89,7 +94,8 @@ rt_status describe(const rt_host* host, std::uint32_t index, std::uint32_t optio
                    const rt_attr* const* options, rt_device_desc* desc) {
   return sdk::guard(host, [&] {
     expect_index(index);
-    const std::uint64_t total = Options(option_count, options).memory_bytes;
+    const Options chosen(option_count, options);
+    const std::uint64_t total = chosen.memory_bytes;
     desc->index = index;
     desc->kind = "toy";
     desc->name = "toy device";
@@ -99,7 +105,7 @@ rt_status describe(const rt_host* host, std::uint32_t index, std::uint32_t optio
     desc->can_reserve = 1;
     desc->can_capture = 1;
     desc->can_make_ready = 0;
-    desc->granule_bytes = kGranuleBytes;
+    desc->granule_bytes = chosen.granule_bytes;
     desc->alignment_bytes = kAlignmentBytes;
     desc->memory_total_bytes = total;
     desc->memory_available_bytes = total - std::min(total, Memory::used_bytes());

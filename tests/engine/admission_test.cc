@@ -173,6 +173,22 @@ TEST(Admission, NoOtherTypeThanACachesIsDrawn) {
   }
 }
 
+TEST(Session, APlanForAnotherMachineIsNotRun) {
+  const std::string path = ::testing::TempDir() + "another_machine.yaml";
+  std::ofstream(path) << "kind: cpu\nmemory: 8GiB\n";
+  EngineOptions options = fixture("static");
+  const auto described = DescribedDevice::read(path);
+  ASSERT_TRUE(described.ok()) << described.error().message;
+  options.described_device = *described;
+  auto base = drawn(options);
+  ASSERT_TRUE(base);
+  const auto session = Session::open(std::move(base));
+  ASSERT_FALSE(session.ok());
+  EXPECT_EQ(session.error().message,
+            "the plan is for the machine that " + path +
+                " describes; a session needs one for a device of this machine");
+}
+
 TEST(Outlook, APlannerThatRefusesIsInTheAnswerWithItsReason) {
   const std::string path = ::testing::TempDir() + "no_reserve.yaml";
   std::ofstream(path) << "kind: cpu\nmemory: 8GiB\ncan_reserve: false\n";

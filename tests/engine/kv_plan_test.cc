@@ -50,7 +50,7 @@ struct Changed {
   }
 };
 
-constexpr rt_planner kChanged = sdk::planner<Changed>("changed", "", nullptr, 0);
+constexpr rt_planner kChanged = sdk::planner<Changed>("changed", "");
 
 Result<KvPlan> make() {
   return KvPlan::make(kChanged, &kHost, no_text, problem(), {});
@@ -101,6 +101,11 @@ TEST_F(LyingPlanner, ForgetsALayer) {
 TEST_F(LyingPlanner, NamesALayerTwice) {
   change_layout = [](auto& classes) { classes[1].layers[0] = 0; };
   expect_refused("puts layer 0 in two places");
+}
+
+TEST_F(LyingPlanner, AnswersWithoutEnd) {
+  change_layout = [](auto& classes) { classes.resize(100'000, classes[0]); };
+  expect_refused("more classes or layers than the model has");
 }
 
 TEST_F(LyingPlanner, NamesALayerThatIsNotThere) {

@@ -1,5 +1,6 @@
 // Every planner under a real session: the same tokens, the cost that was forecast, and for the
 // default no cost at all.
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,10 +11,6 @@
 
 namespace rt::test {
 namespace {
-
-Option option(const std::string& name, std::int64_t value) {
-  return {name, value};
-}
 
 // Small steps, so that a conversation of a few hundred tokens meets many growths.
 std::vector<PlannerCase> eager_planners() {
@@ -291,7 +288,7 @@ std::string refusal_of_chooser(decltype(rt_planner::choose) choose) {
   problem.layers = {{"kv.0", 0, 0, 2, 8, 4, 0}};
   problem.context_tokens = 100;
   const Planner chooser{&liar, registry().planner("auto").value().host, "acme/liar", false};
-  auto choice = choose_planner(registry(), chooser, problem, {});
+  auto choice = choose_planner(registry(), chooser, problem, {}, true);
   return choice.ok() ? "" : choice.error().message;
 }
 
@@ -323,6 +320,29 @@ TEST(Auto, LiarsAreRefused) {
               return RT_OK;
             }).find("gave no answer within"),
             std::string::npos);
+}
+
+int forks = 0;
+
+// Under `auto` a search for the largest budget asks many times; a trial costs a process each.
+TEST(Auto, AStrangerIsTriedOnceAndLeftOutForGoodIfItCrashes) {
+  static const int counting = pthread_atfork([] { ++forks; }, nullptr, nullptr);
+  ASSERT_EQ(counting, 0);
+  auto plugins = bundled_registry({RT_BINARY_DIR "/tests/plugin/cases/crash_in_planner.rtp.so"});
+  KvProblem problem;
+  problem.layers = {{"kv.0", 0, 0, 2, 8, 4, 0}};
+  problem.context_tokens = 100;
+  const Planner chooser = plugins->planner("auto").value();
+  ASSERT_TRUE(plugins->planner("roomy").ok());  // opened, which is tried in a child of its own
+  for (const bool trial : {true, false}) {
+    forks = 0;
+    auto choice = choose_planner(*plugins, chooser, problem, {}, trial);
+    ASSERT_TRUE(choice.ok()) << choice.error().message;
+    EXPECT_EQ(forks, trial ? 1 : 0);
+    EXPECT_EQ(choice->explanation.back(),
+              "not considered: planner crash_in_planner/roomy: crashed with SIGSEGV in a trial "
+              "run; it is not used");
+  }
 }
 
 // --- where address space is refused
@@ -360,7 +380,9 @@ int grow_to(const PlannerCase& planner, std::uint64_t budget, std::uint64_t toke
   if (!(*store)->make_room({&demand, 1}).ok()) return 3;
   (*store)->advance(slot, 10);
   demand.tokens = tokens;
-  if (!(*store)->make_room({&demand, 1}).ok()) return 4;
+  if (const Status grown = (*store)->make_room({&demand, 1}); !grown.ok()) {
+    return grown.error().fault == Fault::kEnvironment ? 4 : 7;  // as where memory has run out
+  }
   std::uint64_t resident = 0;
   for (const auto& [address, bytes] : (*store)->ranges()) {
     resident += device->resident(address, bytes).value();
@@ -369,12 +391,32 @@ int grow_to(const PlannerCase& planner, std::uint64_t budget, std::uint64_t toke
   return (*store)->max_tokens(slot) < wide_problem().context_tokens ? 0 : 6;
 }
 
+// A budget of 2000 tokens is all that was reserved; a conversation that begins again has another.
+int begin_again(std::uint64_t budget) {
+  auto plan = plan_with({"elastic", {}}, wide_problem());
+  auto device = open_cpu(wide_problem(), UINT64_MAX);
+  auto store = KvStore::make(*device, *plan);
+  const KvStore::Slot slot = (*store)->add(2000);
+  const KvStore::Demand first{slot, 2000};
+  if (!(*store)->make_room({&first, 1}).ok()) return 1;
+  (*store)->advance(slot, 2000);
+  (*store)->truncate(slot, 0);
+  if (!(*store)->trim().ok() || device->ledger().now()[MemoryKind::kKv] != 0) return 2;
+  (*store)->set_budget(slot, budget);
+  const KvStore::Demand second{slot, budget};
+  return (*store)->make_room({&second, 1}).ok() ? 0 : 3;
+}
+
 TEST(AddressSpace, TheBudgetIsReservedWhereTheContextIsRefused) {
   constexpr std::uint64_t kMore = std::uint64_t{256} << 20;
   EXPECT_EQ(in_small_space(kMore, [] { return grow_to({"elastic", {}}, 2000, 2000); }), 0);
   EXPECT_EQ(in_small_space(kMore, [] { return grow_to({"elastic", {}}, 2000, 2001); }), 4);
+  // Or nothing: 100000 tokens are 800 MB.
+  EXPECT_EQ(in_small_space(kMore, [] { return grow_to({"elastic", {}}, 100000, 2000); }), 3);
+  EXPECT_EQ(in_small_space(kMore, [] { return begin_again(4000); }), 0);
   // An open budget gets what is to be had by halves.
   EXPECT_EQ(in_small_space(kMore, [] { return grow_to({"elastic", {}}, 0, 2000); }), 0);
+  EXPECT_EQ(in_small_space(kMore, [] { return grow_to({"elastic", {}}, 0, 100000); }), 4);
   // Pages need no reserved space: they become allocations, and the context stays.
   EXPECT_EQ(in_small_space(kMore, [] { return grow_to({"paged", {}}, 0, 2000); }), 6);
 }

@@ -25,6 +25,18 @@ EngineOptions on_toy(const std::string& fixture, const Json& golden) {
   return options;
 }
 
+// Before anything is divided by it.
+TEST(ToyDescription, OneThatNobodyCanPlanWithIsRefused) {
+  const std::string fixture = source_path("tests/fixtures/tinyllama");
+  EngineOptions options = on_toy("tinyllama", read_golden(fixture + "/golden.json"));
+  options.device_options = {{"granule", std::int64_t{0}}};
+  auto blueprint = draw(toy_registry(), options);
+  ASSERT_FALSE(blueprint.ok());
+  EXPECT_EQ(blueprint.error().fault, Fault::kBadInput);
+  EXPECT_EQ(blueprint.error().message,
+            "device toy: describe: granule: expected a power of two of at most 1.00 GiB, found 0");
+}
+
 class ToyDevice : public testing::TestWithParam<std::string> {};
 
 TEST_P(ToyDevice, RunsTheSameGraph) {

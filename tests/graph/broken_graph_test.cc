@@ -176,9 +176,8 @@ INSTANTIATE_TEST_SUITE_P(
               "attention has no attribute 'scales'; did you mean 'scale'?"},
         Break{"attr_missing", ", attrs: {scale: $(1.0 + twice)}", "",
               "attention needs the attribute 'scale', a number from 0"},
-        Break{
-            "attr_type", "{scale: $(1.0 + twice)}", "{scale: much}",
-            "attribute 'scale' of attention expects a number from 0.0 to 1e+09, found the string"},
+        Break{"attr_type", "{scale: $(1.0 + twice)}", "{scale: much}",
+              "attribute 'scale' of attention expects a number from 0 to 1e+09, found the string"},
         Break{"attr_range", "{scale: $(1.0 + twice)}", "{scale: -1}", "found the int '-1'"},
         Break{"attr_list", "{scale: $(1.0 + twice)}", "{scale: [1, 2]}", "found the list '[1, 2]'"},
         Break{"attr_map", "{scale: $(1.0 + twice)}", "{scale: {a: 1}}", "expected a text"},

@@ -302,6 +302,7 @@ std::vector<Problem> sample() {
                 {{.past = 3, .tokens = 4, .rows = {1, 2, 3}}, {.past = 8, .tokens = 1}});
       b.rows(RT_DIM_ROWS, V, 3);
       std::vector<float>& logits = b.problem.inputs[0].values;
+      if (V == 1) logits[2] = NAN;  // none can be chosen in row 2
       if (V == 7) logits[2] = logits[4] = NAN;
       if (V == 100) logits[100 + 5] = logits[100 + 3] = 9;  // a tie
       if (V == 100) logits[200 + 5] = INFINITY;

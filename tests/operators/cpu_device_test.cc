@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstring>
 
 #include "tests/operators/plugin_file.h"
@@ -33,6 +34,7 @@ class CpuDevice : public testing::Test {
     const rt_attr two = threads_option(2);
     const rt_attr* options[] = {&two};
     ASSERT_EQ(cpu()->open(test_host(), 0, 1, options, &device_), RT_OK) << last_failure();
+    desc_.struct_size = sizeof desc_;
     ASSERT_EQ(cpu()->describe(test_host(), 0, 1, options, &desc_), RT_OK) << last_failure();
   }
   void TearDown() override {
@@ -71,6 +73,16 @@ TEST_F(CpuDevice, DescribesTheMachine) {
   EXPECT_EQ(machine_has("avx512f"), __builtin_cpu_supports("avx512f") != 0);
   EXPECT_EQ(machine_has("avx512_vnni"), __builtin_cpu_supports("avx512vnni") != 0);
 #endif
+}
+
+TEST_F(CpuDevice, DescribesWithinTheStructOfAnOlderHost) {
+  rt_device_desc desc;
+  std::memset(&desc, 0x5a, sizeof desc);
+  desc.struct_size = offsetof(rt_device_desc, can_make_ready);
+  ASSERT_EQ(cpu()->describe(test_host(), 0, 0, nullptr, &desc), RT_OK) << last_failure();
+  EXPECT_EQ(desc.struct_size, offsetof(rt_device_desc, can_make_ready));
+  EXPECT_EQ(desc.value_dtype, rt_dtype{RT_F32});
+  EXPECT_EQ(desc.can_make_ready, 0x5a5a5a5au) << "behind the end of that host's struct";
 }
 
 TEST_F(CpuDevice, RefusesGarbage) {

@@ -57,7 +57,7 @@ RunOutcome reference(const Problem& problem) {
 }
 
 std::int32_t id_of(const RunOutcome& outcome) {
-  std::int32_t id = -1;
+  std::int32_t id = -2;
   EXPECT_EQ(outcome.status, RT_OK) << outcome.text;
   if (outcome.status == RT_OK) std::memcpy(&id, outcome.outputs.at(0).data(), 4);
   return id;
@@ -85,9 +85,7 @@ TEST(Sample, LogitsThatAreNoNumbers) {
     EXPECT_EQ(id_of(reference(one_row({-INFINITY, NAN, -1e30f}, how))), 2);
     EXPECT_EQ(id_of(reference(one_row({5, INFINITY, 7}, how))), 1);
     for (const float bad : {NAN, -INFINITY}) {
-      const RunOutcome outcome = reference(one_row({bad, bad}, how));
-      EXPECT_EQ(outcome.status, RT_INVALID);
-      EXPECT_NE(outcome.text.find("finite"), std::string::npos) << outcome.text;
+      EXPECT_EQ(id_of(reference(one_row({bad, bad}, how))), -1);
     }
   }
 }

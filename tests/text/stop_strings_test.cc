@@ -5,7 +5,7 @@
 
 #include <random>
 
-#include "core/text/utf8.h"
+#include "core/base/utf8.h"
 #include "tests/text/data_files.h"
 
 namespace rt {

@@ -10,7 +10,7 @@
 #include <random>
 #include <sstream>
 
-#include "core/text/utf8.h"
+#include "core/base/utf8.h"
 #include "tests/text/data_files.h"
 
 namespace rt {

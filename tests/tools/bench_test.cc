@@ -65,7 +65,7 @@ TEST(Bench, SaysEverythingInJson) {
                             "max_ts",        "samples_ns", "samples_ts",     "weight_bytes_read",
                             "kv_bytes_read", "bytes_read", "flops",          "of_read",
                             "of_f32",        "of_bf16",    "of_int8",        "peak_bytes",
-                            "probe"}) {
+                            "captures",      "probe"}) {
       EXPECT_TRUE(row.contains(key)) << key;
     }
     EXPECT_EQ(row.at("samples_ts").size(), 3u);

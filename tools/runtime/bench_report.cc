@@ -244,6 +244,7 @@ Json bench_json(const BenchResult& result) {
   json["of_bf16"] = known(part.bf16);
   json["of_int8"] = known(part.int8);
   json["peak_bytes"] = result.peak_bytes;
+  json["captures"] = result.captures;
   json["probe"] = probe_json(result);
   if (!result.operators.empty()) {
     json["ops"] =

@@ -213,6 +213,7 @@ Result<BenchResult> BenchSession::measure(const BenchTest& test,
   if (options_.operators && !interrupted()) RT_RETURN_IF_ERROR(observe(test, result));
   const Ledger& ledger = loaded_.session->ledger();
   result.peak_bytes = ledger.peak_owned() + ledger.peak()[MemoryKind::kWeightsMapped];
+  result.captures = loaded_.session->captures();
   return result;
 }
 

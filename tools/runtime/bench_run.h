@@ -41,6 +41,7 @@ struct BenchResult {
   std::string product;                 // the implementation behind a GPU's peak; "": not asked
   StepWork work;                       // of one repetition, at least
   std::uint64_t peak_bytes = 0;        // of device memory until now, by the ledger
+  std::uint64_t captures = 0;          // decode steps that the session has recorded until now
   std::vector<OperatorRow> operators;  // of one more repetition, observed
   double observed_seconds = 0;         // which took that long
 

@@ -186,7 +186,6 @@ Result<EngineOptions> engine_options(const Settings& settings, const std::string
     options.selection.pins.push_back({target, use});
   }
   options.selection.prefer = settings.list("operators.prefer");
-  options.selection.allow_two_layouts = settings.flag("operators.two_layouts");
   options.exact = settings.flag("operators.exact");
   options.fuse = settings.flag("operators.fuse");
   options.blocking = settings.flag("operators.blocking");

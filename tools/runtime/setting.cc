@@ -114,8 +114,6 @@ constexpr Setting kSettings[] = {
     {"operators.blocking", "", kFlag, "false", 0, 0, kModel, true, "",
      "waits for each operator, to find the one that a device fails in"},
     {"operators.pin", "", kPairs, "", 0, 0, kModel, true, "", "operator or node: implementation"},
-    {"operators.two_layouts", "", kFlag, "false", 0, 0, kModel, true, "",
-     "prefill and decode may keep a weight in two forms"},
     {"plugins", "--plugin", kTexts, "", 0, 0, kModel, true, "FILE", "load this plugin; repeatable"},
 
     // What is shown.

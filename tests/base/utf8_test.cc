@@ -1,5 +1,5 @@
 // Truth: Python 3's bytes.decode("utf-8", errors="replace") (the strings beside each case).
-#include "core/text/utf8.h"
+#include "core/base/utf8.h"
 
 #include <gtest/gtest.h>
 
@@ -52,6 +52,17 @@ TEST(Utf8, AcceptsEveryScalarValue) {
     ASSERT_EQ(utf8_length(text), text.size());
   }
   EXPECT_TRUE(utf8_valid("\0\xEF\xBF\xBE"sv));  // NUL, U+FFFE
+}
+
+TEST(Utf8, SaysHowFarATextIsValid) {
+  for (std::size_t before = 0; before < 20; ++before) {
+    const std::string good = std::string(before, 'a') + "é";
+    EXPECT_EQ(utf8_valid_bytes(good), good.size());
+    for (const char* bad : {"\xFF", "\xC3", "\xED\xA0\x80", "\xE2\x82"}) {
+      EXPECT_EQ(utf8_valid_bytes(good + bad), good.size());
+      EXPECT_EQ(utf8_valid_bytes(good + bad + "abcdefgh"), good.size());
+    }
+  }
 }
 
 TEST(Utf8, CompletePrefixNeverEndsInsideACharacter) {

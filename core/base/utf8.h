@@ -1,4 +1,4 @@
-// UTF-8 as the tokenizers need it: validate, walk by character, and replace what is invalid.
+// UTF-8, for all files and texts: validate, walk by character, and replace what is invalid.
 //
 // Replacement follows Unicode's "maximal subpart" practice (one U+FFFD for each longest prefix of a
 // valid character, one for each other stray byte), which is also what Python's errors="replace" and
@@ -28,7 +28,11 @@ Utf8Head utf8_head(std::string_view text);
 // Byte length of the character that starts at text[0]. Precondition: text is valid and not empty.
 std::size_t utf8_length(std::string_view text);
 
-bool utf8_valid(std::string_view text);
+// Bytes before the first that is not part of a valid character: all of them if there is none.
+std::size_t utf8_valid_bytes(std::string_view text);
+inline bool utf8_valid(std::string_view text) {
+  return utf8_valid_bytes(text) == text.size();
+}
 
 // `text` with every invalid sequence replaced by U+FFFD; `text` itself when it is valid.
 std::string utf8_replace_invalid(std::string_view text);

@@ -1,4 +1,6 @@
-#include "core/text/utf8.h"
+#include "core/base/utf8.h"
+
+#include <cstring>
 
 #include "core/base/assert.h"
 
@@ -55,13 +57,21 @@ std::size_t utf8_length(std::string_view text) {
   return length;
 }
 
-bool utf8_valid(std::string_view text) {
-  while (!text.empty()) {
-    const Utf8Head head = utf8_head(text);
-    if (!head.valid) return false;
-    text.remove_prefix(head.length);
+std::size_t utf8_valid_bytes(std::string_view text) {
+  std::size_t at = 0;
+  while (at < text.size()) {
+    std::uint64_t eight = ~std::uint64_t{0};
+    // Eight ASCII bytes at a time: a header is nearly all ASCII and may have 100 MB.
+    if (text.size() - at >= 8) std::memcpy(&eight, text.data() + at, 8);
+    if ((eight & 0x8080808080808080u) == 0) {
+      at += 8;
+      continue;
+    }
+    const Utf8Head head = utf8_head(text.substr(at));
+    if (!head.valid) return at;
+    at += head.length;
   }
-  return true;
+  return at;
 }
 
 std::string utf8_replace_invalid(std::string_view text) {
