@@ -47,18 +47,6 @@ struct AttentionOut {
     need.packed_layout = "acme.columns";
   }
 
-  // f32[H*E, D]
-  static void pack(const sdk::Node&, std::uint32_t, const rt_tensor& source,
-                   void* packed) requires kPacks {
-    for (std::int64_t d = 0; d < source.shape[0]; ++d) {
-      for (std::int64_t c = 0; c < source.shape[1]; ++c) {
-        const auto at = static_cast<std::uint64_t>(d * source.shape[1] + c);
-        static_cast<float*>(packed)[c * source.shape[0] + d] =
-            sdk::load_number(source.data, source.dtype, at);
-      }
-    }
-  }
-
   explicit AttentionOut(const sdk::Node& node)
       : H(node.attrs().integer("heads")),
         G(node.attrs().integer("kv_heads")),
@@ -141,18 +129,34 @@ struct AttentionOut {
   sdk::KvRowFormat format;
 };
 
+template <std::uint32_t kForms>
+struct Columns : AttentionOut<true, kForms> {
+  using AttentionOut<true, kForms>::AttentionOut;
+
+  // f32[H*E, D]
+  static void pack(const sdk::Node&, std::uint32_t, const rt_tensor& source, void* packed) {
+    for (std::int64_t d = 0; d < source.shape[0]; ++d) {
+      for (std::int64_t c = 0; c < source.shape[1]; ++c) {
+        const auto at = static_cast<std::uint64_t>(d * source.shape[1] + c);
+        static_cast<float*>(packed)[c * source.shape[0] + d] =
+            sdk::load_number(source.data, source.dtype, at);
+      }
+    }
+  }
+};
+
 constexpr rt_implementation kColumns =
-    sdk::implementation<AttentionOut<true, RT_KV_ONE_STRIPE>>({.op = "acme.attention_out",
-                                                               .name = "columns",
-                                                               .device_kind = "cpu",
-                                                               .step_classes = RT_STEP_DECODE,
-                                                               .tier = 200});
+    sdk::implementation<Columns<RT_KV_ONE_STRIPE>>({.op = "acme.attention_out",
+                                                    .name = "columns",
+                                                    .device_kind = "cpu",
+                                                    .step_classes = RT_STEP_DECODE,
+                                                    .tier = 200});
 constexpr rt_implementation kColumnsPrefill =
-    sdk::implementation<AttentionOut<true, RT_KV_ALL_FORMS>>({.op = "acme.attention_out",
-                                                              .name = "columns_prefill",
-                                                              .device_kind = "cpu",
-                                                              .step_classes = RT_STEP_PREFILL,
-                                                              .tier = 200});
+    sdk::implementation<Columns<RT_KV_ALL_FORMS>>({.op = "acme.attention_out",
+                                                   .name = "columns_prefill",
+                                                   .device_kind = "cpu",
+                                                   .step_classes = RT_STEP_PREFILL,
+                                                   .tier = 200});
 constexpr rt_implementation kReference = sdk::implementation<AttentionOut<false, RT_KV_ALL_FORMS>>(
     {.op = "acme.attention_out", .name = "reference", .device_kind = "cpu", .tier = 0});
 

@@ -46,7 +46,7 @@ inline const rt_planner& doubling() {
   static constexpr rt_attr_spec kFirst = sdk::int_attr_or("first", 256, 1, 1 << 20, "tokens");
   static constexpr const rt_attr_spec* kOptions[] = {&kFirst};
   static constexpr rt_planner kDoubling =
-      sdk::planner<Doubling>("doubling", "room doubles when it is full", kOptions, 1);
+      sdk::planner<Doubling>("doubling", "room doubles when it is full", kOptions);
   return kDoubling;
 }
 
