@@ -64,7 +64,8 @@ TEST(Ready, NobodyIsAskedWhoCannot) {
     world.step({world.add(20)}, 8);
     EXPECT_EQ(world.ready_bytes(), 0u) << planner;
   }
-  const rt_device silent{};
+  rt_device silent{};
+  silent.kind = "acme";
   rt_device_desc desc{};
   desc.kind = "acme";
   desc.can_make_ready = 1;
