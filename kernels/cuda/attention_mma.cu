@@ -221,26 +221,21 @@ __device__ void score_tile(Queries<T, E>& queries, const Shared<T, E>& shared,
   }
 }
 
-// What scores are multiplied by when they become powers of two, once they have been capped.
-__device__ inline float exponent_of(const Rows& rows) {
-  const bool is_scaled = rows.shape.softcap > 0 || rows.shape.scale <= 0;
-  return is_scaled ? kLog2OfE : rows.shape.scale * kLog2OfE;
-}
-
-// Capped where there is a cap; a scale that would turn their order is in them already.
+// Scaled and capped, in powers of two.
 template <unsigned E>
-__device__ void cap_tile(const Rows& rows, float (&scores)[kTileKeys<E> / 8][4]) {
-  const float scale = rows.shape.scale;
+__device__ void scale_tile(const Rows& rows, float (&scores)[kTileKeys<E> / 8][4]) {
   const float softcap = rows.shape.softcap;
   if (softcap > 0) {
     RT_UNROLL
     for (unsigned i = 0; i < kTileKeys<E> / 2; ++i) {
-      scores[i / 4][i % 4] = capped_nearly(scores[i / 4][i % 4], scale, softcap);
+      float& score = scores[i / 4][i % 4];
+      score = capped_nearly(score, rows.shape.scale, softcap) * kLog2OfE;
     }
-  } else if (scale <= 0) {
-    RT_UNROLL
-    for (unsigned i = 0; i < kTileKeys<E> / 2; ++i) scores[i / 4][i % 4] *= scale;
+    return;
   }
+  const float scale = rows.shape.scale * kLog2OfE;
+  RT_UNROLL
+  for (unsigned i = 0; i < kTileKeys<E> / 2; ++i) scores[i / 4][i % 4] *= scale;
 }
 
 // What a row does not see is -infinity. Nothing to do in all tiles but those at the diagonal and
@@ -262,20 +257,20 @@ __device__ void mask_tile(const Range (&ranges)[2], uint32_t base,
   }
 }
 
-// Scores, times `exponent`, become weights, and what has been summed is rescaled to the new
-// maximum, which in most tiles is the old one.
+// Scores become weights, and what has been summed is rescaled to the new maximum, which in most
+// tiles is the old one. (A scale within the exponent, score * scale - m in one operation, would
+// save one: but m is rounded, and where scores are huge the largest weight would be far from 1.)
 template <unsigned E>
-__device__ void weigh_tile(float exponent, State<E>& state, float (&scores)[kTileKeys<E> / 8][4]) {
+__device__ void weigh_tile(State<E>& state, float (&scores)[kTileKeys<E> / 8][4]) {
   RT_UNROLL
   for (unsigned half = 0; half < 2; ++half) {
-    float largest = minus_infinity();
+    float m = state.m[half];
     RT_UNROLL
     for (unsigned j = 0; j < kTileKeys<E> / 8; ++j) {
-      largest = fmaxf(largest, fmaxf(scores[j][2 * half], scores[j][2 * half + 1]));
+      m = fmaxf(m, fmaxf(scores[j][2 * half], scores[j][2 * half + 1]));
     }
-    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
-    largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
-    const float m = fmaxf(state.m[half], largest * exponent);
+    m = fmaxf(m, __shfl_xor_sync(0xffffffffu, m, 1));
+    m = fmaxf(m, __shfl_xor_sync(0xffffffffu, m, 2));
     // A row that has seen nothing yet: its weights are 2^-infinity all the same.
     const float from = m == minus_infinity() ? 0.0f : m;
     const float keep = power_of_two(state.m[half] - from);
@@ -292,7 +287,7 @@ __device__ void weigh_tile(float exponent, State<E>& state, float (&scores)[kTil
     for (unsigned j = 0; j < kTileKeys<E> / 8; ++j) {
       RT_UNROLL
       for (unsigned c = 2 * half; c < 2 * half + 2; ++c) {
-        scores[j][c] = power_of_two(fmaf(scores[j][c], exponent, -from));
+        scores[j][c] = power_of_two(scores[j][c] - from);
         state.l[half] += scores[j][c];
       }
     }
@@ -351,7 +346,6 @@ __device__ void attend_segment(const Rows& rows, const KvCache& kv, const StepTo
   // Of the segment's first and last token: what any of its rows sees.
   const Range seen = {range_of(rows, step, segment, 0).begin,
                       range_of(rows, step, segment, (segment.count - 1) * rows.tile_heads).end};
-  const float exponent = exponent_of(rows);
   uint32_t base = seen.begin / kTileKeys<E> * kTileKeys<E>;
   TileKeys tile = tile_keys<E>(kv, segment, base, seen);
   begin_tile<T, E>(rows, kv, segment, kKeys, base, tile, shared.keys);
@@ -374,9 +368,9 @@ __device__ void attend_segment(const Rows& rows, const KvCache& kv, const StepTo
       tile = tile_keys<E>(kv, segment, next, seen);
       begin_tile<T, E>(rows, kv, segment, kKeys, next, tile, shared.keys);
     }
-    cap_tile<E>(rows, scores);
+    scale_tile<E>(rows, scores);
     mask_tile<E>(ranges, base, scores);
-    weigh_tile<E>(exponent, state, scores);
+    weigh_tile<E>(state, scores);
     if (more) {
       copies_wait<1>();
     } else {
