@@ -64,10 +64,15 @@ struct Driver {
   std::uint64_t kernels = 0, failing_kernel = 0;
   std::uint64_t launches = 0, refused_launch = 0;
   std::uint64_t idle_waits = 0;
+  std::uint64_t works = 0;                            // copies, kernels and what else streams did
+  std::map<const void*, std::size_t> allowed_shared;  // by kernel
   int version = 13000, devices = 1, major = 9, minor = 0;
 };
 
 Driver& driver();
+
+// The most dynamic shared memory that a kernel may be launched with, as it was asked for.
+std::size_t allowed_shared(const void* function);
 
 // True if this allocation, or creation of a handle, is to fail.
 bool counted_allocation_fails();

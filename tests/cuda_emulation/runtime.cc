@@ -54,6 +54,7 @@ void do_next(CUstream_st* stream) {
   Driver& d = driver();
   const Work work = std::move(stream->queue.front());
   stream->queue.pop_front();
+  ++d.works;
   if (d.sticky == cudaSuccess) d.sticky = work();
 }
 
@@ -94,7 +95,7 @@ cudaError_t put(CUstream_st* stream, Work work) {
   return cudaSuccess;
 }
 
-cudaError_t run_kernel(const cudaLaunchConfig_t& config, const std::function<void()>& body) {
+cudaError_t run_kernel(const cudaLaunchConfig_t& config, const RunBlock& run) {
   Driver& d = driver();
   if (++d.kernels == d.failing_kernel) return cudaErrorIllegalAddress;
   const dim3& grid = config.gridDim;
@@ -104,21 +105,32 @@ cudaError_t run_kernel(const cudaLaunchConfig_t& config, const std::function<voi
     const std::uint64_t b = d.kernels % 2 == 0 ? i : blocks - 1 - i;
     const auto x = static_cast<unsigned>(b % grid.x);
     const auto y = static_cast<unsigned>(b / grid.x % grid.y);
-    cuda_emulation::run_block(config, {x, y, static_cast<unsigned>(b / grid.x / grid.y)}, body);
+    run(config, {x, y, static_cast<unsigned>(b / grid.x / grid.y)}, i == 0);
   }
   return cudaSuccess;
 }
 
 }  // namespace
 
+std::size_t allowed_shared(const void* function) {
+  const auto found = driver().allowed_shared.find(function);
+  return found == driver().allowed_shared.end() ? 0 : found->second;
+}
+
 cudaError_t launch_kernel(const cudaLaunchConfig_t& config, std::function<void()> thread_body) {
+  return launch_blocks(
+      config, [body = std::move(thread_body)](const cudaLaunchConfig_t& of, uint3 block, bool) {
+        cuda_emulation::run_block(of, block, body);
+      });
+}
+
+cudaError_t launch_blocks(const cudaLaunchConfig_t& config, RunBlock run) {
   if (!fits(config)) return cudaErrorInvalidConfiguration;
   if (is_stream(config.stream) && config.stream->device != current_device) {
     return cudaErrorInvalidResourceHandle;
   }
   if (++driver().launches == driver().refused_launch) return cudaErrorMemoryAllocation;
-  return put(config.stream,
-             [config, body = std::move(thread_body)] { return run_kernel(config, body); });
+  return put(config.stream, [config, run = std::move(run)] { return run_kernel(config, run); });
 }
 
 }  // namespace cuda_emulation
@@ -298,7 +310,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   }
   return driver().sticky;
 }
-cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) {
+cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute, int value) {
+  driver().allowed_shared[function] = static_cast<std::size_t>(value);
   return cudaSuccess;
 }
 

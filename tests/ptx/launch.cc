@@ -1,0 +1,203 @@
+// What objects that nvcc has compiled ask of the CUDA runtime, for kernels that this machine runs:
+// their code is found in the fat binaries that come with them, as PTX for compute_90, uncompressed
+// (CMakeLists.txt).
+//
+// What a launch on a GPU refuses is refused: more threads than the kernel was compiled for, and
+// shared memory that was not asked for.
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/cuda_emulation/block.h"
+#include "tests/cuda_emulation/driver.h"
+#include "tests/ptx/warp.h"
+
+namespace ptx {
+namespace {
+
+constexpr std::uint32_t kPlainSharedBytes = 48 << 10;
+constexpr std::uint32_t kMostSharedBytes = 227 << 10;
+
+struct Kernel {
+  Module* module;
+  std::string name;
+};
+
+struct Machine {
+  std::vector<std::unique_ptr<Module>> modules;
+  std::map<const void*, Kernel> kernels;  // by the host's function of that name
+  Written written;
+  std::uint64_t last_work = 0;               // of the driver's, that was a kernel
+  std::vector<std::unique_ptr<Warp>> warps;  // of the kernel that runs
+};
+
+Machine& machine() {
+  static Machine* const one = new Machine();  // plugins are unloaded after everything else
+  return *one;
+}
+
+template <class T>
+T read(const unsigned char* at) {
+  T value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
+
+// A fat binary is a header of 16 bytes, then entries: kind, header size, size, header, payload. The
+// first of kind 1 is text.
+std::string find_text(const unsigned char* fat) {
+  if (read<std::uint32_t>(fat) != 0xba55ed50) die("not a fat binary");
+  const unsigned char* at = fat + read<std::uint16_t>(fat + 6);
+  const unsigned char* const end = at + read<std::uint64_t>(fat + 8);
+  while (at < end) {
+    const auto header = read<std::uint32_t>(at + 4);
+    const auto bytes = read<std::uint64_t>(at + 8);
+    const auto compressed = read<std::uint32_t>(at + 16);
+    if (read<std::uint16_t>(at) == 1 && compressed == 0) {
+      const auto* text = reinterpret_cast<const char*>(at + header);
+      return {text, strnlen(text, bytes)};
+    }
+    at += header + bytes;
+  }
+  die("a fat binary without PTX that is not compressed");
+}
+
+// The driver's shared memory: 0xff (NaN) before each block.
+unsigned char* fresh_shared(std::uint32_t bytes) {
+  alignas(1024) static unsigned char all[kMostSharedBytes];
+  std::memset(all, 0xff, bytes);
+  return all;
+}
+
+using Warps = std::vector<std::unique_ptr<Warp>>;
+
+Warps make_warps(const Function& function, unsigned threads) {
+  Warps warps;
+  for (unsigned i = 0; i < threads; i += kLanes) {
+    warps.push_back(std::make_unique<Warp>(function, i));
+  }
+  return warps;
+}
+
+void run_block(Block& block, Warps& warps) {
+  block.shared = fresh_shared(block.shared_bytes);
+  for (const auto& warp : warps) warp->begin(block);
+  // Every block the other way round: no warp may count on an order.
+  std::reverse(warps.begin(), warps.end());
+  for (;;) {
+    std::size_t ended = 0;
+    for (const auto& warp : warps) ended += warp->run() == Warp::State::kEnded ? 1 : 0;
+    if (ended == warps.size()) return;
+    if (ended > 0) warps.front()->die("a barrier that some warps of the block never reach");
+  }
+}
+
+cudaError_t refused(const Function& function, const cudaLaunchConfig_t& config,
+                    const void* host_function) {
+  const std::size_t bytes = function.shared_bytes + config.dynamicSmemBytes;
+  const std::size_t allowed = cuda_emulation::allowed_shared(host_function);
+  if (config.blockDim.x > function.most_threads || config.blockDim.x % kLanes != 0 ||
+      bytes > kMostSharedBytes ||
+      (bytes > kPlainSharedBytes && config.dynamicSmemBytes > allowed)) {
+    std::fprintf(stderr, "ptx: refused: %u threads of %u, %zu bytes of shared memory, in %s\n",
+                 config.blockDim.x, function.most_threads, bytes, function.name.c_str());
+    return cudaErrorInvalidValue;
+  }
+  return cudaSuccess;
+}
+
+// The values that cudaLaunchKernelExC was given, side by side.
+std::vector<unsigned char> take_parameters(const Function& function, void** arguments) {
+  std::vector<unsigned char> all;  // new gives it 16 bytes' alignment, as PTX wants
+  for (std::size_t i = 0; i < function.parameter_bytes.size(); ++i) {
+    all.resize(function.parameter_offsets[i] + function.parameter_bytes[i]);
+    std::memcpy(all.data() + function.parameter_offsets[i], arguments[i],
+                function.parameter_bytes[i]);
+  }
+  return all;
+}
+
+cudaError_t launch(const cudaLaunchConfig_t& config, const void* host_function, void** arguments) {
+  const auto kernel = machine().kernels.find(host_function);
+  if (kernel == machine().kernels.end()) return cudaErrorInvalidDeviceFunction;
+  const Function* function = kernel->second.module->entry(kernel->second.name);
+  if (function == nullptr) return cudaErrorInvalidDeviceFunction;
+  if (const cudaError_t error = refused(*function, config, host_function); error != cudaSuccess) {
+    return error;
+  }
+  return cuda_emulation::launch_blocks(config, [module = kernel->second.module, function,
+                                                parameters = take_parameters(*function, arguments)](
+                                                   const cudaLaunchConfig_t& of, uint3 index,
+                                                   bool first) {
+    Machine& m = machine();
+    if (first) {
+      // Between two kernels nothing, and the second may start early: the first may still run.
+      const std::uint64_t work = cuda_emulation::driver().works;
+      if (of.numAttrs == 0 || work != m.last_work + 1) m.written.forget();
+      m.last_work = work;
+      m.warps = make_warps(*function, of.blockDim.x);
+    }
+    Block block;
+    block.module = module;
+    block.parameters = parameters.data();
+    block.shared_bytes = function->shared_bytes + static_cast<std::uint32_t>(of.dynamicSmemBytes);
+    block.index = index;
+    block.threads = {of.blockDim.x, 1, 1};
+    block.grid = of.gridDim;
+    block.starts_early = of.numAttrs > 0;
+    block.written = &m.written;
+    run_block(block, m.warps);
+  });
+}
+
+}  // namespace
+}  // namespace ptx
+
+extern "C" {
+
+struct FatBinaryWrapper {
+  int magic;
+  int version;
+  const unsigned char* data;
+  void* file;
+};
+
+void** __cudaRegisterFatBinary(void* wrapper) {
+  auto module = std::make_unique<ptx::Module>(
+      ptx::find_text(static_cast<const FatBinaryWrapper*>(wrapper)->data));
+  auto** const handle = reinterpret_cast<void**>(module.get());
+  ptx::machine().modules.push_back(std::move(module));
+  return handle;
+}
+void __cudaRegisterFatBinaryEnd(void**) {}
+void __cudaUnregisterFatBinary(void** handle) {
+  auto& m = ptx::machine();
+  auto* const module = reinterpret_cast<ptx::Module*>(handle);
+  std::erase_if(m.kernels, [=](const auto& kernel) { return kernel.second.module == module; });
+  std::erase_if(m.modules, [=](const auto& one) { return one.get() == module; });
+}
+void __cudaRegisterFunction(void** handle, const char* host_function, char*, const char* name, int,
+                            void*, void*, void*, void*, int*) {
+  ptx::machine().kernels[host_function] = {reinterpret_cast<ptx::Module*>(handle), name};
+}
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* host_function,
+                                void** arguments) {
+  return ptx::launch(*config, host_function, arguments);
+}
+
+// What <<<>>> would call. No kernel of ours is launched so (kernels/cuda/launch.h), but every
+// object names them.
+cudaError_t __cudaGetKernel(void**, const void*) {
+  ptx::die("a launch by <<<>>>");
+}
+cudaError_t __cudaLaunchKernel(void*, dim3, dim3, void**, std::size_t, cudaStream_t) {
+  ptx::die("a launch by <<<>>>");
+}
+unsigned __cudaPopCallConfiguration(dim3*, dim3*, std::size_t*, void*) {
+  ptx::die("a launch by <<<>>>");
+}
+}
