@@ -99,7 +99,9 @@ void load_matrices(Warp& warp, const Instruction& i) {
   if (!warp.together(kAll)) return;
   std::uint16_t all[4][8][8];
   for (unsigned lane = 0; lane < kLanes; ++lane) {
-    std::memcpy(all[lane / 8][lane % 8], warp.address(i, i.from[0], lane, 16), 16);
+    const unsigned char* const row = warp.address(i, i.from[0], lane, 16);
+    warp.loads(row, 16);
+    std::memcpy(all[lane / 8][lane % 8], row, 16);
   }
   for (unsigned lane = 0; lane < kLanes; ++lane) {
     const unsigned g = lane / 4;

@@ -14,13 +14,12 @@
 
 #include "tests/cuda_emulation/block.h"
 #include "tests/cuda_emulation/driver.h"
-#include "tests/ptx/warp.h"
+#include "tests/ptx/kernel.h"
 
 namespace ptx {
 namespace {
 
 constexpr std::uint32_t kPlainSharedBytes = 48 << 10;
-constexpr std::uint32_t kMostSharedBytes = 227 << 10;
 
 struct Kernel {
   Module* module;
@@ -31,8 +30,8 @@ struct Machine {
   std::vector<std::unique_ptr<Module>> modules;
   std::map<const void*, Kernel> kernels;  // by the host's function of that name
   Written written;
-  std::uint64_t last_work = 0;               // of the driver's, that was a kernel
-  std::vector<std::unique_ptr<Warp>> warps;  // of the kernel that runs
+  std::uint64_t last_work = 0;  // of the driver's, that was a kernel
+  std::map<std::pair<const Function*, unsigned>, Warps> warps;
 };
 
 Machine& machine() {
@@ -66,34 +65,14 @@ std::string find_text(const unsigned char* fat) {
   die("a fat binary without PTX that is not compressed");
 }
 
-// The driver's shared memory: 0xff (NaN) before each block.
-unsigned char* fresh_shared(std::uint32_t bytes) {
-  alignas(1024) static unsigned char all[kMostSharedBytes];
-  std::memset(all, 0xff, bytes);
-  return all;
-}
-
-using Warps = std::vector<std::unique_ptr<Warp>>;
-
-Warps make_warps(const Function& function, unsigned threads) {
-  Warps warps;
-  for (unsigned i = 0; i < threads; i += kLanes) {
-    warps.push_back(std::make_unique<Warp>(function, i));
-  }
+// The warps of a kernel's blocks, kept for its next launch: their registers are megabytes.
+Warps& warps_of(const Function& function, unsigned threads) {
+  constexpr std::size_t kMostKernels = 64;
+  auto& all = machine().warps;
+  if (all.size() > kMostKernels) all.clear();
+  Warps& warps = all[{&function, threads}];
+  if (warps.empty()) warps = make_warps(function, threads);
   return warps;
-}
-
-void run_block(Block& block, Warps& warps) {
-  block.shared = fresh_shared(block.shared_bytes);
-  for (const auto& warp : warps) warp->begin(block);
-  // Every block the other way round: no warp may count on an order.
-  std::reverse(warps.begin(), warps.end());
-  for (;;) {
-    std::size_t ended = 0;
-    for (const auto& warp : warps) ended += warp->run() == Warp::State::kEnded ? 1 : 0;
-    if (ended == warps.size()) return;
-    if (ended > 0) warps.front()->die("a barrier that some warps of the block never reach");
-  }
 }
 
 cudaError_t refused(const Function& function, const cudaLaunchConfig_t& config,
@@ -101,7 +80,7 @@ cudaError_t refused(const Function& function, const cudaLaunchConfig_t& config,
   const std::size_t bytes = function.shared_bytes + config.dynamicSmemBytes;
   const std::size_t allowed = cuda_emulation::allowed_shared(host_function);
   if (config.blockDim.x > function.most_threads || config.blockDim.x % kLanes != 0 ||
-      bytes > kMostSharedBytes ||
+      bytes > SharedMemory::kMostBytes ||
       (bytes > kPlainSharedBytes && config.dynamicSmemBytes > allowed)) {
     std::fprintf(stderr, "ptx: refused: %u threads of %u, %zu bytes of shared memory, in %s\n",
                  config.blockDim.x, function.most_threads, bytes, function.name.c_str());
@@ -121,6 +100,15 @@ std::vector<unsigned char> take_parameters(const Function& function, void** argu
   return all;
 }
 
+// A kernel that may start early may still find the kernels in front of it running, back to the last
+// work that waits for all before it: a copy, or a kernel that may not.
+void forget_what_has_ended(const cudaLaunchConfig_t& next) {
+  Machine& m = machine();
+  const std::uint64_t work = cuda_emulation::driver().works;
+  if (next.numAttrs == 0 || work != m.last_work + 1) m.written.forget();
+  m.last_work = work;
+}
+
 cudaError_t launch(const cudaLaunchConfig_t& config, const void* host_function, void** arguments) {
   const auto kernel = machine().kernels.find(host_function);
   if (kernel == machine().kernels.end()) return cudaErrorInvalidDeviceFunction;
@@ -129,29 +117,17 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* host_function, 
   if (const cudaError_t error = refused(*function, config, host_function); error != cudaSuccess) {
     return error;
   }
-  return cuda_emulation::launch_blocks(config, [module = kernel->second.module, function,
-                                                parameters = take_parameters(*function, arguments)](
-                                                   const cudaLaunchConfig_t& of, uint3 index,
-                                                   bool first) {
-    Machine& m = machine();
-    if (first) {
-      // Between two kernels nothing, and the second may start early: the first may still run.
-      const std::uint64_t work = cuda_emulation::driver().works;
-      if (of.numAttrs == 0 || work != m.last_work + 1) m.written.forget();
-      m.last_work = work;
-      m.warps = make_warps(*function, of.blockDim.x);
-    }
-    Block block;
-    block.module = module;
-    block.parameters = parameters.data();
-    block.shared_bytes = function->shared_bytes + static_cast<std::uint32_t>(of.dynamicSmemBytes);
-    block.index = index;
-    block.threads = {of.blockDim.x, 1, 1};
-    block.grid = of.gridDim;
-    block.starts_early = of.numAttrs > 0;
-    block.written = &m.written;
-    run_block(block, m.warps);
-  });
+  return cuda_emulation::launch_blocks(
+      config, [module = kernel->second.module, function,
+               parameters = take_parameters(*function, arguments)](const cudaLaunchConfig_t& of,
+                                                                   uint3 index, bool first) {
+        Machine& m = machine();
+        if (first) forget_what_has_ended(of);
+        const Launch as = {of.gridDim, of.blockDim.x,
+                           static_cast<std::uint32_t>(of.dynamicSmemBytes), of.numAttrs > 0};
+        run_block(*module, *function, as, index, parameters.data(),
+                  warps_of(*function, of.blockDim.x), m.written);
+      });
 }
 
 }  // namespace
@@ -177,6 +153,7 @@ void __cudaRegisterFatBinaryEnd(void**) {}
 void __cudaUnregisterFatBinary(void** handle) {
   auto& m = ptx::machine();
   auto* const module = reinterpret_cast<ptx::Module*>(handle);
+  m.warps.clear();
   std::erase_if(m.kernels, [=](const auto& kernel) { return kernel.second.module == module; });
   std::erase_if(m.modules, [=](const auto& one) { return one.get() == module; });
 }

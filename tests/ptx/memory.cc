@@ -7,15 +7,16 @@
 namespace ptx {
 namespace {
 
-bool reaches_global(const Instruction& i) {
-  return i.space == Space::kGlobal || i.space == Space::kGeneric;
+// Parameters and a lane's own memory are nobody else's.
+bool is_common(const Instruction& i) {
+  return i.space != Space::kLocal && i.space != Space::kParam;
 }
 
 template <class T, unsigned kCount>
 void load(Warp& warp, const Instruction& i) {
   for_each_lane(warp.mask, [&](unsigned lane) {
     const unsigned char* const from = warp.address(i, i.from[0], lane, sizeof(T) * kCount);
-    if (reaches_global(i)) warp.loads(from, sizeof(T) * kCount);
+    if (is_common(i)) warp.loads(from, sizeof(T) * kCount);
     T values[kCount];
     std::memcpy(values, from, sizeof values);
     for (unsigned k = 0; k < kCount; ++k) {
@@ -38,7 +39,7 @@ template <class T, unsigned kCount>
 void store(Warp& warp, const Instruction& i) {
   for_each_lane(warp.mask, [&](unsigned lane) {
     unsigned char* const to = warp.address(i, i.from[0], lane, sizeof(T) * kCount);
-    if (reaches_global(i)) warp.stores(to, sizeof(T) * kCount);
+    if (is_common(i)) warp.stores(to, sizeof(T) * kCount);
     for (unsigned k = 0; k < kCount; ++k) {
       std::memcpy(to + k * sizeof(T), warp.at(i.from[1 + k], lane), sizeof(T));
     }
@@ -47,7 +48,7 @@ void store(Warp& warp, const Instruction& i) {
 void atomic_add(Warp& warp, const Instruction& i) {
   for_each_lane(warp.mask, [&](unsigned lane) {
     unsigned char* const at = warp.address(i, i.from[0], lane, 4);
-    if (reaches_global(i)) warp.stores(at, 4);
+    if (i.space != Space::kShared) warp.stores(at, 4);  // there warps may meet
     const auto before = get<std::uint32_t>(at);
     put<std::uint32_t>(at, before + get<std::uint32_t>(warp.at(i.from[1], lane)), 4);
     put<std::uint32_t>(warp.at(i.to[0], lane), before, 4);
@@ -64,14 +65,14 @@ void copy_async(Warp& warp, const Instruction& i) {
     if (bytes != 0 && bytes != 16) warp.die("cp.async of neither 0 nor 16 bytes");
     const unsigned char* const from = warp.address(source, i.from[1], lane, 16);
     if (bytes != 0) warp.loads(from, 16);
-    warp.copies(lane).add(to, from, bytes != 0);
+    warp.begin_copy(lane, to, from, bytes != 0);
   });
 }
 void begin_group(Warp& warp, const Instruction&) {
-  for_each_lane(warp.mask, [&](unsigned lane) { warp.copies(lane).begin_group(); });
+  for_each_lane(warp.mask, [&](unsigned lane) { warp.begin_group(lane); });
 }
 void wait_for_groups(Warp& warp, const Instruction& i) {
-  for_each_lane(warp.mask, [&](unsigned lane) { warp.copies(lane).wait(i.count); });
+  for_each_lane(warp.mask, [&](unsigned lane) { warp.wait_for_groups(lane, i.count); });
 }
 
 // Addresses in a space, and among all: "cvta.shared" makes the latter of the former.
@@ -79,7 +80,7 @@ template <Space kSpace, bool kToSpace>
 void convert_address(Warp& warp, const Instruction& i) {
   for_each_lane(warp.mask, [&](unsigned lane) {
     const auto base = kSpace == Space::kShared
-                          ? reinterpret_cast<std::uint64_t>(warp.block().shared)
+                          ? reinterpret_cast<std::uint64_t>(warp.block().shared.base())
                       : kSpace == Space::kLocal ? reinterpret_cast<std::uint64_t>(warp.local(lane))
                                                 : 0;
     const auto from = get<std::uint64_t>(warp.at(i.from[0], lane));

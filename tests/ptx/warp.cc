@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "tests/ptx/lanes.h"
 
@@ -14,7 +15,10 @@ void die(const std::string& what) {
 }
 
 Warp::Warp(const Function& function, unsigned first_thread)
-    : function_(function), first_thread_(first_thread), registers_(function.register_bytes) {
+    : function_(function),
+      first_thread_(first_thread),
+      number_(first_thread / kLanes),
+      registers_(function.register_bytes) {
   for (const Constant& constant : function.constants) {
     for (unsigned lane = 0; lane < kLanes; ++lane) {
       std::memcpy(at(constant.at, lane), &constant.value, constant.at.stride);
@@ -33,14 +37,14 @@ void Warp::begin(Block& block) {
     for (unsigned lane = 0; lane < kLanes; ++lane) {
       const std::uint32_t values[] = {
           first_thread_ + lane, 0, 0, i.x, i.y, i.z, grid.x, grid.y, grid.z,
-          block.threads.x,      1, 1, lane};
+          block.threads,        1, 1, lane};
       put<std::uint32_t>(at(operand, lane), values[static_cast<unsigned>(special)], 4);
     }
   }
   groups_.assign(1, {0, kAll, false});
   current_ = {};
   ended_ = waited_ = 0;
-  for (auto& copies : copies_) copies.forget();
+  for (Copies& copies : copies_) copies = {};
 }
 
 void Warp::die(const std::string& what) const {
@@ -48,7 +52,7 @@ void Warp::die(const std::string& what) const {
   ptx::die(what + "\n  in " + function_.name + "\n  block " + std::to_string(block_->index.x) +
            " " + std::to_string(block_->index.y) + " " + std::to_string(block_->index.z) +
            ", threads from " + std::to_string(first_thread_) + ", line " + std::to_string(i.line) +
-           ": " + std::string(block_->module->line(i.line)));
+           ": " + std::string(block_->module.line(i.line)));
 }
 
 unsigned char* Warp::local(unsigned lane) {
@@ -58,7 +62,7 @@ unsigned char* Warp::local(unsigned lane) {
 }
 
 void Warp::check_shared(std::uint64_t at, unsigned bytes) const {
-  const std::uint64_t room = block_->shared_bytes;
+  const std::uint64_t room = block_->shared.bytes();
   if (at <= room && bytes <= room - at) return;
   die("shared memory at " + std::to_string(at) + " of " + std::to_string(room) + " bytes");
 }
@@ -67,17 +71,43 @@ void Warp::misaligned(unsigned bytes) const {
   die("an address that is not a multiple of " + std::to_string(bytes));
 }
 
-void Warp::check_early_load(const unsigned char* from, unsigned bytes) const {
-  if ((waited_ & mask) == mask || !block_->written->holds(from, bytes)) return;
-  die("a load of what a kernel in front may still be writing, before griddepcontrol.wait");
+void Warp::loads(const unsigned char* from, unsigned bytes) {
+  if (block_->shared.holds(from)) {
+    check(block_->shared.read(number_, from, bytes));
+  } else if (block_->starts_early && (waited_ & mask) != mask &&
+             block_->written.holds(from, bytes)) {
+    die("a load of what a kernel in front may still be writing, before griddepcontrol.wait");
+  }
 }
 
-void Warp::stores(const unsigned char* to, unsigned bytes) {
-  if (to >= block_->shared && to < block_->shared + block_->shared_bytes) return;
-  if (block_->starts_early && (waited_ & mask) != mask) {
-    die("a store before griddepcontrol.wait");
+void Warp::stores(unsigned char* to, unsigned bytes) {
+  if (block_->shared.holds(to)) {
+    check(block_->shared.write(number_, to, bytes));
+  } else {
+    if (block_->starts_early && (waited_ & mask) != mask) die("a store before griddepcontrol.wait");
+    block_->written.add(to, bytes);
   }
-  block_->written->add(to, bytes);
+}
+
+void Warp::begin_copy(unsigned lane, unsigned char* to, const unsigned char* from, bool present) {
+  check(block_->shared.begin_copy(number_, to, 16));
+  copies_[lane].open.push_back({to, from, present});
+}
+
+void Warp::begin_group(unsigned lane) {
+  Copies& copies = copies_[lane];
+  copies.groups.push_back(std::exchange(copies.open, {}));
+}
+
+// What is copied is there now, and was not before.
+void Warp::wait_for_groups(unsigned lane, std::size_t most) {
+  Copies& copies = copies_[lane];
+  for (; copies.groups.size() > most; copies.groups.pop_front()) {
+    for (const Copy& copy : copies.groups.front()) {
+      check(block_->shared.end_copy(number_, copy.to, 16));
+      copy.present ? std::memcpy(copy.to, copy.from, 16) : std::memset(copy.to, 0, 16);
+    }
+  }
 }
 
 void Warp::jump(std::uint32_t target) {

@@ -8,10 +8,12 @@
 
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <vector>
 
 #include "tests/cuda_emulation/include/cuda_runtime.h"
 #include "tests/ptx/program.h"
+#include "tests/ptx/shared_memory.h"
 #include "tests/ptx/written.h"
 
 namespace ptx {
@@ -21,14 +23,14 @@ constexpr std::uint32_t kAll = 0xffffffffu;
 
 // What the warps of a block share.
 struct Block {
-  Module* module = nullptr;
-  const unsigned char* parameters = nullptr;
-  unsigned char* shared = nullptr;
-  std::uint32_t shared_bytes = 0;
-  uint3 index{}, threads{};
+  Module& module;
+  const unsigned char* parameters;
+  SharedMemory& shared;
+  uint3 index;
+  unsigned threads;
   dim3 grid;
-  bool starts_early = false;
-  Written* written = nullptr;
+  bool starts_early;
+  Written& written;
 };
 
 class Warp {
@@ -59,7 +61,7 @@ class Warp {
     at += static_cast<std::uint64_t>(static_cast<std::int64_t>(i.displacement));
     if (i.space == Space::kShared) {
       check_shared(at, bytes);
-      at += reinterpret_cast<std::uint64_t>(block_->shared);
+      at += reinterpret_cast<std::uint64_t>(block_->shared.base());
     } else if (i.space == Space::kParam) {
       at += reinterpret_cast<std::uint64_t>(block_->parameters);
     } else if (i.space == Space::kLocal) {
@@ -68,12 +70,14 @@ class Warp {
     if ((at & (bytes - 1)) != 0) misaligned(bytes);
     return reinterpret_cast<unsigned char*>(at);
   }
-  // For loads and stores: what a kernel may not do before the kernels in front have ended.
-  void loads(const unsigned char* from, unsigned bytes) const {
-    if (block_->starts_early) check_early_load(from, bytes);
-  }
-  void stores(const unsigned char* to, unsigned bytes);
-  cuda_emulation::AsyncCopies& copies(unsigned lane) { return copies_[lane]; }
+  // For loads and stores, by the space that the address lies in: what a kernel may not do before
+  // the kernels in front have ended, and what warps may not do beside each other.
+  void loads(const unsigned char* from, unsigned bytes);
+  void stores(unsigned char* to, unsigned bytes);
+  // cp.async of 16 bytes, zeros where not present.
+  void begin_copy(unsigned lane, unsigned char* to, const unsigned char* from, bool present);
+  void begin_group(unsigned lane);
+  void wait_for_groups(unsigned lane, std::size_t most);
   unsigned char* local(unsigned lane);
   void jump(std::uint32_t target);
   void end_lanes();
@@ -89,8 +93,20 @@ class Warp {
     std::uint32_t lanes;
     bool waits;
   };
+  struct Copy {
+    unsigned char* to;
+    const unsigned char* from;
+    bool present;
+  };
+  // Of a lane: begun, and in groups.
+  struct Copies {
+    std::vector<Copy> open;
+    std::deque<std::vector<Copy>> groups;
+  };
   void check_shared(std::uint64_t at, unsigned bytes) const;
-  void check_early_load(const unsigned char* from, unsigned bytes) const;
+  void check(const char* complaint) const {
+    if (complaint != nullptr) die(complaint);
+  }
   [[noreturn]] void misaligned(unsigned bytes) const;
   void schedule();
   void run_group();
@@ -98,6 +114,7 @@ class Warp {
   const Function& function_;
   Block* block_ = nullptr;
   unsigned first_thread_;
+  unsigned number_;  // among the warps of the block
   std::vector<unsigned char> registers_;
   std::vector<std::uint32_t> predicates_;
   std::vector<unsigned char> local_;
@@ -107,7 +124,7 @@ class Warp {
   bool at_barrier_ = false;
   std::uint32_t ended_ = 0;
   std::uint32_t waited_ = 0;  // lanes that made after_previous()
-  cuda_emulation::AsyncCopies copies_[kLanes];
+  Copies copies_[kLanes];
 };
 
 }  // namespace ptx

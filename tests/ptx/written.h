@@ -10,7 +10,10 @@ namespace ptx {
 
 class Written {
  public:
-  void forget() { pages_.clear(); }
+  void forget() {
+    pages_.clear();
+    last_ = nullptr;
+  }
   void add(const void* address, unsigned bytes) {
     for_each(address, bytes, [this](std::uintptr_t page, unsigned byte) {
       page_of(page).set(byte);
@@ -36,7 +39,7 @@ class Written {
     return true;
   }
   Page& page_of(std::uintptr_t page) {
-    if (last_ == nullptr || last_page_ != page || pages_.empty()) {
+    if (last_ == nullptr || last_page_ != page) {
       last_ = &pages_[page];
       last_page_ = page;
     }
