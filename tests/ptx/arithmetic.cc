@@ -1,4 +1,4 @@
-// Integer and floating-point instructions, comparisons and those on predicates.
+// Integer and floating-point instructions.
 #include <cfenv>
 #include <cmath>
 
@@ -66,6 +66,8 @@ struct Divide {
   T operator()(T a, T b) const {
     if constexpr (std::is_integral_v<T>) {
       if (b == 0) return static_cast<T>(-1);  // "unspecified"
+      if (b == static_cast<T>(-1) && std::is_signed_v<T>)
+        return static_cast<T>(Bits<T>(0) - Bits<T>(a));
     }
     return static_cast<T>(a / b);
   }
@@ -73,7 +75,9 @@ struct Divide {
 struct Remainder {
   template <class T>
   T operator()(T a, T b) const {
-    return b == 0 ? a : static_cast<T>(a % b);
+    if (b == 0) return a;
+    if (b == static_cast<T>(-1) && std::is_signed_v<T>) return 0;
+    return static_cast<T>(a % b);
   }
 };
 struct Least {
@@ -306,8 +310,11 @@ Run find_integer_product(const Name& name) {
 }
 
 Run find_fused(const Name& name) {
-  if (name.back() == "f64") return &ternary<MultiplyAddDouble, double, double, double>;
-  if (name.back() != "f32" || name.size() != 3) return nullptr;
+  if (name.size() != 3) return nullptr;
+  if (name.back() == "f64" && name[1] == "rn") {
+    return &ternary<MultiplyAddDouble, double, double, double>;
+  }
+  if (name.back() != "f32") return nullptr;
   if (name[1] == "rm") return &ternary<MultiplyAddDown, float, float, float>;
   return name[1] == "rn" ? &multiply_add_f32 : nullptr;
 }
@@ -345,19 +352,13 @@ Run find_bits(const Name& name) {
   return nullptr;
 }
 
-bool has(const Name& name, std::string_view part) {
-  for (const std::string_view other : name) {
-    if (other == part) return true;
-  }
-  return false;
-}
-
 Run find_function(const Name& name) {
   const std::string_view type = name.back();
   const bool flushes = has(name, "ftz");
   if (name[0] == "rcp") {
     if (flushes && type == "f32") return &unary<ReciprocalFlushed, float, float>;
     if (flushes) return &unary<ReciprocalUpper, double, double>;
+    if (!has(name, "rn")) return nullptr;
     return for_float(type, []<class T>() -> Run { return &unary<Reciprocal, T, T>; });
   }
   if (name[0] == "sqrt" && has(name, "rn") && !flushes) {
@@ -370,85 +371,28 @@ Run find_function(const Name& name) {
   return nullptr;
 }
 
-// --- comparisons
-
-enum class How { kEq, kNe, kLt, kLe, kGt, kGe };
-template <class T, How kHow, bool kOrNan>
-void set_predicate(Warp& warp, const Instruction& i) {
-  const unsigned char* const a = warp.at(i.from[0], 0);
-  const unsigned char* const b = warp.at(i.from[1], 0);
-  std::uint32_t holds = 0;
-  for (unsigned lane = 0; lane < kLanes; ++lane) {
-    const T x = get<T>(a + lane * stride_of<T>());
-    const T y = get<T>(b + lane * stride_of<T>());
-    bool is = kHow == How::kEq   ? x == y
-              : kHow == How::kNe ? x < y || x > y
-              : kHow == How::kLt ? x < y
-              : kHow == How::kLe ? x <= y
-              : kHow == How::kGt ? x > y
-                                 : x >= y;
-    if constexpr (std::is_floating_point_v<T>) is = is || (kOrNan && (x != x || y != y));
-    holds |= is ? 1u << lane : 0u;
-  }
-  std::uint32_t& to = warp.predicate(i.predicate);
-  to = (to & ~warp.mask) | (holds & warp.mask);
-}
-template <class T, bool kIsNan>
-void set_if_nan(Warp& warp, const Instruction& i) {
-  std::uint32_t& to = warp.predicate(i.predicate);
-  for_each_lane(warp.mask, [&](unsigned lane) {
-    const T x = get<T>(warp.at(i.from[0], lane));
-    const T y = get<T>(warp.at(i.from[1], lane));
-    const bool nan = x != x || y != y;
-    to = (to & ~(1u << lane)) | (nan == kIsNan ? 1u << lane : 0u);
-  });
-}
-
-template <class T, bool kOrNan>
-Run comparison_of(std::string_view how) {
-  if (how == "eq") return &set_predicate<T, How::kEq, kOrNan>;
-  if (how == "ne") return &set_predicate<T, How::kNe, kOrNan>;
-  if (how == "lt" || how == "lo") return &set_predicate<T, How::kLt, kOrNan>;
-  if (how == "le" || how == "ls") return &set_predicate<T, How::kLe, kOrNan>;
-  if (how == "gt" || how == "hi") return &set_predicate<T, How::kGt, kOrNan>;
-  if (how == "ge" || how == "hs") return &set_predicate<T, How::kGe, kOrNan>;
-  return nullptr;
-}
-
-// --- predicates
-
-template <class F>
-void on_predicates(Warp& warp, const Instruction& i) {
-  const std::uint32_t value = F()(warp.predicate(i.predicates[0]), warp.predicate(i.predicates[1]));
-  std::uint32_t& to = warp.predicate(i.predicate);
-  to = (to & ~warp.mask) | (value & warp.mask);
-}
-struct First {
-  std::uint32_t operator()(std::uint32_t a, std::uint32_t) const { return a; }
-};
-struct NotFirst {
-  std::uint32_t operator()(std::uint32_t a, std::uint32_t) const { return ~a; }
-};
-
 }  // namespace
 
 Run find_arithmetic(const Name& name) {
   const std::string_view type = name.back();
-  const bool flushes = has(name, "ftz") || has(name, "sat");
-  const bool carries = has(name, "cc") || name[0].ends_with('c');
-  if (name[0] == "mul" && type[0] != 'f') return find_integer_product(name);
-  if (name[0] == "mad") return find_integer_product(name);
-  if (name[0] == "fma") return flushes ? nullptr : find_fused(name);
+  if (name[0] == "mad" || (name[0] == "mul" && type[0] != 'f')) return find_integer_product(name);
+  if (name[0] == "fma") return find_fused(name);
   if (name[0] == "selp") {
     return for_number(type, []<class T>() -> Run { return &select<T>; });
   }
   if (const Run run = find_bits(name); run != nullptr) return run;
   if (const Run run = find_function(name); run != nullptr) return run;
-  if (flushes || (carries && type[0] != 'f')) return nullptr;
+  // Of what may stand between name and type (carries, ftz, sat, other roundings) nothing is known
+  // but that it rounds to the nearest, and a quotient that may be less exact than that.
+  const bool rounds = name.size() == 3 && type[0] == 'f' && name[1] == "rn";
+  const bool plain = name.size() == 2;
+  if (name[0] == "div" && name.size() == 3 && name[1] == "approx") return same_type<Divide>(type);
+  if (!plain && !rounds) return nullptr;
   if (name[0] == "add") return same_type<Add>(type);
   if (name[0] == "sub") return same_type<Subtract>(type);
   if (name[0] == "mul") return same_type<Multiply>(type);
   if (name[0] == "div") return same_type<Divide>(type);
+  if (!plain) return nullptr;
   if (name[0] == "rem") return same_integer<Remainder>(type);
   if (name[0] == "min") return same_type<Least>(type);
   if (name[0] == "max") return same_type<Most>(type);
@@ -459,30 +403,6 @@ Run find_arithmetic(const Name& name) {
     return for_number(type, []<class T>() -> Run { return &unary<Absolute, T, T>; });
   }
   return nullptr;
-}
-
-Run find_comparison(const Name& name) {
-  if (name[0] != "setp" || name.size() != 3) return nullptr;
-  const std::string_view how = name[1];
-  const std::string_view type = name[2];
-  if (type[0] != 'f') {
-    return for_integer(type, [=]<class T>() -> Run { return comparison_of<T, false>(how); });
-  }
-  return for_float(type, [=]<class T>() -> Run {
-    if (how == "nan") return &set_if_nan<T, true>;
-    if (how == "num") return &set_if_nan<T, false>;
-    if (how.size() == 3 && how[2] == 'u') return comparison_of<T, true>(how.substr(0, 2));
-    return comparison_of<T, false>(how);
-  });
-}
-
-Run find_predicate(const Name& name) {
-  if (name.size() != 2 || name[1] != "pred") return nullptr;
-  if (name[0] == "and") return &on_predicates<And>;
-  if (name[0] == "or") return &on_predicates<Or>;
-  if (name[0] == "xor") return &on_predicates<Xor>;
-  if (name[0] == "not") return &on_predicates<NotFirst>;
-  return name[0] == "mov" ? &on_predicates<First> : nullptr;
 }
 
 }  // namespace ptx

@@ -61,12 +61,6 @@ void from_half(Warp& warp, const Instruction& i) {
     put<float>(warp.at(i.to[0], lane), kWiden(get<std::uint16_t>(warp.at(i.from[0], lane))), 4);
   });
 }
-float f32_of_f16(std::uint16_t bits) {
-  return rt::sdk::f16_to_f32(bits);
-}
-float f32_of_bf16(std::uint16_t bits) {
-  return rt::sdk::bf16_to_f32(bits);
-}
 void saturate(Warp& warp, const Instruction& i) {
   for_each_lane(warp.mask, [&](unsigned lane) {
     const float x = get<float>(warp.at(i.from[0], lane));
@@ -82,8 +76,8 @@ Run find_half(const Name& name, std::string_view to, std::string_view from) {
     if (to == "f16x2") return &to_halves<f16_of>;
     if (to == "bf16x2") return &to_halves<bf16_of>;
   }
-  if (to == "f32" && from == "f16") return &from_half<f32_of_f16>;
-  if (to == "f32" && from == "bf16") return &from_half<f32_of_bf16>;
+  if (to == "f32" && from == "f16") return &from_half<rt::sdk::f16_to_f32>;
+  if (to == "f32" && from == "bf16") return &from_half<rt::sdk::bf16_to_f32>;
   return nullptr;
 }
 

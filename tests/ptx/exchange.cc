@@ -114,13 +114,6 @@ void load_matrices(Warp& warp, const Instruction& i) {
   }
 }
 
-float f32_of_f16(std::uint16_t bits) {
-  return rt::sdk::f16_to_f32(bits);
-}
-float f32_of_bf16(std::uint16_t bits) {
-  return rt::sdk::bf16_to_f32(bits);
-}
-
 }  // namespace
 
 Run find_exchange(const Name& name) {
@@ -136,10 +129,10 @@ Run find_exchange(const Name& name) {
   if (all == "ldmatrix.sync.aligned.m8n8.x4.shared.b16") return &load_matrices<false>;
   if (all == "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16") return &load_matrices<true>;
   if (all == "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32") {
-    return &multiply_matrices<f32_of_f16>;
+    return &multiply_matrices<rt::sdk::f16_to_f32>;
   }
   if (all == "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32") {
-    return &multiply_matrices<f32_of_bf16>;
+    return &multiply_matrices<rt::sdk::bf16_to_f32>;
   }
   return nullptr;
 }

@@ -16,13 +16,6 @@ std::uint32_t stride_of(std::string_view type) {
   return type.ends_with("64") ? 8 : 4;
 }
 
-bool has(const Name& name, std::string_view part) {
-  for (const std::string_view other : name) {
-    if (other == part) return true;
-  }
-  return false;
-}
-
 Name parts_of(std::string_view name) {
   Name parts;
   std::size_t begin = 0;
@@ -206,7 +199,7 @@ std::vector<std::string_view> elements(std::string_view text) {
   return split_operands(text.substr(1, text.size() - 2));
 }
 
-std::optional<Space> space_of(const Name& name) {
+Space space_of(const Name& name) {
   if (has(name, "global")) return Space::kGlobal;
   if (has(name, "shared")) return Space::kShared;
   if (has(name, "local")) return Space::kLocal;
@@ -235,7 +228,7 @@ bool FunctionReader::address(std::string_view text, Instruction& i, unsigned ind
 
 bool FunctionReader::decode_memory(const Name& name, const Operands& operands, Instruction& i) {
   i.run = find_memory(name);
-  i.space = space_of(name).value_or(Space::kGeneric);
+  i.space = space_of(name);
   if (i.run == nullptr) return false;
   if (operands.size() < 2) return name[0] != "ld" && name[0] != "st" && name[0] != "atom";
   const bool stores = name[0] == "st";
@@ -285,7 +278,12 @@ bool FunctionReader::decode_move(const Name& name, const Operands& operands, Ins
 bool FunctionReader::decode_exchange(const Name& name, const Operands& operands, Instruction& i) {
   i.run = find_exchange(name);
   if (i.run == nullptr) return false;
-  if (name[0] == "bar") return values(operands, "u32", i.from);
+  if (name[0] == "bar") {
+    // Of a block's 16 barriers only the first, and of all its threads.
+    const bool block = name.size() == 2;
+    return operands.size() == 1 && (!block || operands[0] == "0") &&
+           values(operands, "u32", i.from);
+  }
   if (name[0] == "ldmatrix") {
     i.space = Space::kShared;
     return operands.size() == 2 && values(elements(operands[0]), "b32", i.to) &&

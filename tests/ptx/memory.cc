@@ -1,6 +1,4 @@
 // Loads, stores, what is atomic, copies behind a lane's back, and where control goes.
-#include <algorithm>
-
 #include "tests/ptx/lanes.h"
 #include "tests/ptx/operations.h"
 
@@ -98,10 +96,6 @@ void branch(Warp& warp, const Instruction& i) {
 }
 void end(Warp& warp, const Instruction&) {
   warp.end_lanes();
-}
-
-bool has(const Name& name, std::string_view part) {
-  return std::find(name.begin(), name.end(), part) != name.end();
 }
 
 unsigned count_of(const Name& name) {

@@ -198,6 +198,7 @@ void Module::read(Function& function, std::size_t behind_name) {
   const std::size_t parameters = text_.find('(', behind_name);
   const std::size_t directives = text_.find(')', parameters);
   const std::size_t open = text_.find('{', directives);
+  if (open == std::string::npos) die("an entry without a body: " + function.name);
   const std::string_view all = text_;
   const std::string_view body = all.substr(open + 1, closing(all, open) - open - 1);
   Symbols symbols;

@@ -2,7 +2,7 @@
 // NVIDIA's "Parallel Thread Execution ISA", whose names are used here.
 //
 // Every operand is a register: numbers of the text are registers that hold them. A register has 32
-// lanes, of 4 bytes up to b32 and of 8 bytes for b64; narrow values are kept zero-extended.
+// lanes, of 4 bytes up to b32 and of 8 bytes for b64; of a narrow value the low bits count.
 // Predicates are masks, one bit a lane.
 #pragma once
 
@@ -35,8 +35,8 @@ struct Instruction {
   std::uint8_t count = 1;            // elements of a vector, or what an operation counts
   std::int32_t displacement = 0;     // of an address
   std::uint32_t target = 0;          // of a branch
-  std::uint32_t predicate = 0;       // that is written, or selects
-  std::uint32_t predicates[2] = {};  // that are read
+  std::uint32_t predicate = 0;       // that is written
+  std::uint32_t predicates[2] = {};  // that are read, or select
   Operand to[4];
   Operand from[10];
   std::uint32_t line = 0;  // of the module's text, for messages

@@ -81,6 +81,7 @@ TEST(Ptx, Integers) {
   EXPECT_EQ(result("mov.u32 %r2, 0x03020100; mov.u32 %r3, 0x77665584; prmt.b32 %r1, %r2, %r3, "
                    "0xcc07;"),
             0xffff0077u);
+  EXPECT_EQ(result("mov.u32 %r2, 0x80000000; div.s32 %r1, %r2, -1;"), 0x80000000u);
   EXPECT_EQ(result("setp.lt.u32 %p1, %r0, 5; selp.b32 %r1, 1, 2, %p1;"), 2u);
   EXPECT_EQ(result("mov.b64 %rd2, {%r0, 9}; shl.b64 %rd2, %rd2, 1; mov.b64 {%r2, %r3}, %rd2; "
                    "add.s32 %r1, %r2, %r3;"),
@@ -275,6 +276,23 @@ TEST(PtxDeathTest, KernelsThatStartEarly) {
 TEST(PtxDeathTest, InstructionsThatAreNotKnown) {
   run_body("bra $end; add.cc.u32 %r1, %r1, %r1; $end:");  // not reached
   EXPECT_DEATH(run_body("add.cc.u32 %r1, %r1, %r1;"), "not emulated(.|\n)*line 1[0-9]: .*add.cc");
+}
+
+// What would otherwise be run as something near it.
+TEST(PtxDeathTest, VariantsThatAreNotKnown) {
+  EXPECT_DEATH(run_body("add.rz.f32 %f1, %f2, %f3;"), "not emulated");
+  EXPECT_DEATH(run_body("max.NaN.f32 %f1, %f2, %f3;"), "not emulated");
+  EXPECT_DEATH(run_body("rcp.rm.f32 %f1, %f2;"), "not emulated");
+  EXPECT_DEATH(run_body("bar.sync 1, 64;", 64), "not emulated");
+  EXPECT_DEATH(run_body("mov.u32 %r1, %clock;"), "not emulated");
+  EXPECT_DEATH(run_body("bra $nowhere;"), "no label [$]nowhere");
+}
+
+TEST(PtxDeathTest, TextThatIsNoProgram) {
+  EXPECT_EQ(Module("").entry("k"), nullptr);
+  EXPECT_EQ(Module(kernel_of("")).entry("another"), nullptr);
+  EXPECT_DEATH(Module(".entry k(.param .u64 a)").entry("k"), "an entry without a body: k");
+  EXPECT_DEATH(Module(".entry k(.param .u64 a) { ret;").entry("k"), "a body that does not end");
 }
 
 }  // namespace
