@@ -48,15 +48,21 @@ __device__ inline bool better(const Best& a, const Best& b) {
   return a.value > b.value || (a.value == b.value && a.index < b.index);
 }
 
-template <unsigned kThreads>
-__device__ Best block_best(Best x) {
-  __shared__ double values[kThreads / 32];
-  __shared__ long long indices[kThreads / 32];
+// Of the 32 lanes, to all of them.
+__device__ inline Best warp_best(Best x) {
   for (int step = 16; step > 0; step /= 2) {
     const Best other = {__shfl_xor_sync(kAllLanes, x.value, step),
                         __shfl_xor_sync(kAllLanes, x.index, step)};
     if (better(other, x)) x = other;
   }
+  return x;
+}
+
+template <unsigned kThreads>
+__device__ Best block_best(Best x) {
+  __shared__ double values[kThreads / 32];
+  __shared__ long long indices[kThreads / 32];
+  x = warp_best(x);
   __syncthreads();
   if (threadIdx.x % 32 == 0) {
     values[threadIdx.x / 32] = x.value;

@@ -1,5 +1,6 @@
-// Two kernels: the largest logit of each part of each row, by a block each; then one block per row,
-// which for a greedy row has 64 values to compare. What depends on the order of ids is done on
+// Two kernels: penalties, and the largest logit of each part of each row, by a warp each; then one
+// block per row, which for a greedy row has 512 values to compare, and with a top_k of up to 64
+// reads the parts that can have one of the k alone. What depends on the order of ids is done on
 // segments: thread i, or warp i, has the i-th part of a list, walks it from front to back, and a
 // scan over the threads joins the parts.
 #include "kernels/cuda/sample.h"
@@ -12,8 +13,11 @@
 namespace rt::cuda {
 namespace {
 
-constexpr unsigned kThreads = 512;
+constexpr unsigned kThreads = 512;  // of a row's block: one per part
 constexpr unsigned kPartThreads = 256;
+constexpr unsigned kPartWarps = kPartThreads / kWarp;
+constexpr unsigned kGroups = 64;  // of parts, whose largest bound a top_k of up to as many
+static_assert(kThreads == kSampleParts);
 constexpr double kLargest = 3.4028234663852886e38;  // of f32
 
 __device__ inline double never() {
@@ -23,17 +27,18 @@ __device__ inline double never() {
 // One row under way: values [V] are logits, then probabilities up to a factor (never(): cannot be
 // chosen); ids [kept] are the candidates.
 struct Row {
-  Best* parts;  // [kSampleParts], the largest of each
+  Best* parts;  // the largest of each, of as many as there are
   double* values;
   int32_t* ids;
   uint64_t count;  // V
+  unsigned part_bits;
 };
 static_assert(sizeof(Best) == 16);
 
-__device__ inline Row row_at(unsigned char* scratch, uint64_t count) {
+__device__ inline Row row_at(unsigned char* scratch, uint64_t count, unsigned part_bits) {
   Best* const parts = reinterpret_cast<Best*>(scratch);
   double* const values = reinterpret_cast<double*>(parts + kSampleParts);
-  return {parts, values, reinterpret_cast<int32_t*>(values + count), count};
+  return {parts, values, reinterpret_cast<int32_t*>(values + count), count, part_bits};
 }
 
 // A logit as it can be compared: -0 is 0, also as bits; NaN is never chosen.
@@ -58,97 +63,104 @@ __device__ inline bool penalises(const SamplingRow& rule) {
          (rule.repeat_penalty != 1 || rule.presence_penalty != 0 || rule.frequency_penalty != 0);
 }
 
-// Step 1, the penalties: the first occurrence of an id in the history does the work for all.
-__device__ void penalise(const Row& row, const SamplingRow& rule, const int32_t* history) {
-  for (uint64_t i = threadIdx.x; i < rule.history_count; i += kThreads) {
-    const int64_t id = history[i];
-    if (id < 0 || static_cast<uint64_t>(id) >= row.count) continue;
-    bool first = true;
-    for (uint64_t j = 0; j < i && first; ++j) first = history[j] != id;
-    if (!first) continue;
-    double occurrences = 0;
-    for (uint64_t j = i; j < rule.history_count; ++j) occurrences += history[j] == id ? 1 : 0;
-    double logit = row.values[id];
-    logit = logit > 0 ? logit / static_cast<double>(rule.repeat_penalty)
-                      : logit * static_cast<double>(rule.repeat_penalty);
-    logit -= static_cast<double>(rule.presence_penalty);
-    row.values[id] = logit - occurrences * static_cast<double>(rule.frequency_penalty);
-  }
+// Step 1, the penalties of a token that stands so often in the history.
+__device__ inline double penalised(double logit, unsigned occurrences, const SamplingRow& rule) {
+  if (occurrences == 0) return logit;
+  const auto repeat = static_cast<double>(rule.repeat_penalty);
+  logit = logit > 0 ? logit / repeat : logit * repeat;
+  logit -= static_cast<double>(rule.presence_penalty);
+  return logit - occurrences * static_cast<double>(rule.frequency_penalty);
 }
 
-// Step 1 of a row with penalties, which needs its block to itself; returns the largest logit.
-__device__ Best load_penalised(const Row& row, const Matrix& logits, uint64_t r,
-                               const SamplingRow& rule, const int32_t* history) {
-  for (uint64_t i = threadIdx.x; i < row.count; i += kThreads) {
-    row.values[i] = load(logits.data, logits.element, r * row.count + i);
+constexpr unsigned kLoads = 8;  // logits that a lane has under way
+constexpr unsigned kTurn = kLoads * kWarp;
+
+// How often each of the ids [base, base + kTurn) stands in the history, by one warp for itself.
+__device__ void count_ids(const SamplingRow& rule, const int32_t* history, uint64_t base,
+                          unsigned (&counts)[kTurn]) {
+  const unsigned lane = threadIdx.x % kWarp;
+  __syncwarp();  // the counts of the turn before have been read
+  for (unsigned i = lane; i < kTurn; i += kWarp) counts[i] = 0;
+  __syncwarp();
+  for (unsigned i = lane; i < rule.history_count; i += kWarp) {
+    const uint64_t at = static_cast<uint64_t>(static_cast<int64_t>(history[i])) - base;
+    if (at < kTurn) atomicAdd(&counts[at], 1u);
   }
-  __syncthreads();
-  penalise(row, rule, history);
-  __syncthreads();
-  Best best = {never(), -1};
-  for (uint64_t i = threadIdx.x; i < row.count; i += kThreads) {
-    const double value = comparable(row.values[i]);
-    row.values[i] = value;
-    const Best found = {value, static_cast<long long>(i)};
-    if (value != never() && better(found, best)) best = found;
-  }
-  return block_best<kThreads>(best);
+  __syncwarp();
 }
 
-// Step 1 of the other rows: where it is drawn, values become the logits; greedy keeps none.
-// grid [64, rows], block 256, 128 bytes of shared memory. Moves 4 V bytes in and 8 V through L2
-// where it is drawn; bound by latency: 4000 logits a block at V = 256,000, eight loads a thread at
-// once.
+// Step 1: the largest of each part; where it is drawn, values become the logits, greedy keeps none.
+// grid [64, rows], block 256, 8 KiB of shared memory. Moves 4 V bytes in and 8 V through L2 where
+// it is drawn; bound by latency: 512 logits a warp at V = 256,000, eight loads a thread at once.
+// With penalties a warp walks the history for every 256 of them.
 __global__ void __launch_bounds__(kPartThreads)
-    find_largest(Matrix logits, uint64_t first, const SamplingRow* rules, unsigned char* scratch,
-                 uint64_t scratch_bytes) {
+    find_largest(Matrix logits, uint64_t first, const SamplingRow* rules, const int32_t* history,
+                 unsigned char* scratch, uint64_t scratch_bytes, unsigned part_bits) {
+  __shared__ unsigned counts[kPartWarps][kTurn];
   after_previous();
+  const unsigned lane = threadIdx.x % kWarp;
+  const unsigned warp = threadIdx.x / kWarp;
   const uint64_t r = first + blockIdx.y;
   const SamplingRow rule = rules[r];
-  if (penalises(rule)) return;
-  const Row row = row_at(scratch + blockIdx.y * scratch_bytes, logits.columns);
-  const uint64_t part = (row.count + kSampleParts - 1) / kSampleParts;
-  const uint64_t begin = blockIdx.x * part;
-  const uint64_t end = begin + part < row.count ? begin + part : row.count;
+  const Row row = row_at(scratch + blockIdx.y * scratch_bytes, logits.columns, part_bits);
+  const uint64_t part = blockIdx.x * kPartWarps + warp;
+  const uint64_t begin = part << part_bits;
+  const uint64_t part_end = begin + (uint64_t{1} << part_bits);
+  const uint64_t end = part_end < row.count ? part_end : row.count;
+  if (begin >= end) return;
+  const bool counted = penalises(rule);
   Best best = {never(), -1};
-  constexpr unsigned kLoads = 8;
-  for (uint64_t base = begin + threadIdx.x; base < end; base += kLoads * kPartThreads) {
+  for (uint64_t base = begin; base < end; base += kTurn) {
     float logit[kLoads];
     RT_UNROLL
     for (unsigned u = 0; u < kLoads; ++u) {
-      const uint64_t i = base + u * kPartThreads;
+      const uint64_t i = base + u * kWarp + lane;
       logit[u] = i < end ? load(logits.data, logits.element, r * row.count + i) : 0.0f;
     }
+    if (counted) count_ids(rule, history + rule.history_offset, base, counts[warp]);
     RT_UNROLL
     for (unsigned u = 0; u < kLoads; ++u) {
-      const uint64_t i = base + u * kPartThreads;
+      const uint64_t i = base + u * kWarp + lane;
       if (i >= end) continue;
-      const double value = comparable(static_cast<double>(logit[u]));
+      double value = static_cast<double>(logit[u]);
+      if (counted) value = penalised(value, counts[warp][u * kWarp + lane], rule);
+      value = comparable(value);
       if (rule.temperature > 0) row.values[i] = value;
       const Best found = {value, static_cast<long long>(i)};
       if (value != never() && better(found, best)) best = found;
     }
   }
-  best = block_best<kPartThreads>(best);
-  if (threadIdx.x == 0) row.parts[blockIdx.x] = best;
+  best = warp_best(best);
+  if (lane == 0) row.parts[part] = best;
 }
 
-__device__ Best best_part(const Row& row) {
-  const Best none = {never(), -1};
-  return block_best<kThreads>(threadIdx.x < kSampleParts ? row.parts[threadIdx.x] : none);
+// This thread's part, if the row has so many.
+__device__ inline Best own_part(const Row& row) {
+  const bool there = static_cast<uint64_t>(threadIdx.x) << row.part_bits < row.count;
+  return there ? row.parts[threadIdx.x] : Best{never(), -1};
 }
 
-// A value that the k largest do not lie below: the k-th largest of the parts' largest, where there
-// are so many.
-__device__ double least_of_top(const Row& row, int32_t k) {
+// A value that the k largest do not lie below: the k-th largest of the groups' largest, where there
+// are so many groups. Parts i, i + 64, ... are group i.
+__device__ double least_of_top(const Best& own, int32_t k) {
+  __shared__ Best parts[kThreads];
+  __shared__ Best groups[kGroups];
   __shared__ double bound;
+  parts[threadIdx.x] = own;
   if (threadIdx.x == 0) bound = never();
   __syncthreads();
-  if (threadIdx.x < kSampleParts) {
-    const Best own = row.parts[threadIdx.x];
+  Best largest = own;
+  if (threadIdx.x < kGroups) {
+    for (unsigned i = threadIdx.x + kGroups; i < kThreads; i += kGroups) {
+      if (better(parts[i], largest)) largest = parts[i];
+    }
+    groups[threadIdx.x] = largest;
+  }
+  __syncthreads();
+  if (threadIdx.x < kGroups && largest.index >= 0) {
     int32_t before = 0;
-    for (unsigned i = 0; i < kSampleParts; ++i) before += better(row.parts[i], own) ? 1 : 0;
-    if (own.index >= 0 && before == k - 1) bound = own.value;
+    for (unsigned i = 0; i < kGroups; ++i) before += better(groups[i], largest) ? 1 : 0;
+    if (before == k - 1) bound = largest.value;
   }
   __syncthreads();
   return bound;
@@ -157,32 +169,31 @@ __device__ double least_of_top(const Row& row, int32_t k) {
 // What compact() does with an element; of those at the threshold the first few stay.
 enum class Fate { kDrop, kAtThreshold, kKeep };
 
-// out becomes, in their order, those of list [0, count) that stay, of which `at_threshold` may be
-// at the threshold; a list of NULL is 0, 1, 2, ... Returns how many. fate(i) is asked twice. Warps
-// have neighbouring parts, lanes neighbouring elements, so that reads are of whole lines.
-template <class FateOf>
-__device__ uint64_t compact(const int32_t* list, uint64_t count, int32_t* out,
-                            uint64_t at_threshold, FateOf&& fate) {
-  constexpr unsigned kTurn = 8 * kWarp;
+// out becomes, in their order, those of id_of(0 .. count - 1) that stay, of which `at_threshold`
+// may be at the threshold. Returns how many. fate(id) is asked twice. Warps have neighbouring
+// parts, lanes neighbouring elements, so that reads are of whole lines.
+template <class IdOf, class FateOf>
+__device__ uint64_t compact(uint64_t count, int32_t* out, uint64_t at_threshold, IdOf&& id_of,
+                            FateOf&& fate) {
   const unsigned lane = threadIdx.x % kWarp;
   const unsigned before_lane = (1u << lane) - 1;
   const uint64_t part = (count + kThreads / kWarp - 1) / (kThreads / kWarp);
   const uint64_t begin = threadIdx.x / kWarp * part;
   const uint64_t end = begin + part < count ? begin + part : count;
-  const auto fates = [&](uint64_t base, Fate(&of_turn)[8]) {
+  const auto fates = [&](uint64_t base, Fate(&of_turn)[kLoads]) {
     RT_UNROLL
-    for (unsigned u = 0; u < 8; ++u) {
+    for (unsigned u = 0; u < kLoads; ++u) {
       const uint64_t i = base + u * kWarp + lane;
-      of_turn[u] = i < end ? fate(i) : Fate::kDrop;
+      of_turn[u] = i < end ? fate(id_of(i)) : Fate::kDrop;
     }
   };
   unsigned keeps = 0;
   unsigned equals = 0;
-  Fate of_turn[8];
+  Fate of_turn[kLoads];
   for (uint64_t base = begin; base < end; base += kTurn) {
     fates(base, of_turn);
     RT_UNROLL
-    for (unsigned u = 0; u < 8; ++u) {
+    for (unsigned u = 0; u < kLoads; ++u) {
       keeps += of_turn[u] == Fate::kKeep ? 1 : 0;
       equals += of_turn[u] == Fate::kAtThreshold ? 1 : 0;
     }
@@ -194,7 +205,7 @@ __device__ uint64_t compact(const int32_t* list, uint64_t count, int32_t* out,
   for (uint64_t base = begin; base < end; base += kTurn) {
     fates(base, of_turn);
     RT_UNROLL
-    for (unsigned u = 0; u < 8; ++u) {
+    for (unsigned u = 0; u < kLoads; ++u) {
       const uint64_t i = base + u * kWarp + lane;
       const unsigned keep_votes = __ballot_sync(kAllLanes, of_turn[u] == Fate::kKeep);
       const unsigned equal_votes = __ballot_sync(kAllLanes, of_turn[u] == Fate::kAtThreshold);
@@ -205,7 +216,7 @@ __device__ uint64_t compact(const int32_t* list, uint64_t count, int32_t* out,
                          (of_turn[u] == Fate::kAtThreshold && equal_rank < at_threshold);
       if (stays) {
         out[keep_rank + (equal_rank < at_threshold ? equal_rank : at_threshold)] =
-            list == nullptr ? static_cast<int32_t>(i) : list[i];
+            static_cast<int32_t>(id_of(i));
       }
       keeps_before += static_cast<unsigned>(__popc(keep_votes));
       equals_before += static_cast<unsigned>(__popc(equal_votes));
@@ -215,11 +226,31 @@ __device__ uint64_t compact(const int32_t* list, uint64_t count, int32_t* out,
   return all_keeps.total + (all_equals.total < at_threshold ? all_equals.total : at_threshold);
 }
 
-// ids become those of [0, V) that `keep` holds for, in rising order. Returns how many.
-template <class Keep>
-__device__ uint64_t compact(const Row& row, Keep&& keep) {
-  return compact(nullptr, row.count, row.ids, 0,
-                 [&](uint64_t i) { return keep(i) ? Fate::kKeep : Fate::kDrop; });
+// The same of all ids, [0, V).
+template <class FateOf>
+__device__ uint64_t compact_all(const Row& row, uint64_t at_threshold, FateOf&& fate) {
+  return compact(
+      row.count, row.ids, at_threshold, [](uint64_t i) { return i; }, fate);
+}
+
+// ids become those whose value is one and not below `bound`, in rising order; parts that have none
+// are not read. Returns how many.
+__device__ uint64_t keep_from(const Row& row, const Best& own, double bound) {
+  __shared__ unsigned parts[kThreads];  // that have one, in rising order
+  const bool has = own.index >= 0 && own.value >= bound;
+  const Scan<unsigned> rank = block_scan<unsigned, kThreads>(has ? 1 : 0);
+  if (has) parts[rank.before] = threadIdx.x;
+  __syncthreads();
+  const uint64_t inside = (uint64_t{1} << row.part_bits) - 1;
+  return compact(
+      uint64_t{rank.total} << row.part_bits, row.ids, 0,
+      [&](uint64_t i) {
+        return (uint64_t{parts[i >> row.part_bits]} << row.part_bits) + (i & inside);
+      },
+      [&](uint64_t id) {
+        const bool keeps = id < row.count && row.values[id] != never() && row.values[id] >= bound;
+        return keeps ? Fate::kKeep : Fate::kDrop;
+      });
 }
 
 // Doubles as integers of the same order.
@@ -270,13 +301,13 @@ __device__ uint64_t keep_top_k(Row& row, uint64_t count, uint64_t k) {
     return order == threshold.bound ? Fate::kAtThreshold : Fate::kDrop;
   };
   if (count > row.count / 2) {
-    return compact(nullptr, row.count, row.ids, threshold.equals,
-                   [&](uint64_t i) { return fate(row.values[i]); });
+    return compact_all(row, threshold.equals, [&](uint64_t id) { return fate(row.values[id]); });
   }
   const int32_t* const list = row.ids;
   row.ids += count;
-  return compact(list, count, row.ids, threshold.equals,
-                 [&](uint64_t i) { return fate(row.values[list[i]]); });
+  return compact(
+      count, row.ids, threshold.equals, [&](uint64_t i) { return static_cast<uint64_t>(list[i]); },
+      [&](uint64_t id) { return fate(row.values[id]); });
 }
 
 // The sum of value(i) over [0, count), and what stands before this thread's segment.
@@ -302,8 +333,10 @@ __device__ uint64_t keep_likely(const Row& row, double largest, const SamplingRo
   const double top_p = rule.top_p > 0 ? static_cast<double>(rule.top_p) : 0.0;
   const double share = 0.5 * (1 - top_p) / static_cast<double>(row.count);
   const double least = largest + static_cast<double>(rule.temperature) * log(share * *total);
-  return compact(row,
-                 [&](uint64_t i) { return row.values[i] != never() && row.values[i] >= least; });
+  return compact_all(row, 0, [&](uint64_t id) {
+    const bool keeps = row.values[id] != never() && row.values[id] >= least;
+    return keeps ? Fate::kKeep : Fate::kDrop;
+  });
 }
 
 // Sorts ids [0, count) by `before`. Bitonic with mirrored first steps, so that every exchange is
@@ -341,14 +374,13 @@ __device__ uint64_t first_reached(uint64_t count, Value&& value, Reached&& reach
   return found.index < 0 ? count : static_cast<uint64_t>(found.index);
 }
 
-// Steps 3 to 8 for a row whose largest value is known.
-__device__ int32_t draw(Row row, double largest, const SamplingRow& rule) {
+// Steps 3 to 8 for a row whose largest value is known, and each part's to its thread.
+__device__ int32_t draw(Row row, const Best& own, double largest, const SamplingRow& rule) {
   const bool top_k = rule.top_k > 0 && static_cast<uint64_t>(rule.top_k) < row.count;
-  const bool bounded = top_k && static_cast<uint64_t>(rule.top_k) <= kSampleParts;
-  const double bound = bounded && !penalises(rule) ? least_of_top(row, rule.top_k) : never();
+  const bool bounded = top_k && static_cast<uint64_t>(rule.top_k) <= kGroups;
+  const double bound = bounded ? least_of_top(own, rule.top_k) : never();
   double total = 0;
-  uint64_t kept =
-      compact(row, [&](uint64_t i) { return row.values[i] != never() && row.values[i] >= bound; });
+  uint64_t kept = keep_from(row, own, bound);
   if (top_k && static_cast<uint64_t>(rule.top_k) < kept) {
     kept = keep_top_k(row, kept, static_cast<uint64_t>(rule.top_k));
   } else if (!top_k && rule.top_p < 1) {
@@ -387,23 +419,29 @@ __device__ int32_t draw(Row row, double largest, const SamplingRow& rule) {
   return last.index < 0 ? -1 : row.ids[last.index];
 }
 
-// grid [rows], block 512, 1 KiB of shared memory and V (8 + 4) bytes of scratch per row. Greedy
-// moves 1 KiB; what draws reads the row twice (top_k up to 64) to some 6 times (top_p alone) from
-// L2, and with penalties more. Bound by the one multiprocessor that a row has.
-__global__ void __launch_bounds__(kThreads)
-    sample_rows(Matrix logits, uint64_t first, const SamplingRow* rules, const int32_t* history,
-                int32_t* ids, unsigned char* scratch, uint64_t scratch_bytes) {
+// grid [rows], block 512, 13 KiB of shared memory and V (8 + 4) bytes of scratch per row. Greedy
+// reads 8 KiB; what draws reads of the row twice the parts that can have one of the k largest
+// (top_k up to 64: some 60 of 500 at V = 256,000 and k = 40, were logits independent) to some 6
+// times all of it (top_p alone), from L2. Bound by the one multiprocessor that a row has.
+__global__ void __launch_bounds__(kThreads, 1)
+    sample_rows(Matrix logits, uint64_t first, const SamplingRow* rules, int32_t* ids,
+                unsigned char* scratch, uint64_t scratch_bytes, unsigned part_bits) {
   after_previous();
   const uint64_t r = first + blockIdx.x;
   const SamplingRow rule = rules[r];
-  const Row row = row_at(scratch + blockIdx.x * scratch_bytes, logits.columns);
-  const Best best = penalises(rule)
-                        ? load_penalised(row, logits, r, rule, history + rule.history_offset)
-                        : best_part(row);
+  const Row row = row_at(scratch + blockIdx.x * scratch_bytes, logits.columns, part_bits);
+  const Best own = own_part(row);
+  const Best best = block_best<kThreads>(own);
   int32_t id = static_cast<int32_t>(best.index);
-  __syncthreads();
-  if (best.index >= 0 && rule.temperature > 0) id = draw(row, best.value, rule);
+  if (best.index >= 0 && rule.temperature > 0) id = draw(row, own, best.value, rule);
   if (threadIdx.x == 0) ids[r] = id;
+}
+
+// A part of 2^this ids: at most 512 parts, each of a warp's width at least.
+unsigned part_bits_of(uint64_t count) {
+  unsigned bits = 5;
+  while (uint64_t{kSampleParts} << bits < count) ++bits;
+  return bits;
 }
 
 }  // namespace
@@ -411,11 +449,13 @@ __global__ void __launch_bounds__(kThreads)
 void sample(const Matrix& logits, uint64_t first, uint64_t count, const SamplingRow* rows,
             const int32_t* history, int32_t* ids, void* scratch, void* stream) {
   if (count == 0) return;
-  launch(find_largest, dim3(kSampleParts, static_cast<unsigned>(count)), kPartThreads, 0, stream,
-         logits, first, rows, static_cast<unsigned char*>(scratch),
-         sample_scratch_bytes(logits.columns));
+  const unsigned bits = part_bits_of(logits.columns);
+  const uint64_t bytes = sample_scratch_bytes(logits.columns);
+  launch(find_largest, dim3(kSampleParts / kPartWarps, static_cast<unsigned>(count)), kPartThreads,
+         0, stream, logits, first, rows, history, static_cast<unsigned char*>(scratch), bytes,
+         bits);
   launch(sample_rows, dim3(static_cast<unsigned>(count)), kThreads, 0, stream, logits, first, rows,
-         history, ids, static_cast<unsigned char*>(scratch), sample_scratch_bytes(logits.columns));
+         ids, static_cast<unsigned char*>(scratch), bytes, bits);
 }
 
 }  // namespace rt::cuda

@@ -22,8 +22,8 @@ struct SamplingRow {
   uint64_t reserved2;
 };
 
-// A row is cut into this many parts, whose largest logits are found side by side.
-constexpr uint32_t kSampleParts = 64;
+// A row is cut into up to this many parts, whose largest logits are found side by side.
+constexpr uint32_t kSampleParts = 512;
 
 // Bytes of scratch for one row of V logits: a value and an index of each part, values, ids.
 constexpr uint64_t sample_scratch_bytes(uint64_t count) {

@@ -294,6 +294,47 @@ constexpr SamplingRow kSampling[] = {
     {"everything", 1.2f, 0.1f, 0.1f, 0.9f, 40, 0.95f, 0.05f},
 };
 
+rt_sampling to_sampling(const SamplingRow& row, std::uint32_t r) {
+  return {.temperature = row.temperature,
+          .top_p = row.top_p,
+          .min_p = row.min_p,
+          .repeat_penalty = row.repeat,
+          .presence_penalty = row.presence,
+          .frequency_penalty = row.frequency,
+          .top_k = row.top_k,
+          .history_offset = r * 2,
+          .history_count = r * 2,
+          .reserved = 0,
+          .seed = 1234 + (std::uint64_t{r} << 40),
+          .position = 10 + r,
+          .reserved2 = 0};
+}
+
+// A vocabulary that is looked through in many parts, a history that has ids of all of them, the
+// likeliest among them, twice, and some of none; ties at the edge of top_k.
+Problem sample_wide(const SamplingRow& row) {
+  constexpr std::int64_t V = 70001;
+  Builder b("sample", text({{"V", V}}) + row.name, {{.past = 3, .tokens = 4, .rows = {1, 2, 3}}});
+  b.rows(RT_DIM_ROWS, V, 3);
+  std::vector<float>& logits = b.problem.inputs[0].values;
+  for (int i = 0; i < 50; ++i) {
+    const auto id = static_cast<std::int32_t>(b.numbers.bits() % V);
+    logits[id] = 20;
+    logits[V + id] = 20 - 0.125f * static_cast<float>(i / 4);
+    if (i % 3 == 0) b.problem.history.insert(b.problem.history.end(), {id, id});
+  }
+  for (int i = 0; i < 300; ++i) {
+    b.problem.history.push_back(static_cast<std::int32_t>(b.numbers.bits() % (V + 9)) - 4);
+  }
+  for (std::uint32_t r = 0; r < 3; ++r) {
+    rt_sampling how = to_sampling(row, r);
+    how.history_offset = r;
+    how.history_count = static_cast<std::uint32_t>(b.problem.history.size()) - 2 * r;
+    b.problem.sampling.push_back(how);
+  }
+  return b.problem;
+}
+
 std::vector<Problem> sample() {
   std::vector<Problem> out;
   for (const SamplingRow& row : kSampling) {
@@ -310,23 +351,10 @@ std::vector<Problem> sample() {
       for (int i = 0; i < 12; ++i) {
         b.problem.history.push_back(static_cast<std::int32_t>(b.numbers.bits() % 9) - 1);
       }
-      for (std::uint32_t r = 0; r < 4; ++r) {
-        b.problem.sampling.push_back({.temperature = row.temperature,
-                                      .top_p = row.top_p,
-                                      .min_p = row.min_p,
-                                      .repeat_penalty = row.repeat,
-                                      .presence_penalty = row.presence,
-                                      .frequency_penalty = row.frequency,
-                                      .top_k = row.top_k,
-                                      .history_offset = r * 2,
-                                      .history_count = r * 2,
-                                      .reserved = 0,
-                                      .seed = 1234 + (std::uint64_t{r} << 40),
-                                      .position = 10 + r,
-                                      .reserved2 = 0});
-      }
+      for (std::uint32_t r = 0; r < 4; ++r) b.problem.sampling.push_back(to_sampling(row, r));
       out.push_back(b.problem);
     }
+    out.push_back(sample_wide(row));
   }
   return out;
 }
