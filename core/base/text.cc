@@ -63,6 +63,12 @@ std::string quote(std::string_view text) {
   return out + "'";
 }
 
+std::string printable(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = printable(c);
+  return out;
+}
+
 std::string join(std::span<const std::string> parts, std::string_view separator) {
   std::string out;
   for (std::size_t i = 0; i < parts.size(); ++i) {

@@ -19,6 +19,13 @@ std::string did_you_mean(std::string_view word, std::span<const std::string> can
 // `text` in single quotes, control characters escaped, cut at 80 bytes: safe to print.
 std::string quote(std::string_view text);
 
+// What can steer a terminal becomes a space or '?': for text that is not ours.
+constexpr char printable(char c) {
+  if (c == '\n' || c == '\t') return ' ';
+  return static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+}
+std::string printable(std::string_view text);
+
 std::string join(std::span<const std::string> parts, std::string_view separator);
 
 }  // namespace rt

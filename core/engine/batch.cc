@@ -67,22 +67,27 @@ Status Batch::step() {
 }
 
 // A step that the limit did not allow has changed nothing. `running_` gets smaller, or each of its
-// requests is tried alone.
+// requests is tried alone: one that has room goes on, to its end, and gives back what it holds.
 Status Batch::make_do(Status refused) {
-  const bool limit = refused.error().fault == Fault::kEnvironment && session_.healthy();
-  if (!limit || running_.size() < 2) return refused;
+  const auto of_limit = [&](const Status& status) {
+    return status.error().fault == Fault::kEnvironment && session_.healthy();
+  };
+  if (!of_limit(refused) || running_.size() < 2) return refused;
   full_ = true;
   if (running_.back()->generation.ids().empty()) {
     waiting_.push_front(running_.back()->index);
     running_.pop_back();
     return {};
   }
+  bool advanced = false;
   for (const auto& request : running_) {
     Generation* const one[] = {&request->generation};
-    RT_RETURN_IF_ERROR(rt::advance(session_, one));
+    Status alone = rt::advance(session_, one);
+    if (!alone.ok() && !of_limit(alone)) return alone;
+    advanced = advanced || alone.ok();
     if (request->generation.finished()) return {};  // its memory goes back before the next one asks
   }
-  return {};
+  return advanced ? Status() : refused;
 }
 
 std::vector<std::unique_ptr<Batch::Request>> Batch::take_finished() {

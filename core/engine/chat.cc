@@ -62,6 +62,7 @@ Result<ChatAnswer> Chat::answer(const Emit& emit) {
   request.end_tokens = text_.end_tokens;
   request.ignore_end = options_.ignore_end;
   request.stop = options_.stop;
+  request.continues = false;
   RT_TRY(Generation generation,
          Generation::begin(*sequence_, text_.tokenizer.get(), std::move(request), session_));
   const std::uint64_t held = marks_.back();
@@ -98,13 +99,14 @@ Result<ChatAnswer> Chat::regenerate(const Emit& emit) {
 }
 
 Chat::Past Chat::past() const {
-  return {options_.system, messages_, marks_, sequence_->ids()};
+  return {options_.system, options_.sampling.seed, messages_, marks_, sequence_->ids()};
 }
 
 // After something that was refused and has left the beginning of `past`, or nothing: the rest is
 // computed with the next question.
 void Chat::take_back(const Past& past) {
   options_.system = past.system;
+  options_.sampling.seed = past.seed;
   messages_ = past.messages;
   marks_ = past.marks;
   if (!session_.healthy()) return;  // and computes no more

@@ -78,6 +78,7 @@ class Chat {
   // A conversation as it was.
   struct Past {
     std::string system;
+    std::uint64_t seed;
     std::vector<ChatMessage> messages;
     std::vector<std::uint64_t> marks;
     std::vector<std::int32_t> ids;

@@ -54,8 +54,10 @@ Result<Generation> Generation::begin(Sequence& sequence, const Tokenizer* tokeni
   if (tokenizer != nullptr) {
     RT_TRY(StopStrings stops, StopStrings::create(request.stop));
     generation.stream_.emplace(*tokenizer, std::move(stops));
-    generation.stream_->prime(sequence.ids());
-    generation.stream_->prime(request.prompt);
+    if (request.continues) {
+      generation.stream_->prime(sequence.ids());
+      generation.stream_->prime(request.prompt);
+    }
   } else if (!request.stop.empty()) {
     return bad_input("stop strings need a tokenizer");
   }

@@ -40,6 +40,7 @@ struct GenerateRequest {
   std::vector<std::int32_t> end_tokens;  // ids that end the answer; not part of the text
   bool ignore_end = false;               // go on past them (--ignore-eos)
   std::vector<std::string> stop;         // stop strings; not part of the text
+  bool continues = true;  // the text goes on from the prompt's; a chat's reply is one of its own
 };
 
 struct GenerateTimings {

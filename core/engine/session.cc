@@ -1,6 +1,7 @@
 #include "core/engine/session.h"
 
 #include "core/base/assert.h"
+#include "core/base/log.h"
 #include "core/engine/admission.h"
 #include "core/engine/session_parts.h"
 #include "core/engine/step_mirror.h"
@@ -33,6 +34,21 @@ Result<std::unique_ptr<Session>> Session::open(std::unique_ptr<Blueprint> bluepr
   return session;
 }
 
+namespace {
+
+// Whatever a destructor throws, the answer stands.
+void destroy(const Implementation& implementation, void* self) {
+  const CallSite site{implementation.full_name, "destroy", {}};
+  const RunningCall running(site);
+  try {
+    implementation.c->destroy(self);
+  } catch (...) {
+    log_warning(plugin_threw(site).message);
+  }
+}
+
+}  // namespace
+
 Session::~Session() {
   // Work that a failed step left in flight may still use the host's buffers.
   if (device_) (void)device_->synchronize();
@@ -40,8 +56,8 @@ Session::~Session() {
     if (graph != nullptr) device_->destroy_graph(graph);
   }
   for (Node& node : nodes_) {
-    if (node.decode_self != nullptr) node.decode->c->destroy(node.decode_self);
-    if (node.prefill_self != nullptr) node.prefill->c->destroy(node.prefill_self);
+    if (node.decode_self != nullptr) destroy(*node.decode, node.decode_self);
+    if (node.prefill_self != nullptr) destroy(*node.prefill, node.prefill_self);
   }
 }
 

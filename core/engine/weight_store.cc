@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <future>
+#include <system_error>
 
 #include "core/base/log.h"
 #include "core/base/parallel.h"
@@ -145,10 +147,15 @@ void WeightStore::begin_next(std::uint32_t w) {
   for (std::uint32_t next = w + 1; next < weights.size(); ++next) {
     const bool same = weights[next].checkpoint_index == weights[w].checkpoint_index;
     if (weights[next].alias_of != kNone || same) continue;
-    ahead_source_ = &blueprint_.stored[weights[next].checkpoint_index];
-    ahead_ = std::async(std::launch::async, [this, source = ahead_source_] {
-      return blueprint_.checkpoint->read_ahead(source->tensors(), reading_threads(), {});
-    });
+    const StoredWeight* const source = &blueprint_.stored[weights[next].checkpoint_index];
+    try {
+      ahead_ = std::async(std::launch::async, [this, source] {
+        return blueprint_.checkpoint->read_ahead(source->tensors(), reading_threads(), {});
+      });
+      ahead_source_ = source;
+    } catch (const std::system_error&) {
+      // No thread is to be had: it is read when its turn comes.
+    }
     return;
   }
 }
@@ -162,11 +169,16 @@ void WeightStore::for_ranges(std::uint64_t count, std::uint64_t grain, const Ran
   const rt_exec& exec = device_.exec();
   if (exec.parallel_for == nullptr) return parallel_ranges(count, grain, body);
   if (count == 0) return;
+  struct Loop {
+    const RangeBody* body;
+    FirstFailure failure;
+  } loop{&body, {}};
   const auto range = [](void* arg, std::uint64_t begin, std::uint64_t end, std::uint32_t) {
-    (*static_cast<const RangeBody*>(arg))(begin, end);
+    Loop& self = *static_cast<Loop*>(arg);
+    self.failure.run([&] { (*self.body)(begin, end); });
   };
-  exec.parallel_for(exec.device, count, grain, range,
-                    const_cast<void*>(static_cast<const void*>(&body)));
+  exec.parallel_for(exec.device, count, grain, range, &loop);
+  loop.failure.rethrow();
 }
 
 void WeightStore::for_rows(std::uint64_t rows, std::uint64_t columns, const RangeBody& body) {

@@ -11,6 +11,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/result.h"
+#include "core/base/signal_line.h"
 
 namespace rt {
 
@@ -32,41 +33,6 @@ std::atomic<FaultGuardSlot*> slots{nullptr};
 std::mutex slots_mutex;
 struct sigaction previous_action;  // written once, before the handler can run
 
-// A line put together without malloc or stdio, which a handler must not call.
-class Line {
- public:
-  void add(std::string_view text) {
-    for (const char c : text) {
-      if (size_ == sizeof text_) return;
-      // Names come from files: what could steer a terminal is not printed.
-      text_[size_++] = static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-    }
-  }
-  void add(std::uint64_t number) {
-    char digits[20];
-    std::size_t at = sizeof digits;
-    do {
-      digits[--at] = static_cast<char>('0' + number % 10);
-      number /= 10;
-    } while (number != 0);
-    add(std::string_view(digits + at, sizeof digits - at));
-  }
-  void print() {
-    if (size_ == sizeof text_) --size_;
-    text_[size_++] = '\n';
-    std::size_t done = 0;
-    while (done < size_) {
-      const ssize_t count = ::write(STDERR_FILENO, text_ + done, size_ - done);
-      if (count <= 0) return;
-      done += static_cast<std::size_t>(count);
-    }
-  }
-
- private:
-  char text_[4096];
-  std::size_t size_ = 0;
-};
-
 const GuardedTensor* tensor_at(const FaultGuardSlot& slot, std::uint64_t offset) {
   const std::vector<GuardedTensor>* tensors = slot.tensors.load(std::memory_order_acquire);
   if (tensors == nullptr) return nullptr;
@@ -81,7 +47,7 @@ const GuardedTensor* tensor_at(const FaultGuardSlot& slot, std::uint64_t offset)
 
 // Async-signal-safe throughout: atomics, stat, write, _exit.
 [[noreturn]] void report_and_exit(const FaultGuardSlot& slot, std::uint64_t offset) {
-  Line line;
+  SignalLine line;  // names come from files
   line.add("runtime: ");
   line.add(slot.file);
   line.add(": ");

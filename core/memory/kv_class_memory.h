@@ -24,6 +24,7 @@ struct KvSequence {
   std::uint64_t high_water = 0;  // longest length since empty: what rings have seen
   std::uint64_t budget = 0;      // declared prompt + new tokens, 0: open
   std::uint64_t max_tokens = 0;  // the context, or less where address space was refused
+  std::uint64_t family = 0;      // the same as of what it was forked from: those may share stripes
 };
 
 // A sequence that is to have room: to write tokens [sequence.length, tokens) next.

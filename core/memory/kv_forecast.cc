@@ -111,6 +111,12 @@ class Rehearsal {
 
   const Ledger& ledger() const { return device_->ledger(); }
 
+  // What a growth took for a moment beyond what stands now: an upper bound of it for the last
+  // request, and exact for the one that took the most so far.
+  std::uint64_t transient() const {
+    return ledger().peak()[MemoryKind::kKv] - ledger().now()[MemoryKind::kKv];
+  }
+
   KvForecast take() {
     const MemoryEvents& events = ledger().events;
     note();
@@ -210,6 +216,7 @@ Result<KvForecast> forecast_together(const KvPlan& plan, std::span<const KvReque
     RT_RETURN_IF_ERROR(rehearsal.prefill());
     prefix = rehearsal.slot();
   }
+  std::uint64_t transient = 0;
   for (const KvRequest& request : order) {
     if (forks_prefix(request.prompt_tokens, shared_tokens, rope_switch_tokens)) {
       RT_RETURN_IF_ERROR(rehearsal.fork(prefix, shared_tokens));
@@ -217,8 +224,11 @@ Result<KvForecast> forecast_together(const KvPlan& plan, std::span<const KvReque
       rehearsal.begin();
     }
     RT_RETURN_IF_ERROR(rehearsal.request(request));
+    transient = std::max(transient, rehearsal.transient());
   }
-  return rehearsal.take();
+  KvForecast out = rehearsal.take();
+  out.peak_bytes = std::max(out.peak_bytes, out.standing_bytes + transient);
+  return out;
 }
 
 Result<std::uint64_t> peak_bytes(const KvPlan& plan, std::uint64_t prompt_tokens,

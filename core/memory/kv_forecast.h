@@ -57,8 +57,9 @@ Result<KvForecast> forecast(const KvPlan& plan, std::span<const KvTurn> turns,
 
 // `requests`, at most B (B - 1 with a prefix), all in the cache in the end: the most that any order
 // of starts and ends among them takes if one computes at a time. Each runs to its last token while
-// those before it stand, the longest last, because what a growth takes for a moment (a moved layer)
-// adds to all that stands. shared_tokens: a prefix that a sequence of its own holds all the while
+// those before it stand, the longest last; what a growth takes for a moment (a moved layer), of the
+// request that takes the most, adds to all that stands in the end, for any of them may come last.
+// shared_tokens: a prefix that a sequence of its own holds all the while
 // and whose forks they are; 0: none. Bad input: more than the context.
 Result<KvForecast> forecast_together(const KvPlan& plan, std::span<const KvRequest> requests,
                                      std::uint64_t shared_tokens = 0,

@@ -1,15 +1,21 @@
 #include "core/memory/kv_plan.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/base/bytes.h"
+#include "core/base/call_site.h"
+#include "core/base/text.h"
 #include "core/memory/ledger.h"
 
 namespace rt {
 namespace {
 
 constexpr std::size_t kMostCharges = 64;
+constexpr std::size_t kLongestChargeName = 64;
+constexpr std::uint64_t kMostChargedBytes = std::uint64_t{1} << 60;  // sums stay far below 2^64
 constexpr std::size_t kMostSentences = 64;
+constexpr std::size_t kLongestSentence = 2048;
 
 // rt_plan_sink with our state behind it (the first member, so the pointers convert).
 struct Sink {
@@ -54,18 +60,26 @@ rt_status add_class(rt_plan_sink* c, const rt_plan_class* answer) {
 
 rt_status add_charge(rt_plan_sink* c, const char* name, std::uint64_t bytes) {
   Sink& sink = *reinterpret_cast<Sink*>(c);
-  if (name == nullptr || sink.charges->size() >= kMostCharges) {
-    sink.refusal = "a charge without a name, or more than 64 charges";
+  const std::string_view text =
+      name == nullptr ? "" : std::string_view(name, ::strnlen(name, kLongestChargeName + 1));
+  if (text.empty() || text.size() > kLongestChargeName || sink.charges->size() >= kMostCharges) {
+    sink.refusal = "a charge without a name or with one of more than 64 bytes, or more than 64";
     return RT_INVALID;
   }
-  sink.charges->push_back({name, bytes});
+  std::uint64_t left = kMostChargedBytes;
+  for (const KvCharge& charge : *sink.charges) left -= charge.bytes;
+  if (bytes > left) {
+    sink.refusal = "charges of more than 2^60 bytes, the last " + std::to_string(bytes);
+    return RT_INVALID;
+  }
+  sink.charges->push_back({printable(text), bytes});
   return RT_OK;
 }
 
 void explain(rt_plan_sink* c, const char* sentence) {
   Sink& sink = *reinterpret_cast<Sink*>(c);
   if (sentence != nullptr && sink.explanation->size() < kMostSentences) {
-    sink.explanation->push_back(sentence);
+    sink.explanation->push_back(printable({sentence, ::strnlen(sentence, kLongestSentence)}));
   }
 }
 
@@ -105,6 +119,9 @@ Status KvPlan::ask_layout() {
   sink.charges = &charges_;
   sink.explanation = &explanation_;
   sink.layer_count = problem().layers.size();
+  (void)refusal_();  // somebody else's
+  const CallSite site{name_, "plan", {}};
+  const RunningCall running(site);
   rt_status status = RT_OK;
   try {
     status =
@@ -127,6 +144,9 @@ Result<std::vector<std::uint64_t>> KvPlan::ask_capacities(
   for (const rt_plan_sequence& sequence : sequences) pointers.push_back(&sequence);
   std::vector<std::uint64_t> answer(sequences.size(), 0);
   if (sequences.empty()) return answer;
+  (void)refusal_();  // somebody else's
+  const CallSite site{name_, "capacity", {}};
+  const RunningCall running(site);
   rt_status status = RT_OK;
   try {
     status = question_.with([&](const rt_plan_problem* problem) {

@@ -126,6 +126,7 @@ class KvPlan {
   Status place_layers(std::uint32_t c);
   Status check_form(KvClass& kv_class) const;
   Status check_kind_of_growth(const KvClass& kv_class) const;
+  Status check_plain_size(const KvClass& kv_class) const;
   Status check_sections(const KvClass& kv_class) const;
   Status check_section(const KvClass& kv_class, std::uint32_t layer, std::uint64_t offset,
                        std::uint64_t bytes) const;

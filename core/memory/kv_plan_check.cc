@@ -139,10 +139,35 @@ Status KvPlan::check_sections(const KvClass& kv_class) const {
   return {};
 }
 
+// Without stripes: tensors of the whole context, twice while they move.
+Status KvPlan::check_plain_size(const KvClass& kv_class) const {
+  const std::uint64_t room = std::min(problem().context_tokens, kv_class.live_tokens);
+  std::uint64_t sum = 0;
+  for (const std::uint32_t layer : kv_class.layers) {
+    std::uint64_t bytes = 0;
+    if (checked_mul(room, row_bytes(layer), &bytes) &&
+        checked_mul(bytes + problem().alignment_bytes, 4, &bytes) &&
+        checked_mul(bytes, problem().max_sequences, &bytes) && bytes <= kMaxBytes) {
+      sum += bytes;
+    } else {
+      sum = kMaxBytes + 1;
+    }
+    if (sum > kMaxBytes) {
+      return refuse("keys and values of " + std::to_string(problem().context_tokens) +
+                    " tokens of " + std::to_string(problem().max_sequences) +
+                    " sequences exceed every address space");
+    }
+  }
+  return {};
+}
+
 // After this, byte counts of this plan fit in 64 bits with room to spare.
 Status KvPlan::check_sizes() const {
   for (const KvClass& kv_class : classes_) {
-    if (kv_class.stripe_tokens == 0) continue;
+    if (kv_class.stripe_tokens == 0) {
+      RT_RETURN_IF_ERROR(check_plain_size(kv_class));
+      continue;
+    }
     const std::uint64_t stripes = problem().context_tokens / kv_class.stripe_tokens + 2;
     std::uint64_t bytes = 0;
     if (!checked_mul(stripes, kv_class.stripe_bytes, &bytes) ||

@@ -40,7 +40,7 @@ KvStore::Slot KvStore::unused_slot() {
 
 KvStore::Slot KvStore::add(std::uint64_t budget_tokens) {
   const Slot slot = unused_slot();
-  sequences_[slot] = {true, 0, 0, budget_tokens, plan().problem().context_tokens};
+  sequences_[slot] = {true, 0, 0, budget_tokens, plan().problem().context_tokens, ++families_};
   for (const auto& kv_class : classes_) kv_class->clear(slot);
   return slot;
 }
@@ -67,7 +67,8 @@ std::vector<KvNeed> KvStore::needs(std::uint32_t c) const {
     if (!sequence.used) continue;
     KvNeed need{sequence.length, classes_[c]->capacity(slot), sequence.budget, 0};
     for (Slot earlier = 0; earlier < slot; ++earlier) {
-      if (!sequences_[earlier].used) continue;
+      const KvSequence& other = sequences_[earlier];
+      if (!other.used || other.family != sequence.family) continue;
       need.shared = std::max(need.shared, classes_[c]->shared(slot, earlier, sequence.length));
     }
     needs.push_back(need);
@@ -224,6 +225,7 @@ Result<KvStore::Slot> KvStore::fork(Slot from, std::uint64_t budget_tokens) {
   const Slot slot = add(budget_tokens);
   sequences_[slot].length = sequences_[from].length;
   sequences_[slot].high_water = sequences_[from].high_water;
+  sequences_[slot].family = sequences_[from].family;
   const auto fill = [&]() -> Status {
     RT_TRY(const auto growths, ask_growths({}));
     RT_RETURN_IF_ERROR(admit(growths, &slot));

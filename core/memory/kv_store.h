@@ -104,6 +104,7 @@ class KvStore {
   KvContext context_;
   std::vector<std::unique_ptr<KvClassMemory>> classes_;
   std::vector<KvSequence> sequences_;  // by slot
+  std::uint64_t families_ = 0;         // so far
   bool wanted_more_ready_ = false;
 };
 

@@ -1,6 +1,8 @@
 #include "core/memory/open_device.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <cstdio>
 #include <utility>
 
 #include "core/base/assert.h"
@@ -10,7 +12,8 @@
 namespace rt {
 namespace {
 
-constexpr std::size_t kDownloadsAtOnce = 2;  // download_begin in core/sdk/device.h
+constexpr std::uint64_t kLeastAlignment = 64;  // what every operator may count on (core/sdk/abi.h)
+constexpr std::size_t kDownloadsAtOnce = 2;    // download_begin in core/sdk/device.h
 
 }  // namespace
 
@@ -40,12 +43,15 @@ OpenDevice::~OpenDevice() {
   if (device_ != nullptr) api_.close(device_);
 }
 
+std::string OpenDevice::full_name() const {
+  return "device " + std::string(desc_.kind) + ":" + std::to_string(desc_.index);
+}
+
 Status OpenDevice::check(rt_status status, std::string_view what) {
   if (status == RT_OK) return {};
   std::string text = refusal_();
   if (text.empty()) text = "refused with status " + std::to_string(status) + " and no reason";
-  const std::string message = "device " + std::string(desc_.kind) + ":" +
-                              std::to_string(desc_.index) + ": " + std::string(what) + ": " + text;
+  const std::string message = full_name() + ": " + std::string(what) + ": " + text;
   switch (status) {
     case RT_DEVICE_FAULT:
       healthy_ = false;
@@ -127,10 +133,23 @@ Result<std::uint64_t> OpenDevice::resident(const void* address, std::uint64_t by
   return resident_bytes;
 }
 
+// What a kernel would crash on is told here. Such memory is not given back: what release does with
+// it nobody knows.
+Status OpenDevice::check_address(const void* address, std::string_view what) const {
+  const std::uint64_t alignment = std::min(desc_.alignment_bytes, kLeastAlignment);
+  const auto number = reinterpret_cast<std::uintptr_t>(address);
+  if (number != 0 && number % alignment == 0) return {};
+  char text[32];
+  std::snprintf(text, sizeof text, "%p", address);
+  return internal(full_name() + ": " + std::string(what) + ": expected an address that is a " +
+                  "multiple of " + std::to_string(alignment) + ", found " + text);
+}
+
 Result<void*> OpenDevice::allocate(std::uint64_t bytes) {
   void* address = nullptr;
   RT_RETURN_IF_ERROR(
       check(api_.allocate(device_, bytes, &address), "allocate " + format_bytes(bytes)));
+  RT_RETURN_IF_ERROR(check_address(address, "allocate"));
   return address;
 }
 
@@ -142,6 +161,7 @@ Result<void*> OpenDevice::reserve(std::uint64_t bytes) {
   void* base = nullptr;
   RT_RETURN_IF_ERROR(check(api_.reserve(device_, bytes, &base),
                            "reserve " + format_bytes(bytes) + " of address space"));
+  RT_RETURN_IF_ERROR(check_address(base, "reserve"));
   return base;
 }
 

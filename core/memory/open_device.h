@@ -79,6 +79,7 @@ class OpenDevice {
   bool healthy() const { return healthy_; }
   // Turns a status of this device's plugin (or of an implementation on it) into a Status.
   Status check(rt_status status, std::string_view what);
+  std::string full_name() const;  // "device cpu:0"
 
  private:
   OpenDevice(const rt_device& api, const rt_device_desc& desc, RefusalText refusal,
@@ -86,6 +87,8 @@ class OpenDevice {
       : api_(api), desc_(desc), refusal_(refusal), ledger_(limit_bytes) {}
 
   const rt_device& api_;
+  Status check_address(const void* address, std::string_view what) const;
+
   rt_device_desc desc_;
   RefusalText refusal_;
   Ledger ledger_;

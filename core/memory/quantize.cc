@@ -162,7 +162,9 @@ void Quantizer::encode_int8(std::uint64_t row, float* values, void* weight) {
   std::memcpy(base + format_.scales_offset + row * sizeof(float), &largest, sizeof(float));
   auto* codes =
       reinterpret_cast<std::int8_t*>(base + format_.codes_offset + row * format_.row_code_bytes);
-  const float ratio = largest == 0 || !std::isfinite(largest) ? 0.0f : 127.0f / largest;
+  // Of a row whose largest is below 127 / the largest f32 the ratio would be infinite.
+  const bool has_ratio = std::isfinite(largest) && std::isfinite(127.0f / largest);
+  const float ratio = has_ratio ? 127.0f / largest : 0.0f;
   for (std::uint64_t k = 0; k < columns; ++k) {
     // Beside 1.5 * 2^23 the unit in the last place is 1: the adder rounds.
     const float code = std::min(127.0f, std::max(-127.0f, values[k] * ratio));

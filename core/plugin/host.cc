@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "core/base/log.h"
+#include "core/base/text.h"
 #include "core/plugin/probe.h"
 
 namespace rt {
@@ -21,7 +22,7 @@ thread_local FailText fail_text;
 
 rt_status fail(const rt_host*, rt_status code, const char* message) {
   fail_text.size = message == nullptr ? 0 : ::strnlen(message, kFailTextLimitBytes);
-  if (fail_text.size > 0) std::memcpy(fail_text.bytes, message, fail_text.size);
+  for (std::size_t i = 0; i < fail_text.size; ++i) fail_text.bytes[i] = printable(message[i]);
   // RT_OK from a call of fail() is a slip of the plugin; the refusal must not become a success.
   return code == RT_OK ? rt_status{RT_INTERNAL} : code;
 }
@@ -32,7 +33,7 @@ void log(const rt_host* host, rt_log_level level, const char* message) {
   const char* plugin =
       host == nullptr ? "plugin" : reinterpret_cast<const PluginHost*>(host)->plugin().c_str();
   try {
-    rt::log(level, std::string(plugin) + ": " + std::string(text));
+    rt::log(level, std::string(plugin) + ": " + printable(text));
   } catch (const std::exception&) {
     // A line of log is not worth the process, and nothing may be thrown into a plugin.
   }
@@ -41,14 +42,6 @@ void log(const rt_host* host, rt_log_level level, const char* message) {
 // No abilities yet; plugins must live with NULL.
 const void* extension(const rt_host*, const char*) {
   return nullptr;
-}
-
-// "acme/flash, node 'layer.3.attention': execute".
-std::string site_text(const CallSite& site) {
-  std::string text(site.callee);
-  if (!site.node.empty()) text.append(", node '").append(site.node).append("'");
-  if (!site.function.empty()) text.append(": ").append(site.function);
-  return text;
 }
 
 }  // namespace
@@ -95,8 +88,8 @@ Status plugin_status(const CallSite& site, rt_status status) {
   if (status == RT_OK) return {};
   const std::string text(last_fail_text());
   const std::string message =
-      text.empty() ? site_text(site) + " returned " + status_text(status) + " without saying why"
-                   : site_text(site) + ": " + text;
+      text.empty() ? site.text() + " returned " + status_text(status) + " without saying why"
+                   : site.text() + ": " + text;
   switch (status) {
     case RT_INVALID:
     case RT_UNSUPPORTED:
@@ -109,7 +102,7 @@ Status plugin_status(const CallSite& site, rt_status status) {
 }
 
 Error plugin_threw(const CallSite& site) {
-  const std::string begin = site_text(site) + " let an exception out, which no plugin may do";
+  const std::string begin = site.text() + " let an exception out, which no plugin may do";
   try {
     throw;
   } catch (const std::exception& failure) {

@@ -6,12 +6,14 @@
 //
 // A refusal becomes an rt::Error that names plugin, implementation, node and function; a plugin
 // that refuses without text gets a sentence of ours; an exception that leaves a plugin against the
-// rules is stopped here. Success allocates nothing and costs two stores.
+// rules is stopped here, and a crash is told by name (call_site.h). Success allocates nothing and
+// costs a few stores.
 #pragma once
 
 #include <string>
 #include <string_view>
 
+#include "core/base/call_site.h"
 #include "core/base/result.h"
 #include "core/sdk/abi.h"
 
@@ -43,13 +45,6 @@ std::string take_fail_text();
 // "RT_UNSUPPORTED", or "status 13, which does not exist".
 std::string status_text(rt_status status);
 
-// Who is called, for the text of a refusal. The views are used during the call only.
-struct CallSite {
-  std::string_view callee;    // "rms_norm_cpu/avx2", "acme/roomy"
-  std::string_view function;  // "execute"
-  std::string_view node;      // "" where there is none
-};
-
 // Turns a status and the last text into an Error. RT_NO_MEMORY is the environment's fault,
 // RT_INVALID and RT_UNSUPPORTED the input's, everything else internal.
 Status plugin_status(const CallSite& site, rt_status status);
@@ -60,6 +55,7 @@ Error plugin_threw(const CallSite& site);
 template <class Function>
 Status call_plugin(const CallSite& site, Function&& function) {
   clear_fail_text();
+  const RunningCall running(site);
   rt_status status = RT_OK;
   try {
     status = function();

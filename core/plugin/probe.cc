@@ -3,16 +3,23 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <string_view>
+
+#include "core/base/owned_fd.h"
+#include "core/base/text.h"
 
 namespace rt {
 namespace {
@@ -53,20 +60,44 @@ void default_signals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-// stdin, stdout and stderr of the child lead nowhere: its crash report is our one sentence.
-void silence() {
+// stdin and stdout of the child lead nowhere, stderr into a file in memory, of whose end the last
+// line goes into our one sentence.
+void silence(int errors_fd) {
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   for (int fd = 0; fd <= 2 && null >= 0; ++fd) ::dup2(null, fd);
+  if (errors_fd >= 0) ::dup2(errors_fd, STDERR_FILENO);
 }
 
-[[noreturn]] void run_child(int answer_fd, pid_t parent, const std::function<Status()>& body,
-                            const ProbeLimits& limits) {
+// "" or "; the last it said is '...'".
+std::string last_words(int errors_fd) {
+  struct stat file {};
+  if (errors_fd < 0 || ::fstat(errors_fd, &file) != 0) return "";
+  char bytes[512];
+  const off_t from = std::max<off_t>(0, file.st_size - static_cast<off_t>(sizeof bytes));
+  const ssize_t count = ::pread(errors_fd, bytes, sizeof bytes, from);
+  std::string_view text(bytes, static_cast<std::size_t>(std::max<ssize_t>(0, count)));
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) {
+    text.remove_suffix(1);
+  }
+  if (const std::size_t line = text.rfind('\n'); line != text.npos) text.remove_prefix(line + 1);
+  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+  return text.empty() ? "" : "; the last it said is " + quote(text);
+}
+
+// Above the three that the child gives away, also where the caller has closed them.
+OwnedFd above_standard(int fd) {
+  OwnedFd given(fd);
+  return OwnedFd(fd < 0 ? fd : ::fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+}
+
+[[noreturn]] void run_child(int answer_fd, int errors_fd, pid_t parent,
+                            const std::function<Status()>& body, const ProbeLimits& limits) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(0);
   inside_probe = true;
   default_signals();
-  silence();
+  silence(errors_fd);
   limit(RLIMIT_CORE, 0);
   limit(RLIMIT_CPU, static_cast<rlim_t>(limits.time.count() / 1000 + 2));
   if (const std::uint64_t now = address_space_bytes(); now > 0) {
@@ -115,16 +146,18 @@ int collect(pid_t child, bool kill_it) {
   return status;
 }
 
-Status judge(const std::string& what, const std::string& answer, int status) {
+Status judge(const std::string& what, const std::string& answer, int status,
+             const std::string& last_words) {
   if (WIFSIGNALED(status)) {
     const char* name = ::sigabbrev_np(WTERMSIG(status));
     return bad_input(what + ": crashed with SIG" + (name == nullptr ? "?" : name) +
-                     " in a trial run; it is not used");
+                     " in a trial run" + last_words + "; it is not used");
   }
   if (answer == "+") return {};
   if (answer.empty()) {
     return bad_input(what + ": ended its trial run with exit code " +
-                     std::to_string(WEXITSTATUS(status)) + " and no answer; it is not used");
+                     std::to_string(WEXITSTATUS(status)) + " and no answer" + last_words +
+                     "; it is not used");
   }
   const std::string text = answer.substr(1);
   if (answer[0] == '3') return environment(text);
@@ -143,27 +176,28 @@ Status probe(const std::string& what, const std::function<Status()>& body,
   if (::pipe2(ends, O_CLOEXEC) != 0) {
     return environment(what + ": cannot make a pipe for a trial run: " + std::strerror(errno));
   }
+  OwnedFd reading = above_standard(ends[0]);
+  OwnedFd writing = above_standard(ends[1]);
+  const OwnedFd errors = above_standard(::memfd_create("trial", MFD_CLOEXEC));
   const Clock::time_point deadline = Clock::now() + limits.time;
   const pid_t parent = ::getpid();
   const pid_t child = ::fork();
   if (child == 0) {
-    ::close(ends[0]);
-    run_child(ends[1], parent, body, limits);
+    reading = OwnedFd();
+    run_child(writing.get(), errors.get(), parent, body, limits);
   }
-  ::close(ends[1]);
+  writing = OwnedFd();
   if (child < 0) {
-    ::close(ends[0]);
     return environment(what + ": cannot start a trial run: " + std::strerror(errno));
   }
   std::string answer;
-  const bool answered = read_answer(ends[0], deadline, &answer);
-  ::close(ends[0]);
+  const bool answered = read_answer(reading.get(), deadline, &answer);
   const int status = collect(child, !answered || !answer.empty());
   if (!answered) {
     return bad_input(what + ": gave no answer within " + std::to_string(limits.time.count()) +
                      " ms in a trial run; it is not used");
   }
-  return judge(what, answer, answer.empty() ? status : 0);
+  return judge(what, answer, answer.empty() ? status : 0, last_words(errors.get()));
 }
 
 }  // namespace rt

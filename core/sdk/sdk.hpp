@@ -21,6 +21,12 @@
 // inline functions compiled there could be the ones the linker keeps for every machine.
 #pragma once
 
+#if __cplusplus < 202002L
+#error \
+    "the SDK's C++ layer needs C++20 (-std=c++20); the C headers, plugin.h and what it includes, do not"
+#endif
+
+#include <atomic>
 #include <concepts>
 #include <cstdarg>
 #include <cstdio>
@@ -168,14 +174,26 @@ class Call {
 
   std::uint32_t threads() const { return call_->exec->threads; }
 
-  // body(begin, end, worker) over [0, count), on the device's pool; CPU devices only.
+  // body(begin, end, worker) over [0, count), on the device's pool; CPU devices only. Of the
+  // exceptions that leave body the first is thrown here, after all ranges have been run.
   template <class Body>
   void parallel_for(std::uint64_t count, std::uint64_t grain, Body&& body) const {
+    struct Loop {
+      std::remove_reference_t<Body>* body;
+      std::atomic_flag failed;
+      std::exception_ptr failure;
+    } loop{&body, {}, {}};
     const rt_range_fn run = [](void* arg, std::uint64_t begin, std::uint64_t end,
                                std::uint32_t worker) {
-      (*static_cast<std::remove_reference_t<Body>*>(arg))(begin, end, worker);
+      Loop& self = *static_cast<Loop*>(arg);
+      try {
+        (*self.body)(begin, end, worker);
+      } catch (...) {
+        if (!self.failed.test_and_set()) self.failure = std::current_exception();
+      }
     };
-    call_->exec->parallel_for(call_->exec->device, count, grain, run, (void*)&body);
+    call_->exec->parallel_for(call_->exec->device, count, grain, run, &loop);
+    if (loop.failure) std::rethrow_exception(loop.failure);
   }
 
  private:

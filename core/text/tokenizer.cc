@@ -110,8 +110,8 @@ Detokenizer& Detokenizer::operator=(Detokenizer&&) noexcept = default;
 Detokenizer::~Detokenizer() = default;
 
 void Detokenizer::prime(std::span<const std::int32_t> ids) {
-  RT_ASSERT(owed_.empty());
   for (const std::int32_t id : ids) push(id);
+  owed_.clear();
   DecodeStream copy = *stream_;
   copy.flush(owed_);
 }

@@ -114,7 +114,8 @@ class Detokenizer {
   ~Detokenizer();
 
   // Ids that come before the text of interest (a prompt): they decide, for example, whether the
-  // next token's leading space is kept; their own text is not returned. Call before any push.
+  // next token's leading space is kept; their own text is not returned. Call before any push; more
+  // of them may follow in further calls.
   // For text that goes on from a prompt; a chat's reply is a text of its own and is not primed.
   void prime(std::span<const std::int32_t> ids);
 

@@ -181,8 +181,13 @@ class Parser {
     for (const auto& [setting, option] : options_) {
       for (const std::string& flag : flags_of(*setting)) flags.push_back(flag);
     }
+    bool words_only = false;  // behind --
     for (const std::string& word : app_.remaining()) {
-      const bool flag = word.size() > 1 && word[0] == '-';
+      if (word == "--" && !words_only) {
+        words_only = true;
+        continue;
+      }
+      const bool flag = !words_only && word.size() > 1 && word[0] == '-';
       if (flag) {
         const std::string name = word.substr(0, word.find('='));
         const std::string meant = elsewhere(name);

@@ -2,6 +2,7 @@
 // prompt's place is taken by the next one at once; what all prompts begin with is computed once and
 // shared where the planner can (core/engine/batch.h). One JSON line per prompt, in the order in
 // which they finish, each with the index of its line.
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <vector>
@@ -36,6 +37,8 @@ class BatchRun {
     RT_TRY(prompts_, read_prompts(settings_, model_));
     sampling_ = sampling_of(settings_);
     const std::vector<GenerateRequest> requests = this->requests();
+    has_open_ = std::any_of(requests.begin(), requests.end(),
+                            [](const GenerateRequest& one) { return !one.max_new_tokens; });
     model_.options.max_sequences = static_cast<std::uint32_t>(settings_.integer("parallel"));
     RT_TRY(model_.blueprint, admit_batch(*model_.registry, model_.options, requests));
     RT_RETURN_IF_ERROR(load_model(model_, settings_));
@@ -89,14 +92,16 @@ class BatchRun {
     return json;
   }
 
-  // Planned: the most that any order of starts and ends takes.
+  // Planned: the most that any order of starts and ends takes; of open answers the first token
+  // alone was looked at, and they grow as far as the limit allows.
   Result<std::string> stats() const {
     const Session& session = *model_.session;
     RT_TRY(const Demand planned, demand_of(session.blueprint()));
     return "[ load " + text_of_seconds(model_.load_ms) + " | " + std::to_string(prompts_.size()) +
            " prompts, " + std::to_string(planned.at_once) + " at once | shared prefix " +
            std::to_string(session.blueprint().options.shared_tokens) + " tok | KV peak " +
-           format_bytes(session.ledger().peak()[MemoryKind::kKv]) + ", planned at most " +
+           format_bytes(session.ledger().peak()[MemoryKind::kKv]) +
+           (has_open_ ? ", admitted with " : ", planned at most ") +
            format_bytes(planned.peak[MemoryKind::kKv]) + " ]";
   }
 
@@ -110,6 +115,7 @@ class BatchRun {
   LoadedModel model_;
   std::vector<BatchPrompt> prompts_;
   Sampling sampling_;
+  bool has_open_ = false;  // an answer whose length nobody has declared
 };
 
 }  // namespace

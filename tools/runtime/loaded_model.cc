@@ -128,6 +128,14 @@ Error with_demo(Error error, const std::string& graph_name) {
   return error;
 }
 
+// A plan of one prompt and a stated context is of a run that has them: its budget is the context.
+void declare_context(const Settings& settings, std::uint64_t context, EngineOptions& options) {
+  const bool stated = settings.count("context").value_or(0) > 0;
+  if (!stated || options.prompt_tokens == 0 || options.new_tokens > 0) return;
+  options.new_tokens = context - std::min(context, options.prompt_tokens);
+  options.hard_budget = options.new_tokens > 0;
+}
+
 }  // namespace
 
 Status check_graph_given(const Settings& settings) {
@@ -195,11 +203,15 @@ Result<LoadedModel> draw_model(Settings& settings, Need need) {
                      " describes a machine to plan for; a run needs a device of this one");
   }
   RT_TRY(model.blueprint, draw(*model.registry, model.options));
+  const std::uint64_t context = model.blueprint->bounds.context_tokens;
   if (settings.integer("sampling.repeat_last_n") < 0) {
-    model.options.history_tokens =
-        static_cast<std::uint32_t>(model.blueprint->bounds.context_tokens);
+    model.options.history_tokens = static_cast<std::uint32_t>(context);
   }
-  if (need == Need::kPlan) return model;
+  if (need == Need::kPlan) {
+    declare_context(settings, context, model.options);
+    RT_TRY(model.blueprint, draw(*model.registry, model.options));
+    return model;
+  }
   show_generation_config(settings);
   RT_RETURN_IF_ERROR(load_model_text(model));
   return model;

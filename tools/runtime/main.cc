@@ -8,6 +8,7 @@
 #include <exception>
 #include <new>
 
+#include "core/base/call_site.h"
 #include "core/base/log.h"
 #include "tools/runtime/arguments.h"
 #include "tools/runtime/deployment.h"
@@ -99,6 +100,7 @@ int report(const Error& error) {
 
 int main(int argc, char** argv) {
   setlocale(LC_CTYPE, "C.UTF-8");  // widths of characters; numbers stay in the C locale
+  rt::report_crashes();
   rt::install_signals();
   try {
     const rt::Result<rt::ExitCode> result = rt::run(argc, argv);

@@ -7,12 +7,11 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <functional>
-#include <thread>
 
 #include "core/base/bytes.h"
 #include "core/base/json.h"
 #include "core/base/log.h"
+#include "core/base/parallel.h"
 #include "core/base/text.h"
 #include "core/memory/bnb_tensors.h"
 #include "core/memory/weight_writer.h"
@@ -36,16 +35,6 @@ struct Item {
   sdk::WeightFormat format;  // bytes 0: as it is
   std::string state;
 };
-
-void parallel(std::uint64_t rows, const std::function<void(std::uint64_t, std::uint64_t)>& body) {
-  const std::uint64_t count = std::clamp<std::uint64_t>(std::thread::hardware_concurrency(), 1, 64);
-  std::vector<std::thread> threads;
-  for (std::uint64_t t = 1; t < count; ++t) {
-    threads.emplace_back([&, t] { body(rows * t / count, rows * (t + 1) / count); });
-  }
-  body(0, rows / count);
-  for (std::thread& thread : threads) thread.join();
-}
 
 const char* torch_name(rt_dtype dtype) {
   return dtype == RT_BF16 ? "bfloat16" : dtype == RT_F16 ? "float16" : "float32";
@@ -137,14 +126,16 @@ class Quantization {
   }
 
   Status make_folder() {
-    part_ = out_ + ".part";
+    const std::string what = out_ + ".part";
     std::error_code code;
-    fs::remove_all(part_, code);  // of a run that was killed
-    if (!fs::create_directory(part_, code) || code) {
-      const std::string what = part_;
-      part_.clear();
+    if (fs::exists(what, code)) {
+      return bad_input(what +
+                       ": is there already, perhaps left by a run that was killed; remove it");
+    }
+    if (!fs::create_directory(what, code) || code) {
       return environment(what + ": cannot be made: " + code.message());
     }
+    part_ = what;
     return {};
   }
 
@@ -182,11 +173,12 @@ class Quantization {
                              {static_cast<std::int64_t>(item.format.rows),
                               static_cast<std::int64_t>(item.format.columns)}};
     WeightWriter encoder(source, 0, type, weight.data());
-    parallel(encoder.scan_rows(), [&](auto begin, auto end) {
-      if (begin < end) encoder.scan(begin, end);
-    });
+    constexpr std::uint64_t kGrainRows = 16;
+    parallel_ranges(encoder.scan_rows(), kGrainRows,
+                    [&](auto begin, auto end) { encoder.scan(begin, end); });
     encoder.settle();
-    parallel(encoder.rows(), [&](auto begin, auto end) { encoder.write(begin, end); });
+    parallel_ranges(encoder.rows(), kGrainRows,
+                    [&](auto begin, auto end) { encoder.write(begin, end); });
     if (encoder.not_finite() > 0) {
       return bad_input("weight " + quote(source.name) + ": " +
                        std::to_string(encoder.not_finite()) +

@@ -29,11 +29,14 @@ std::vector<std::string> split_names(const std::string& text) {
   return names;
 }
 
+std::string name_of(const std::string& pair) {
+  return pair.substr(0, pair.find('='));
+}
+
 // A later pair replaces an earlier one of the same name.
 void merge_pairs(std::vector<std::string>& pairs, const std::vector<std::string>& later) {
   for (const std::string& pair : later) {
-    const std::string name = pair.substr(0, pair.find('=') + 1);
-    std::erase_if(pairs, [&](const std::string& old) { return old.starts_with(name); });
+    std::erase_if(pairs, [&](const std::string& old) { return name_of(old) == name_of(pair); });
     pairs.push_back(pair);
   }
 }
@@ -79,14 +82,25 @@ Status Settings::assign(const Setting& setting, std::vector<std::string> values,
   }
   Slot& slot = slots_[setting.key];
   if (level < slot.level) return {};
+  if (std::string_view(setting.key) == "planner.name") forget_planner_options(values.back(), level);
   slot.level = level;
   slot.origin = origin;
   if (setting.kind == ValueKind::kPairs) {
     merge_pairs(slot.values, values);
+    for (const std::string& pair : values) slot.pair_levels[name_of(pair)] = level;
   } else {
     slot.values = std::move(values);
   }
   return {};
+}
+
+// A config's options are its planner's; those of --set are the user's, for the one they name.
+void Settings::forget_planner_options(const std::string& planner, Level level) {
+  if (level <= Level::kConfig || planner == text("planner.name")) return;
+  Slot& options = slots_["planner.options"];
+  std::erase_if(options.values, [&](const std::string& pair) {
+    return options.pair_levels[name_of(pair)] <= Level::kConfig;
+  });
 }
 
 Status Settings::assign_path(const std::string& path, const std::string& value,

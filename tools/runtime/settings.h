@@ -60,8 +60,10 @@ class Settings {
     std::vector<std::string> values;
     std::string origin = "built-in";
     Level level = Level::kBuiltIn;
+    std::map<std::string, Level> pair_levels{};  // of a mapping: by name, who said it
   };
   const Slot& slot(std::string_view key) const;
+  void forget_planner_options(const std::string& planner, Level level);
 
   std::map<std::string, Slot, std::less<>> slots_;
 };
