@@ -5,7 +5,7 @@
 namespace rt::cuda {
 namespace {
 
-// Of cublasLt.h, cublas_api.h and library_types.h of CUDA 13.
+// Of cublasLt.h, cublas_api.h and library_types.h of CUDA 13 and 12.
 constexpr int kCompute32F = 68;  // with f32 operands this is f32, TF32 has a number of its own
 constexpr int kReal16F = 2;
 constexpr int kReal16BF = 14;
@@ -56,7 +56,7 @@ Library open_library() {
   void* opened = open_cublaslt();
   if (opened == nullptr) {
     l.missing =
-        "no libcublasLt.so.13 (CUDA 13) in the library path, $CUDA_HOME, $CUDA_PATH, "
+        "no libcublasLt.so.13 or .so.12 in the library path, $CUDA_HOME, $CUDA_PATH, "
         "/usr/local/cuda or Python's nvidia wheels";
     return l;
   }

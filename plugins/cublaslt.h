@@ -20,9 +20,8 @@ namespace rt::cuda {
 inline void expect_cublaslt(const sdk::Node& node) {
   if (node.device_has("cublaslt")) return;
   throw sdk::Refusal(
-      "cuBLASLt: expected libcublasLt.so.13 (of CUDA 13 or of the Python wheel nvidia-cublas), "
-      "found "
-      "none; the file of a described device says isa: [cublaslt]");
+      "cuBLASLt: expected libcublasLt.so.13 or .so.12 (of CUDA or of the Python wheel "
+      "nvidia-cublas), found none; the file of a described device says isa: [cublaslt]");
 }
 
 // What a product may take beside its operands; the library's own advice for sm_90.

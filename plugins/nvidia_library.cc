@@ -2,21 +2,31 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <string_view>
 #include <utility>
 
 namespace rt::cuda {
 namespace {
 
-// Folders that hold python3.*/site-packages or dist-packages: of an active environment, the user,
-// the system.
+// Folders that hold python3.*/site-packages or dist-packages: of an active environment (also one
+// that is only in the PATH), the user, the system.
 std::vector<std::string> python_roots() {
   std::vector<std::string> roots;
   for (const auto& [variable, below] :
        {std::pair{"VIRTUAL_ENV", "/lib"}, {"CONDA_PREFIX", "/lib"}, {"HOME", "/.local/lib"}}) {
     const char* folder = std::getenv(variable);
     if (folder != nullptr) roots.push_back(std::string(folder) + below);
+  }
+  std::error_code missing;
+  const char* path = std::getenv("PATH");
+  for (std::string_view rest = path == nullptr ? "" : path; !rest.empty();) {
+    const std::string_view folder = rest.substr(0, rest.find(':'));
+    rest.remove_prefix(std::min(rest.size(), folder.size() + 1));
+    const std::filesystem::path home = std::filesystem::path(folder).parent_path();
+    if (std::filesystem::exists(home / "pyvenv.cfg", missing)) roots.push_back(home / "lib");
   }
   for (const char* root : {"/usr/local/lib", "/usr/lib", "/opt/conda/lib"}) roots.push_back(root);
   return roots;

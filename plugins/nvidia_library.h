@@ -15,9 +15,13 @@ namespace rt::cuda {
 void* open_nvidia_library(const std::string& name, const std::vector<std::string>& wheels);
 void* library_function(void* library, const char* name);
 
-// libcublasLt of the major version that cublaslt.cc speaks, opened; nullptr: nowhere.
+// libcublasLt of CUDA 13, or of 12 (beside a PyTorch of CUDA 12: what cublaslt.cc asks for has the
+// same numbers and layouts there, read in the headers of 12.8 and 13.0), opened; nullptr: nowhere.
 inline void* open_cublaslt() {
-  return open_nvidia_library("libcublasLt.so.13", {"cu13/lib", "cublas/lib"});
+  for (const char* name : {"libcublasLt.so.13", "libcublasLt.so.12"}) {
+    if (void* opened = open_nvidia_library(name, {"cu13/lib", "cublas/lib"})) return opened;
+  }
+  return nullptr;
 }
 
 // What T holds of a library for device `index`, made at the first call and kept as long as somebody

@@ -38,7 +38,7 @@ constexpr std::uint64_t kCachedBytes = 8 << 20;       // of the host: stays in i
 
 [[noreturn]] void fail(const Error& error) {
   std::fprintf(stderr, "bench_device: %s\n", error.message.c_str());
-  std::exit(static_cast<int>(error.fault));
+  std::_Exit(static_cast<int>(error.fault));  // a device may have a thread at work
 }
 
 template <class T>

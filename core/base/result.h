@@ -44,8 +44,8 @@ class [[nodiscard]] Result {
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
 
-  // Precondition of the four below: ok(). (std::get aborts the process through an exception that
-  // nobody catches when it is violated.)
+  // Precondition of the four below: ok(). (std::get throws when it is violated, which ends a
+  // run as a failure of ours.)
   T& value() & { return std::get<0>(state_); }
   const T& value() const& { return std::get<0>(state_); }
   T&& value() && { return std::get<0>(std::move(state_)); }

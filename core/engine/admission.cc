@@ -125,8 +125,8 @@ class BudgetSearch {
   const Blueprint& base_;
 };
 
-// The most new tokens that every request of a batch may declare; 0: not even one, or not the tokens
-// are too many.
+// The most new tokens that every request of a batch may declare; 0: not even one, or the requests
+// do not fit for another reason.
 Result<std::uint64_t> largest_answers(Registry& registry, const Blueprint& b) {
   const auto fits = [&](std::uint64_t most_new) -> Result<bool> {
     KvChoice choice = kv_choice(b.options);
@@ -207,12 +207,28 @@ std::string tokens_offer(const Blueprint& b, std::uint64_t most) {
   return "a prompt of " + std::to_string(most - 1) + " tokens and one new token fit";
 }
 
+// Whose workspace it is, where that alone is too much; it may be a mistake of a plugin.
+std::string largest_workspace(const Blueprint& b) {
+  if (b.workspace_bytes <= b.limit_bytes / 2) return "";
+  std::uint64_t most = 0;
+  std::string who;
+  for (std::uint32_t n = 0; n < b.graph.nodes.size(); ++n) {
+    for (const bool decode : {true, false}) {
+      const Decision& decision = b.selection(n, decode).decision();
+      if (decision.requirements.workspace_bytes <= most) continue;
+      most = decision.requirements.workspace_bytes;
+      who = decision.full_name + " at node " + b.graph.nodes[n].name;
+    }
+  }
+  return who.empty() ? "" : ", " + format_bytes(most) + " of them as workspace of " + who;
+}
+
 // What is in the way of every token: what stands before the first, and the cache's first step where
 // it is that.
 std::string no_token(const Blueprint& b) {
   const std::uint64_t fixed = b.fixed_memory().owned();
   const std::string without = "without the KV cache " + format_bytes(fixed) + " are needed";
-  if (fixed > b.limit_bytes) return without + ", so not one token fits";
+  if (fixed > b.limit_bytes) return without + largest_workspace(b) + ", so not one token fits";
   const KvRequest shortest{1, 2, true};
   const auto first = peak_of(b, *b.kv, {&shortest, 1}, 0);
   if (!first.ok()) return without + ", so not one token fits";

@@ -15,6 +15,7 @@
 #include "core/graph/expand.h"
 #include "core/graph/node_view.h"
 #include "core/memory/arena.h"
+#include "core/memory/config_json.h"
 #include "core/memory/device_description.h"
 #include "core/memory/kv_forecast.h"
 #include "core/memory/open_device.h"
@@ -25,8 +26,6 @@
 
 namespace rt {
 namespace {
-
-constexpr std::uint64_t kConfigLimitBytes = 16 << 20;
 
 std::uint32_t forms_in_use(const KvPlan& plan) {
   std::uint32_t forms = 0;
@@ -128,6 +127,8 @@ class Drafter {
 
   Status set_formats() {
     Blueprint& b = *out_;
+    const auto& passed_over = b.graph.config_notes;
+    b.model_notes.insert(b.model_notes.end(), passed_over.begin(), passed_over.end());
     RT_RETURN_IF_ERROR(set_weight_formats(b.graph, b.options.weight_formats));
     const std::string text = weight_formats_text(b.graph);
     if (!text.empty()) b.model_notes.push_back("weights: " + text);

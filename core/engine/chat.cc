@@ -8,9 +8,7 @@ namespace rt {
 Result<std::unique_ptr<Chat>> Chat::start(Session& session, const ModelText& text,
                                           ChatOptions options) {
   if (!text.has_chat) {
-    return bad_input(
-        "this model has no chat format (or its tokenizer lacks the turn tokens); use "
-        "`generate`");
+    return bad_input("this model cannot chat: " + text.why_no_chat + "; use `generate`");
   }
   std::unique_ptr<Chat> chat(new Chat(session, text, std::move(options)));
   if (!chat->options_.system.empty() && !text.chat.system &&

@@ -69,11 +69,15 @@ Result<ModelText> load_text(const Graph& graph, const std::string& folder, const
   }
   RT_TRY(text.end_tokens, end_token_ids(config, generation_config, rows));
   if (text.tokenizer->eos_id()) add_once(text.end_tokens, *text.tokenizer->eos_id());
+  text.why_no_chat = "the graph declares no chat format";
   if (!graph.chat) return text;
   text.chat = chat_format(*graph.chat);
   // A base model's tokenizer may lack the turn tokens: it can generate, it cannot chat.
   const auto ends = rt::end_token_ids(text.chat, *text.tokenizer);
-  if (!ends.ok()) return text;
+  if (!ends.ok()) {
+    text.why_no_chat = ends.error().message;
+    return text;
+  }
   text.has_chat = true;
   for (const std::int32_t id : *ends) add_once(text.end_tokens, id);
   return text;

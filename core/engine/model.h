@@ -18,6 +18,7 @@ struct ModelText {
   std::unique_ptr<Tokenizer> tokenizer;
   ChatFormat chat;
   bool has_chat = false;
+  std::string why_no_chat;  // otherwise
   // Every id that ends an answer: the checkpoint's eos_token_id (config.json and
   // generation_config.json, a number or a list) and the chat format's turn-end tokens.
   std::vector<std::int32_t> end_tokens;

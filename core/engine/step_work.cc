@@ -8,8 +8,7 @@ namespace rt {
 namespace {
 
 std::uint64_t stored_bytes(const Blueprint& b, std::uint32_t weight) {
-  const std::uint32_t alias = b.graph.weights[weight].alias_of;
-  return b.weights[alias == kNone ? weight : alias].bytes;
+  return b.weights[storage_of(b.graph, weight)].bytes;
 }
 
 bool looks_up(const GraphNode& node) {

@@ -18,11 +18,6 @@ struct Reader {
   std::uint32_t input = 0;
 };
 
-std::uint32_t storage_of(const Graph& graph, std::uint32_t weight) {
-  const std::uint32_t alias = graph.weights[weight].alias_of;
-  return alias == kNone ? weight : alias;
-}
-
 class Setter {
  public:
   Setter(Graph& graph, const WeightFormats& formats)

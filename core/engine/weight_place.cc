@@ -10,11 +10,6 @@
 namespace rt {
 namespace {
 
-std::uint32_t storage_of(const Graph& graph, std::uint32_t weight) {
-  const std::uint32_t alias = graph.weights[weight].alias_of;
-  return alias == kNone ? weight : alias;
-}
-
 void place_weight(Blueprint& b, std::uint32_t w) {
   if (storage_of(b.graph, w) != w) return;
   const GraphWeight& weight = b.graph.weights[w];
@@ -43,7 +38,10 @@ void place_weight(Blueprint& b, std::uint32_t w) {
 Status place_weights(Blueprint& b) {
   b.weights.assign(b.graph.weights.size(), {});
   b.owned_weight_bytes = b.mapped_weight_bytes = 0;
-  std::vector<bool> read_plain(b.graph.weights.size(), false);
+  std::vector<std::uint32_t> first_reader(b.graph.weights.size(), kNone);
+  const auto reader = [&](std::uint32_t n) {
+    return b.nodes[n].decode.decision().full_name + " at node " + b.graph.nodes[n].name;
+  };
   for (std::uint32_t n = 0; n < b.graph.nodes.size(); ++n) {
     for (std::uint32_t i = 0; i < b.graph.nodes[n].inputs.size(); ++i) {
       const Operand input = b.graph.nodes[n].inputs[i];
@@ -52,22 +50,21 @@ Status place_weights(Blueprint& b) {
       const Decision& decision = b.nodes[n].decode.decision();
       const std::uint64_t packed = decision.requirements.packed_bytes[i];
       WeightPlace& place = b.weights[w];
-      if (packed == 0) {
-        read_plain[w] = true;
-      } else if (place.packer == kNone) {
+      const bool first = first_reader[w] == kNone;
+      if (first) first_reader[w] = n;
+      if (first && packed > 0) {
         place.packed_layout = decision.packed_layout();
         place.packer = n;
         place.packer_input = i;
         place.bytes = packed;
       }
-      const bool mixed = packed == 0
-                             ? place.packer != kNone
-                             : read_plain[w] || place.packed_layout != decision.packed_layout();
+      const bool mixed =
+          packed == 0 ? place.packer != kNone
+                      : place.packer == kNone || place.packed_layout != decision.packed_layout();
       if (mixed) {
-        return bad_input("weight " + quote(b.graph.weights[w].name) + ": " + decision.full_name +
-                         " at node " + b.graph.nodes[n].name +
-                         " reads another layout than an earlier reader; prefer "
-                         "implementations that read it alike");
+        return bad_input("weight " + quote(b.graph.weights[w].name) + ": " + reader(n) +
+                         " reads another layout than " + reader(first_reader[w]) +
+                         "; --prefer implementations that read it alike, of both nodes");
       }
     }
   }

@@ -148,7 +148,12 @@ class Binder {
 Status check_architecture(const GraphDocument& document, const Json& json,
                           const std::string& path) {
   const auto found = json.find("architectures");
-  if (document.architectures.empty() || found == json.end() || found->is_null()) return {};
+  if (document.architectures.empty()) return {};
+  if (found == json.end() || found->is_null()) {
+    return bad_input(path + ": architectures is missing or null; expected " +
+                     join(document.architectures, " or ") + ", which " + document.path +
+                     " describes; if the model is one, add it as a list of one name");
+  }
   std::vector<std::string> names;
   const Json list = found->is_array() ? *found : Json::array({*found});
   for (const Json& item : list) {
@@ -162,6 +167,50 @@ Status check_architecture(const GraphDocument& document, const Json& json,
   return bad_input(path + ": architectures is " + quote(join(names, ", ")) + ", but " +
                    document.path + " describes " + join(document.architectures, ", ") +
                    "; choose the graph that was written for this model");
+}
+
+// Keys by which published models of one block change what another computes, with tensors of the
+// same names and shapes, so that nothing else would tell.
+constexpr const char* kKeysOfMathematics[] = {
+    "alibi",
+    "attention_bias",
+    "attention_multiplier",
+    "attn_logit_softcapping",
+    "clip_qkv",
+    "embedding_multiplier",
+    "final_logit_softcapping",
+    "layer_types",
+    "logit_scale",
+    "logits_scaling",
+    "mlp_bias",
+    "no_rope_layers",
+    "partial_rotary_factor",
+    "qk_layernorm",
+    "query_pre_attn_scalar",
+    "residual_multiplier",
+    "rope_parameters",
+    "rope_scaling",
+    "sliding_window",
+    "use_parallel_residual",
+    "use_qk_norm",
+};
+
+// Null, off, 1 and lists of nothing but these change nothing.
+bool is_neutral(const Json& value) {
+  if (value.is_null()) return true;
+  if (value.is_boolean()) return !value.get<bool>();
+  if (value.is_number()) return value.get<double>() == 1.0;
+  if (value.is_string()) return value.get_ref<const std::string&>() == "full_attention";
+  return std::all_of(value.begin(), value.end(), is_neutral);
+}
+
+bool is_read(const GraphDocument& document, const std::string& key) {
+  for (const ConfigBinding& binding : document.config) {
+    for (const std::string& bound : binding.keys) {
+      if (bound == key || bound.starts_with(key + ".")) return true;
+    }
+  }
+  return false;
 }
 
 // The type a value must have, as Value::type_name says it.
@@ -183,6 +232,20 @@ const char* type_name(ConfigType type) {
 }
 
 }  // namespace
+
+std::vector<std::string> unread_config(const GraphDocument& document, const Json& json) {
+  std::vector<std::string> notes;
+  const auto uses_window = json.find("use_sliding_window");
+  const bool no_window = uses_window != json.end() && *uses_window == false;
+  for (const std::string key : kKeysOfMathematics) {
+    const auto found = json.find(key);
+    if (found == json.end() || is_neutral(*found) || is_read(document, key)) continue;
+    if (key == "sliding_window" && no_window) continue;
+    notes.push_back("config.json: " + key + " is " + show(*found) + ", which " + document.path +
+                    " does not read; if the model computes with it, its answers are not these");
+  }
+  return notes;
+}
 
 Status bind_config(const GraphDocument& document, const Json* json, const std::string& json_path,
                    Scope& scope, std::vector<ConfigValue>& bound) {

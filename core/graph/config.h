@@ -14,4 +14,8 @@ namespace rt {
 Status bind_config(const GraphDocument& document, const Json* json, const std::string& json_path,
                    Scope& scope, std::vector<ConfigValue>& bound);
 
+// A sentence for every key of config.json that is known to change what some model computes and that
+// the graph does not read. Precondition: json is an object.
+std::vector<std::string> unread_config(const GraphDocument& document, const Json& json);
+
 }  // namespace rt

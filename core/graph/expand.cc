@@ -357,6 +357,7 @@ Result<Graph> build_graph(const GraphDocument& document, const Json* config_json
   const std::string config_path = graph.assumed ? document.path : options.config_path;
   RT_RETURN_IF_ERROR(
       bind_config(document, config_json, config_path, expansion.scope, graph.config));
+  if (config_json != nullptr) graph.config_notes = unread_config(document, *config_json);
   RT_RETURN_IF_ERROR(Instance::define_lets(document.lets, expansion.scope));
   RT_RETURN_IF_ERROR(check_asserts(document, expansion.scope, config_path));
   RT_RETURN_IF_ERROR(set_facts(expansion));

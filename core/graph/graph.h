@@ -140,6 +140,7 @@ struct Graph {
   std::uint64_t context_tokens = 0;
   std::uint64_t rope_switch_tokens = 0;  // > 0: a sequence of more tokens in total uses regime 1
   std::vector<ConfigValue> config;
+  std::vector<std::string> config_notes;  // for people: what of config.json the graph passes over
   std::vector<GraphNode> nodes;
   std::vector<GraphValue> values;
   std::vector<GraphWeight> weights;
@@ -164,5 +165,11 @@ std::uint64_t parameter_count(const Graph& graph);
 
 // Bytes of all weights, a shared one counted once.
 std::uint64_t weight_bytes(const Graph& graph);
+
+// The weight whose memory this one is: itself, or what it is an alias of.
+inline std::uint32_t storage_of(const Graph& graph, std::uint32_t weight) {
+  const std::uint32_t alias = graph.weights[weight].alias_of;
+  return alias == kNone ? weight : alias;
+}
 
 }  // namespace rt

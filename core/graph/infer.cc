@@ -49,9 +49,13 @@ Status check_output(const GraphNode& node, std::uint32_t o, const TensorType& ty
     fair = symbol || (size >= 1 && size <= kLargestSize);
   }
   if (fair) return {};
+  const std::string found =
+      type.rank <= RT_MAX_RANK ? describe(type) : "rank " + std::to_string(type.rank);
   return node_error(node, "the schema of " + quote(node.op) + " gave output " + quote(port.name) +
-                              " no sound type (dtype " + std::to_string(type.dtype) + ", rank " +
-                              std::to_string(type.rank) + "); its plugin is at fault");
+                              " no sound type: " + found + "; expected rank " +
+                              std::to_string(port.rank) + " and sizes from 1 to " +
+                              std::to_string(kLargestSize) +
+                              " of an element type that the port allows; its plugin is at fault");
 }
 
 }  // namespace

@@ -34,7 +34,8 @@ class KvStore {
   // A new, empty sequence. budget_tokens: declared prompt + new tokens, 0 if open.
   Slot add(std::uint64_t budget_tokens);
   // A new sequence that holds what `from` holds: shares stripes (table form) or copies rows.
-  // kEnvironment if the copies do not fit; then nothing has changed.
+  // kEnvironment if the copies do not fit: past the limit nothing has changed then; where the
+  // device refused, others may have grown.
   Result<Slot> fork(Slot from, std::uint64_t budget_tokens);
   // Synchronises first: work in flight may still read the cache.
   void remove(Slot slot);

@@ -1,4 +1,6 @@
-// The folder a model was downloaded to, and the one rule about its files: what is read lies in it.
+// The folder a model was downloaded to, and the one rule about its weights, their index and
+// config.json: what is read lies in it. (Tokenizers and the config of a plan are text, opened by
+// path.)
 //
 // An index names its shards, and a folder from a stranger may name anything: "../../.ssh/id", an
 // absolute path, a symbolic or a hard link to either. So a name is plain (no '/'), is opened

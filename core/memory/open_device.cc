@@ -254,6 +254,7 @@ AddressRange& AddressRange::operator=(AddressRange&& other) noexcept {
 
 void AddressRange::reset() {
   if (base_ == nullptr) return;
+  (void)device_->synchronize();  // a GPU's driver unmaps under kernels that still read
   device_->unreserve(base_, reserved_);
   device_->ledger().discharge(kind_, committed_);
   device_->ledger().unreserve(reserved_);

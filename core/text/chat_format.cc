@@ -152,6 +152,11 @@ Result<std::vector<std::int32_t>> end_token_ids(const ChatFormat& format,
     }
     ids.push_back(*id);
   }
+  if (!format.bos.empty() && !tokenizer.token_id(format.bos)) {
+    return bad_input("chat: the tokenizer has no token " + quote(format.bos) +
+                     ", which the chat format names as bos; do graph and tokenizer belong to the "
+                     "same model?");
+  }
   return ids;
 }
 

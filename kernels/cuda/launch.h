@@ -58,16 +58,16 @@ __device__ inline void after_previous() {
 #endif
 }
 
-// Whether the code that a GPU of 9.0 takes of this build waits: it would not be so of code for 8.0
-// alone, which the driver translates for later GPUs.
-constexpr bool built_to_wait() {
+// Whether the code that a GPU of this compute capability (900 for 9.0) takes of this build waits:
+// code for 8.0, which the driver translates for later GPUs where there is none nearer, does not.
+constexpr bool waits_on(int capability) {
 #ifdef __CUDA_ARCH_LIST__
   for (const int architecture : {__CUDA_ARCH_LIST__}) {
-    if (architecture >= 900) return true;
+    if (architecture >= 900 && architecture <= capability) return true;
   }
   return false;
 #else
-  return true;
+  return capability >= 900;
 #endif
 }
 
@@ -80,12 +80,14 @@ inline bool wants_serial_kernels() {
 
 inline bool starts_early() {
   static const bool serial = wants_serial_kernels();
-  if (!built_to_wait() || serial) return false;
+  if (serial) return false;
   int device = 0;
   int major = 0;
+  int minor = 0;
   check(cudaGetDevice(&device));
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-  return major >= 9;
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  return waits_on(100 * major + 10 * minor);
 }
 
 // Lets `kernel` have that much from the launch on the current device, once: never less than before,

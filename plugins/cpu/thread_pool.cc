@@ -185,7 +185,7 @@ void ThreadPool::wait_until_finished() noexcept {
   caller_sleeps_.store(0, std::memory_order_relaxed);
 }
 
-// Returns unclaimed_, which is not 0.
+// Until there are some. Returns how many there are by then: 0 where others were faster.
 std::uint32_t ThreadPool::wait_for_chunks() noexcept {
   const auto some = [&] { return unclaimed_.load(std::memory_order_relaxed) != 0; };
   while (!spin(spin_ns_, some)) {

@@ -13,6 +13,8 @@ namespace {
 // recordings. An estimate, as in configs/devices: it keeps a plan from promising what is not there.
 constexpr std::uint64_t kContextBytes = 1ull << 30;
 
+constexpr int kNewestCompiledMajor = 9;  // of the code for one architecture in the plugins
+
 constexpr std::uint64_t kUsualGranuleBytes = 2 << 20;
 
 std::string version_text(int version) {
@@ -51,7 +53,8 @@ std::uint32_t device_count() {
     throw sdk::Refusal(
         "the NVIDIA driver is too old: expected one for CUDA 13.0 (580 or later), "
         "found one for CUDA " +
-        version_text(version));
+        version_text(version) +
+        "; on data-centre GPUs NVIDIA's package cuda-compat-13-0 does beside an older one");
   }
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
@@ -78,6 +81,16 @@ Gpu describe_gpu(std::uint32_t index) {
         sdk::format("%s is too old: expected compute capability 8.0 (A100, RTX 30) "
                     "or later, found %d.%d",
                     properties.name, properties.major, properties.minor));
+  }
+  // Newer GPUs take the kernels as PTX, which a driver older than this build's compiler cannot
+  // read.
+  int version = 0;
+  expect(cudaDriverGetVersion(&version), "read the driver's version");
+  if (properties.major > kNewestCompiledMajor && version < CUDART_VERSION) {
+    throw sdk::Refusal("the NVIDIA driver is too old for " + std::string(properties.name) +
+                       ": expected one for CUDA " + version_text(CUDART_VERSION) +
+                       ", which this build was made with, found one for CUDA " +
+                       version_text(version));
   }
   Gpu gpu{};
   std::memcpy(gpu.name, properties.name, sizeof gpu.name - 1);

@@ -5,10 +5,21 @@
 
 #include <algorithm>
 #include <atomic>
+#include <stdexcept>
 #include <vector>
 
 namespace rt::test {
 namespace {
+
+TEST(Parallel, TheFirstExceptionComesBackAfterAllIsDone) {
+  std::atomic<int> done = 0;
+  const auto body = [&](std::uint64_t begin, std::uint64_t) {
+    ++done;
+    if (begin == 3) throw std::runtime_error("three");
+  };
+  EXPECT_THROW(parallel_ranges(64, 1, body), std::runtime_error);
+  EXPECT_GE(done, 4);
+}
 
 TEST(Parallel, TakesEveryElementOnce) {
   for (const std::uint64_t count : {0, 1, 7, 64, 1000}) {

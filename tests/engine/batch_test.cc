@@ -134,6 +134,35 @@ TEST(Batch, WhatIsAdmittedRunsToItsEnd) {
   }
 }
 
+// Under planners that move what has grown, whoever moves last does so beside all others: also a
+// shorter one, whose old rows are more than the longest's.
+TEST(Batch, OfMovingSequencesAnyMayBeTheLast) {
+  for (const char* planner : {"grow", "exact"}) {
+    for (std::uint32_t seed = 1; seed <= 12; ++seed) {
+      EngineOptions options = fixture(planner);
+      if (options.planner == "grow") {
+        options.planner_options = {{"first", std::int64_t{16}}};
+      }
+      options.max_sequences = 3;
+      std::mt19937 draw(seed);
+      std::vector<GenerateRequest> asked;
+      for (std::uint32_t i = 0; i < 4; ++i) {
+        const std::size_t prompt = 1 + draw() % 150;
+        asked.push_back(request(some_ids(prompt, seed + i), 1 + draw() % 100));
+      }
+      const Demand wanted = demand(options, asked);
+      options.memory_limit_bytes = wanted.bytes();
+      const auto session = admitted(options, asked);
+      ASSERT_TRUE(session) << planner << " " << seed;
+      const Answers answers = run_all(*session, asked);
+      for (std::size_t i = 0; i < asked.size(); ++i) {
+        EXPECT_EQ(answers.ids[i].size(), *asked[i].max_new_tokens) << planner << " " << seed;
+      }
+      EXPECT_LE(session->ledger().peak_owned(), wanted.bytes()) << planner << " " << seed;
+    }
+  }
+}
+
 TEST(Batch, ARefusalOffersWhatFits) {
   EngineOptions options = fixture("elastic");
   options.max_sequences = 3;

@@ -268,8 +268,35 @@ TEST_F(LyingPlanner, Garbage) {
     return rt_status{RT_OK};
   };
   EXPECT_NE(refusal_of(raw).find("a charge without a name"), std::string::npos);
+  raw.plan = [](const rt_host*, const rt_plan_problem*, rt_plan_sink* sink) {
+    (void)sink->add_charge(sink, "", 1);
+    return rt_status{RT_OK};
+  };
+  EXPECT_NE(refusal_of(raw).find("a charge without a name"), std::string::npos);
+  raw.plan = [](const rt_host*, const rt_plan_problem*, rt_plan_sink* sink) {
+    (void)sink->add_charge(sink, "half", std::uint64_t{1} << 60);
+    (void)sink->add_charge(sink, "one more", 1);
+    return rt_status{RT_OK};
+  };
+  EXPECT_NE(refusal_of(raw).find("charges of more than 2^60 bytes"), std::string::npos);
   raw.plan = [](const rt_host*, const rt_plan_problem*, rt_plan_sink*) { return rt_status{13}; };
   EXPECT_EQ(refusal_of(raw), "planner raw: refused without a reason");
+}
+
+// Plain tensors of more bytes than 64 bits count: 2^30 tokens, rows of 2^42 bytes.
+TEST_F(LyingPlanner, PlainTensorsMayNotOverflow) {
+  change_layout = [](std::vector<sdk::PlanClass>& classes) {
+    sdk::PlanClass plain;
+    plain.layers = {0};
+    classes = {plain};
+  };
+  KvProblem large = problem();
+  large.layers = {{"kv.0", 0, 0, 1 << 20, 1 << 20, 4, 0}};
+  large.context_tokens = std::uint64_t{1} << 30;
+  const auto plan = KvPlan::make(kChanged, &kHost, no_text, large, {});
+  ASSERT_FALSE(plan.ok());
+  EXPECT_NE(plan.error().message.find("exceed every address space"), std::string::npos)
+      << plan.error().message;
 }
 
 // The ring holds W - 1 + U tokens and no more, in whole stripes, whatever the sequence's length.

@@ -142,7 +142,8 @@ EngineOptions wide_model(const PlannerCase& planner) {
   const std::string folder = testing::TempDir() + "/wide_model";
   std::filesystem::create_directories(folder);
   std::ofstream(folder + "/config.json")
-      << R"({"vocab_size": 64, "hidden_size": 64, "intermediate_size": 64,
+      << R"({"architectures": ["LlamaForCausalLM"], "vocab_size": 64, "hidden_size": 64,
+             "intermediate_size": 64,
              "num_hidden_layers": 2, "num_attention_heads": 16, "num_key_value_heads": 16,
              "head_dim": 64, "max_position_embeddings": 512, "torch_dtype": "float32"})";
   EngineOptions options = exact_options("tinyllama.yaml", folder);

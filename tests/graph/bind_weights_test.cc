@@ -21,7 +21,8 @@ std::vector<NamedTensor> whole() {
 }
 
 Graph tied_graph() {
-  const Json config = Json::parse(R"({"vocab_size": 32, "hidden_size": 8, "layers": 2, "heads": 2,
+  const Json config = Json::parse(
+      R"({"architectures": ["TinyForCausalLM"], "vocab_size": 32, "hidden_size": 8, "layers": 2, "heads": 2,
                                       "eps": 0, "tied": true})");
   return tiny_graph(&config);
 }

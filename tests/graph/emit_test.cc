@@ -10,7 +10,8 @@ namespace rt {
 namespace {
 
 TEST(Emit, YamlReadsBackAndHoldsEverything) {
-  const Json config = Json::parse(R"({"vocab_size": 32, "hidden_size": 8, "layers": 2, "heads": 2,
+  const Json config = Json::parse(
+      R"({"architectures": ["TinyForCausalLM"], "vocab_size": 32, "hidden_size": 8, "layers": 2, "heads": 2,
       "eps": 1e-6, "tied": true, "rope": {"factors": [1, 2]}})");
   const Graph graph = testing::tiny_graph(&config);
   const Result<YamlNode> root = parse_yaml(to_yaml(graph), "out.yaml");

@@ -172,7 +172,7 @@ TEST(Expand, ABrokenSchemaIsNamed) {
   };
   const std::vector<Row> rows = {
       {[](const rt_host*, const rt_node*, rt_tensor* const*) -> rt_status { return RT_OK; },
-       "gave output 'out' no sound type"},
+       "gave output 'out' no sound type: "},
       {[](const rt_host*, const rt_node*, rt_tensor* const* out) -> rt_status {
          testing::set(out[0], RT_F32, {RT_DIM_TOKENS, 0});
          return RT_OK;

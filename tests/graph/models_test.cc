@@ -257,11 +257,63 @@ TEST(Models, WrongSizesAreFieldErrors) {
   }
 }
 
+// What transformers reads first is read first.
+TEST(Models, RopeIsBoundWhereTransformersFindsIt) {
+  Json config = base_config("llama3");
+  const auto rope = [&](const char* name) -> Attribute {
+    const Graph graph = build("llama3", &config);
+    for (const GraphNode& node : graph.nodes) {
+      for (const Attribute& attr : node.attrs) {
+        if (node.op == "rope_angles" && attr.name == name) return attr;
+      }
+    }
+    return {};
+  };
+  EXPECT_EQ(rope("base").f, 10000);
+  config["rope_parameters"] = {{"type", "linear"}, {"rope_theta", 777.0}, {"factor", 2.0}};
+  EXPECT_EQ(rope("base").f, 777);
+  EXPECT_EQ(rope("scaling").s, "linear");
+  config["rope_scaling"] = {{"rope_type", "llama3"}, {"rope_theta", 555.0}, {"factor", 4.0}};
+  EXPECT_EQ(rope("base").f, 555);
+  EXPECT_EQ(rope("scaling").s, "llama3");
+  config["rope_scaling"]["original_max_position_embeddings"] = 64;
+  EXPECT_EQ(rope("original_context").i, 64);
+  config["original_max_position_embeddings"] = 32;
+  EXPECT_EQ(rope("original_context").i, 32);
+}
+
+// Keys that change what other models of the same tensors compute are named where nothing reads
+// them.
+TEST(Models, KeysThatNothingReadsAreNamed) {
+  Json config = base_config("llama3");
+  config["sliding_window"] = nullptr;
+  config["residual_multiplier"] = 1.0;
+  config["no_rope_layers"] = {1, 1};
+  config["layer_types"] = {"full_attention", "full_attention"};
+  config["attention_bias"] = false;
+  EXPECT_TRUE(build("llama3", &config).config_notes.empty());
+  config["sliding_window"] = 16;
+  config["use_sliding_window"] = false;
+  EXPECT_TRUE(build("llama3", &config).config_notes.empty());
+  config["use_sliding_window"] = true;
+  config["residual_multiplier"] = 0.22;
+  config["no_rope_layers"] = {1, 0};
+  const std::vector<std::string> notes = build("llama3", &config).config_notes;
+  ASSERT_EQ(notes.size(), 3u);
+  EXPECT_NE(notes[0].find("no_rope_layers is a list, which"), std::string::npos) << notes[0];
+  EXPECT_NE(notes[1].find("residual_multiplier is 0.22, which"), std::string::npos) << notes[1];
+  EXPECT_NE(notes[2].find("sliding_window is 16, which"), std::string::npos) << notes[2];
+}
+
 TEST(Models, RefuseWhatTheyDoNotCompute) {
   const std::vector<Refusal> rows = {
       {"tinyllama", "architectures", "[\"MambaForCausalLM\"]",
        "architectures is 'MambaForCausalLM', but"},
       {"tinyllama", "architectures", "[3]", "architectures holds 3, expected names"},
+      {"tinyllama", "architectures", "null", "architectures is missing or null; expected Llama"},
+      {"tinyllama", "architectures", "", "architectures is missing or null; expected Llama"},
+      {"tinyllama", "rope_parameters", "{\"type\": \"llama3\"}", "rope scaling is 'llama3'"},
+      {"gemma2", "hidden_activation", "\"gelu\"", "expected one of gelu_pytorch_tanh"},
       {"tinyllama", "num_hidden_layers", "1000000000", "expected an integer from 1 to 10000"},
       {"tinyllama", "num_attention_heads", "7", "64 / 7 does not come out even"},
       {"tinyllama", "num_key_value_heads", "8", "(4) is no multiple of num_key_value_heads (8)"},

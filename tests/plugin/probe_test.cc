@@ -53,6 +53,27 @@ TEST(Probe, DeathsAreSentences) {
             "it let an exception out");
 }
 
+TEST(Probe, TheLastLineOfADeathIsTold) {
+  const Status dead = probe("x", [] {
+    ::dprintf(STDERR_FILENO, "first line\n  what(): \x1b[31mboom\n\n");
+    ::raise(SIGABRT);
+    return Status();
+  });
+  EXPECT_NE(message_of(dead).find("crashed with SIGABRT in a trial run; the last it said is "
+                                  "'what(): \\x1b[31mboom'; it is not used"),
+            std::string::npos)
+      << message_of(dead);
+}
+
+TEST(Probe, NeedsNoneOfTheStandardThree) {
+  const int kept = ::dup(STDOUT_FILENO);
+  ::close(STDOUT_FILENO);
+  const Status bad = probe("x", [] { return Status(bad_input("expected 1, found 2")); });
+  ::dup2(kept, STDOUT_FILENO);
+  ::close(kept);
+  EXPECT_EQ(message_of(bad), "expected 1, found 2");
+}
+
 TEST(Probe, HangsEndAtTheLimit) {
   ProbeLimits limits;
   limits.time = std::chrono::milliseconds(150);
@@ -151,6 +172,14 @@ TEST(Host, StatusesBecomeErrors) {
       "without saying why");
   EXPECT_FALSE(call(RT_OK, "failed, and says it did not").ok());
   EXPECT_EQ(status_text(RT_OK), "RT_OK");
+}
+
+TEST(Host, TextCannotSteerATerminal) {
+  const PluginHost host("acme");
+  const CallSite site{"acme/flash", "execute", "n"};
+  const Status bad =
+      call_plugin(site, [&] { return host.c()->fail(host.c(), RT_INVALID, "a\x1b[31m\nb"); });
+  EXPECT_EQ(message_of(bad), "acme/flash, node 'n': execute: a?[31m b");
 }
 
 TEST(Host, ExceptionsStopAtTheBoundary) {

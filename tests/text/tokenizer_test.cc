@@ -234,6 +234,16 @@ TEST(TokenizerStreaming, PrimedTextIsNotReturned) {
   EXPECT_EQ(half.push(rocket[3]), "");
   EXPECT_EQ(half.push(rocket[4]), "");
   EXPECT_EQ(half.flush(), "🚀");
+  // The same in two calls, the cut inside the character, as where an answer was cut by its length.
+  Detokenizer twice(*tokenizer);
+  twice.prime(Ids(rocket.begin(), rocket.begin() + 2));
+  twice.prime(Ids(rocket.begin() + 2, rocket.begin() + 4));
+  EXPECT_EQ(twice.push(rocket[4]), "");
+  EXPECT_EQ(twice.flush(), "🚀");
+  Detokenizer other(*tokenizer);
+  other.prime(Ids(rocket.begin(), rocket.begin() + 2));
+  other.prime(first);
+  EXPECT_EQ(other.push(all[first.size()]), " a");
 }
 
 TEST(TokenizerStreaming, RandomIdsStreamAsTheyDecode) {

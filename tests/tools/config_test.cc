@@ -31,6 +31,36 @@ std::string line_of(const std::string& text, const std::string& key) {
   return line;
 }
 
+// A config's options are its planner's: one that is named instead has none of them.
+TEST(Config, AnotherPlannerHasItsOwnOptions) {
+  const std::vector<std::string> words{"--graph", "phi3", "--config", "default"};
+  EXPECT_EQ(line_of(print_config(words), "stripe").substr(0, 9), "stripe: 0");
+  for (const char* planner : {"exact", "paged", "grow", "static", "auto", "all"}) {
+    std::vector<std::string> named = words;
+    named.insert(named.end(), {"--planner", planner});
+    EXPECT_EQ(line_of(print_config(named), "stripe"), "") << planner;
+    named.insert(named.end(), {"--set", "planner.options.page=4"});
+    EXPECT_EQ(line_of(print_config(named), "page").substr(0, 7), "page: 4") << planner;
+  }
+  std::vector<std::string> same = words;
+  same.insert(same.end(), {"--planner", "elastic"});
+  EXPECT_EQ(line_of(print_config(same), "stripe").substr(0, 9), "stripe: 0");
+}
+
+// Without sampling Hugging Face takes the likeliest token; its penalty looks at everything.
+TEST(Config, AGenerationConfigMeansWhatHuggingFaceReads) {
+  const TemporaryFolder folder;
+  folder.write("generation_config.json",
+               R"({"do_sample": false, "temperature": 0.7, "repetition_penalty": 1.3})");
+  folder.write("config.json", "{}");
+  const std::string text = print_config({"--graph", "phi3", "--weights", folder.path("")});
+  EXPECT_EQ(line_of(text, "temperature").substr(0, 14), "temperature: 0");
+  EXPECT_EQ(line_of(text, "repeat_last_n").substr(0, 17), "repeat_last_n: -1");
+  const std::string asked =
+      print_config({"--graph", "phi3", "--weights", folder.path(""), "--temp", "0.5"});
+  EXPECT_EQ(line_of(asked, "temperature"), "temperature: 0.5 # --temp");
+}
+
 TEST(Config, EachLevelReplacesTheOneBelow) {
   const TemporaryFolder folder;
   folder.write("generation_config.json", R"({"temperature": 0.1, "top_k": 11})");

@@ -79,6 +79,24 @@ TEST(Plan, IsWhatARunThenTakesUnderEveryPlanner) {
   }
 }
 
+// A stated context is a run's budget, and penalties on all of it need room for its ids.
+TEST(Plan, OfAStatedContextIsWhatARunTakes) {
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{}, {"--set", "sampling.repeat_last_n=-1"}}) {
+    std::vector<std::string> words{"--prompt-tokens", "3", "-c", "100"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Json plan = plan_fixture(words);
+    for (const Json& one : plan["planners"]) {
+      std::vector<std::string> rest{"--prompt-ids", "1,2,3",  "-c", "100",      "--ignore-eos",
+                                    "--json",       "--temp", "0",  "--planner"};
+      rest.push_back(one["name"].get<std::string>());
+      rest.insert(rest.end(), more.begin(), more.end());
+      const Json run = json_of(arguments("generate", fixture_model(), rest));
+      EXPECT_EQ(one["highest"], run["memory"]["measured"]) << one["name"];
+    }
+  }
+}
+
 // Several requests at once: pages of a shared prefix stand once, everything else B times.
 TEST(Plan, OfRequestsAtOnce) {
   const auto plan = [](const std::vector<std::string>& rest) {

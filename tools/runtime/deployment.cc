@@ -97,6 +97,32 @@ Result<Settings> load_settings(const Arguments& arguments) {
   return settings;
 }
 
+namespace {
+
+// What else follows from a generation_config.json where Hugging Face reads it: without sampling the
+// likeliest token, and a penalty on everything that stands there.
+Status as_hugging_face(const Json& json, const std::string& path, Settings& settings) {
+  const auto assign = [&](const char* key, const char* value, const char* why) {
+    return settings.assign(*find_setting(key), {value}, path + ": " + why,
+                           Level::kGenerationConfig);
+  };
+  if (const auto found = json.find("do_sample"); found != json.end() && *found == false) {
+    RT_RETURN_IF_ERROR(assign("sampling.temperature", "0", "do_sample"));
+  }
+  const auto penalty = json.find("repetition_penalty");
+  if (penalty != json.end() && penalty->is_number() && *penalty != 1) {
+    RT_RETURN_IF_ERROR(assign("sampling.repeat_last_n", "-1", "repetition_penalty"));
+  }
+  for (const char* key : {"no_repeat_ngram_size", "suppress_tokens", "bad_words_ids"}) {
+    const auto found = json.find(key);
+    if (found == json.end() || found->is_null() || *found == 0) continue;
+    log_info(path + ": " + key + " is there and is not done");
+  }
+  return {};
+}
+
+}  // namespace
+
 Status add_generation_config(const std::string& folder, Settings& settings) {
   const std::string path = folder + "/generation_config.json";
   std::error_code code;
@@ -115,7 +141,7 @@ Status add_generation_config(const std::string& folder, Settings& settings) {
     RT_RETURN_IF_ERROR(settings.assign(*find_setting(key), {found->dump()}, path + ": " + name,
                                        Level::kGenerationConfig));
   }
-  return {};
+  return as_hugging_face(json, path, settings);
 }
 
 Result<std::unique_ptr<Registry>> scan_plugins(const Settings& settings) {
