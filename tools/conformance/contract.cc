@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@ namespace rt::conformance {
 namespace {
 
 struct Learnt {
+  std::set<const rt_plugin*> plugins;
   std::map<std::string, std::map<std::uint32_t, Contract>, std::less<>> contracts;
   SchemaSet schemas;
   std::vector<const rt_fusion*> fusions;  // whose contracts have not been asked for yet
@@ -54,6 +56,7 @@ void make_fused(std::string_view op, std::string* why) {
 
 void learn(const rt_plugin& plugin) {
   Learnt& all = learnt();
+  if (!all.plugins.insert(&plugin).second) return;
   for (std::uint32_t i = 0; i < plugin.schema_count; ++i) {
     const rt_schema& schema = *plugin.schemas[i];
     auto& versions = all.contracts[schema.op];

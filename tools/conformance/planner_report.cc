@@ -48,10 +48,11 @@ struct Forms {
   const char* name;
   std::uint32_t mask;
 };
-constexpr Forms kForms[] = {{"every form", RT_KV_ALL_FORMS},
-                            {"every form", RT_KV_ALL_FORMS},
-                            {"the affine form alone", RT_KV_FORM_BIT(RT_KV_AFFINE)},
-                            {"the table form alone", RT_KV_FORM_BIT(RT_KV_TABLE)}};
+constexpr Forms kForms[] = {
+    {"every form", RT_KV_ALL_FORMS},
+    {"the affine form alone", RT_KV_FORM_BIT(RT_KV_AFFINE)},
+    {"every form", RT_KV_ALL_FORMS},
+    {"every form but the ring", RT_KV_FORM_BIT(RT_KV_AFFINE) | RT_KV_FORM_BIT(RT_KV_TABLE)}};
 constexpr std::uint32_t kSequences[] = {1, 4};
 
 struct NamedProblem {
@@ -232,6 +233,8 @@ Report hold_planner(const rt_planner& planner, const Choose& choose,
       hold(planner, named, report);
     } else if (const Status chosen = choose(named.problem); chosen.ok()) {
       ++report.served_count;
+    } else if (chosen.error().fault == Fault::kInternal) {
+      report.failure = Failure{named.name, {chosen.error().message}};
     } else {
       ++report.refusals[chosen.error().message];
     }

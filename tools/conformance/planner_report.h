@@ -12,7 +12,8 @@
 
 namespace rt::conformance {
 
-// Asks a planner that picks among the others for its pick; an Error if that is none.
+// Asks a planner that picks among the others for its pick. An Error if it refuses; an internal one
+// if what it picks is none of them.
 using Choose = std::function<Status(const KvProblem&)>;
 
 // Report's cases are problems: served_count is how many were answered, and well. `choose` is for

@@ -9,7 +9,9 @@
 #include "core/base/text.h"
 #include "tools/runtime/deployment.h"
 #include "tools/runtime/loaded_model.h"
+#include "tools/runtime/operator_page.h"
 #include "tools/runtime/output.h"
+#include "tools/runtime/plugin_check.h"
 #include "tools/runtime/verbs.h"
 
 namespace rt {
@@ -191,11 +193,18 @@ Result<ExitCode> why(Settings& settings) {
 }  // namespace
 
 Result<ExitCode> run_plugins(const Arguments& arguments, Settings& settings) {
-  const std::vector<std::string> actions{"list", "why"};
-  if (arguments.words.size() == 1 && arguments.words[0] == "list") return list(settings);
-  if (arguments.words.size() == 1 && arguments.words[0] == "why") return why(settings);
-  const std::string word = join(arguments.words, " ");
-  return bad_input("plugins: expected list or why, found " + quote(word) +
+  const std::vector<std::string> actions{"list", "why", "check", "show"};
+  const std::vector<std::string>& words = arguments.words;
+  if (!words.empty() && words[0] == "check") {
+    return check_plugins({words.begin() + 1, words.end()}, settings);
+  }
+  if (!words.empty() && words[0] == "show") {
+    return show_operators({words.begin() + 1, words.end()}, settings);
+  }
+  if (words.size() == 1 && words[0] == "list") return list(settings);
+  if (words.size() == 1 && words[0] == "why") return why(settings);
+  const std::string word = join(words, " ");
+  return bad_input("plugins: expected list, why, check or show, found " + quote(word) +
                    did_you_mean(word, actions));
 }
 
