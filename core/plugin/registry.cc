@@ -279,6 +279,12 @@ Result<SchemaSet> Registry::schemas(std::span<const std::string> ops) {
       return std::find(ops.begin(), ops.end(), id.op) != ops.end();
     };
     const auto& announced = entry.manifest->schemas;
+    for (const OperatorId& id : announced) set.note(id.op);
+    for (const ManifestFusion& fusion : entry.manifest->fusions) {
+      std::vector<std::string> parts;
+      for (const OperatorId& part : fusion.parts) parts.push_back(part.op);
+      set.note(fusion.op.op, join(parts, ", "));
+    }
     if (entry.name() != kReference && std::none_of(announced.begin(), announced.end(), is_named)) {
       continue;
     }

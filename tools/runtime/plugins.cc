@@ -1,5 +1,5 @@
-// `runtime plugins list`: what was found and what was not taken, with the reason.
-// `runtime plugins why`: for each node, every candidate's fate.
+// `runtime plugins list`: what was found and what was not taken, with the reason. `check` and
+// `show` have files of their own. `runtime plugins why`: for each node, every candidate's fate.
 #include <fnmatch.h>
 
 #include <algorithm>
@@ -56,22 +56,35 @@ std::string entry_text(const PluginEntry& entry) {
   return text;
 }
 
-// Lists even where a plugin that the user named was refused: that is what is looked for here.
+// Opens what the user named: whether it can be used is what is asked here. True if all can.
+bool open_named(Registry& registry) {
+  bool usable = true;
+  for (std::size_t i = 0; i < registry.plugins().size(); ++i) {
+    const PluginEntry& entry = registry.plugins()[i];
+    if (entry.origin != PluginOrigin::kExplicit) continue;
+    if (entry.usable()) (void)registry.open_plugin(i);  // a refusal stays with the entry
+    usable = usable && entry.state != PluginState::kRefused;
+  }
+  return usable;
+}
+
+// Lists even where a plugin that the user named was refused, and then ends with exit code 2.
 Result<ExitCode> list(const Settings& settings) {
   RegistryOptions options;
   options.sources = process_sources(settings.list("plugins"));
   const std::unique_ptr<Registry> registry = Registry::scan(options);
+  const ExitCode code = open_named(*registry) ? 0 : static_cast<ExitCode>(Fault::kBadInput);
   if (settings.flag("json")) {
     Json json = Json::array();
     for (const PluginEntry& entry : registry->plugins()) json.push_back(entry_json(entry));
     RT_RETURN_IF_ERROR(write_json(json));
-    return 0;
+    return code;
   }
   std::string text;
   for (const PluginEntry& entry : registry->plugins()) text += entry_text(entry);
   text += "looked in: " + join(registry->places(), ", ") + "\n";
   RT_RETURN_IF_ERROR(write_out(text));
-  return 0;
+  return code;
 }
 
 const char* mark(const Decision& decision) {
