@@ -66,8 +66,8 @@ class Instance {
                                   "), and it runs in their place where it can");
     }
     const std::vector<std::uint32_t> versions = expansion_.schemas.versions(node.op);
-    std::string hint =
-        did_you_mean(node.op, expansion_.schemas.ops()) + "; --plugin FILE loads one from outside";
+    std::string hint = did_you_mean(node.op, expansion_.schemas.known()) +
+                       "; --plugin FILE loads one from outside";
     if (!versions.empty()) {
       hint = "; loaded are versions";
       for (const std::uint32_t version : versions) hint += " " + std::to_string(version);

@@ -22,7 +22,8 @@ class SchemaSet {
   // or it is a fused one of `parts` ("linear, add"), which no graph names.
   void note(const std::string& op, const std::string& parts = "");
   const rt_schema* find(std::string_view op, std::uint32_t version) const;
-  std::vector<std::string> ops() const;  // for "did you mean", noted ones too
+  std::vector<std::string> ops() const;
+  std::vector<std::string> known() const;  // noted ones too, for "did you mean"
   // "" for what is no fused operator.
   std::string parts(std::string_view op) const;
   std::vector<std::uint32_t> versions(std::string_view op) const;

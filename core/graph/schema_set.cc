@@ -21,6 +21,11 @@ void SchemaSet::note(const std::string& op, const std::string& parts) {
 std::vector<std::string> SchemaSet::ops() const {
   std::vector<std::string> names;
   for (const auto& [name, versions] : schemas_) names.push_back(name);
+  return names;
+}
+
+std::vector<std::string> SchemaSet::known() const {
+  std::vector<std::string> names = ops();
   for (const auto& [name, parts] : noted_) {
     if (!schemas_.contains(name)) names.push_back(name);
   }
