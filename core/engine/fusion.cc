@@ -67,7 +67,12 @@ class Chooser {
   // Those that fit where the parts run all the same.
   static void stand_back(std::vector<Decision>& decisions) {
     for (Decision& decision : decisions) {
-      if (decision.usable()) decision.reason = "fits; its parts run";
+      if (!decision.usable()) continue;
+      decision.reason = "fits; its parts run";
+      if (decision.clamped_from == 0) continue;
+      decision.reason += "; tier " + std::to_string(decision.clamped_from) + " counts as " +
+                         std::to_string(decision.tier) + " outside the install prefix, --prefer " +
+                         decision.full_name + " chooses it";
     }
   }
 

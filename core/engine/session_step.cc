@@ -19,10 +19,8 @@ namespace {
 // -1 is sample's word for a row in which no token can be chosen, on every device.
 Status check_drawn(std::int32_t id, std::uint64_t position, std::uint64_t vocabulary) {
   if (id == -1) {
-    return bad_input(
-        "no token can be drawn behind position " + std::to_string(position) +
-        ": every logit is NaN or -infinity; is the checkpoint damaged, or a plugin's operator "
-        "wrong (runtime plugins check)?");
+    return bad_input("no token can be drawn behind position " + std::to_string(position) +
+                     ": every logit is NaN or -infinity; is the checkpoint damaged?");
   }
   if (id >= 0 && static_cast<std::uint64_t>(id) < vocabulary) return {};
   return internal("the sampler drew token " + std::to_string(id) + ", the vocabulary has " +

@@ -61,9 +61,13 @@ class Instance {
   Status find_schema(const NodeDeclaration& declaration, GraphNode& node) const {
     node.schema = expansion_.schemas.find(node.op, node.op_version);
     if (node.schema != nullptr) return {};
+    if (const std::string parts = expansion_.schemas.parts(node.op); !parts.empty()) {
+      return node_error(node, quote(node.op) + " is a fused operator; write its parts (" + parts +
+                                  "), and it runs in their place where it can");
+    }
     const std::vector<std::uint32_t> versions = expansion_.schemas.versions(node.op);
-    std::string hint =
-        did_you_mean(node.op, expansion_.schemas.ops()) + "; --plugin FILE loads one from outside";
+    std::string hint = did_you_mean(node.op, expansion_.schemas.known()) +
+                       "; --plugin FILE loads one from outside";
     if (!versions.empty()) {
       hint = "; loaded are versions";
       for (const std::uint32_t version : versions) hint += " " + std::to_string(version);

@@ -18,12 +18,19 @@ class SchemaSet {
  public:
   // An operator that two plugins declare is an error for the caller to report: false.
   bool add(const rt_schema* schema);
+  // An operator that is known and has no schema here: its plugin need not be opened for this graph,
+  // or it is a fused one of `parts` ("linear, add"), which no graph names.
+  void note(const std::string& op, const std::string& parts = "");
   const rt_schema* find(std::string_view op, std::uint32_t version) const;
-  std::vector<std::string> ops() const;  // for "did you mean"
+  std::vector<std::string> ops() const;
+  std::vector<std::string> known() const;  // noted ones too, for "did you mean"
+  // "" for what is no fused operator.
+  std::string parts(std::string_view op) const;
   std::vector<std::uint32_t> versions(std::string_view op) const;
 
  private:
   std::map<std::string, std::map<std::uint32_t, const rt_schema*>, std::less<>> schemas_;
+  std::map<std::string, std::string, std::less<>> noted_;
 };
 
 struct GraphOptions {

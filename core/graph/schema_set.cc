@@ -14,10 +14,27 @@ const rt_schema* SchemaSet::find(std::string_view op, std::uint32_t version) con
   return found == versions->second.end() ? nullptr : found->second;
 }
 
+void SchemaSet::note(const std::string& op, const std::string& parts) {
+  noted_.emplace(op, parts);
+}
+
 std::vector<std::string> SchemaSet::ops() const {
   std::vector<std::string> names;
   for (const auto& [name, versions] : schemas_) names.push_back(name);
   return names;
+}
+
+std::vector<std::string> SchemaSet::known() const {
+  std::vector<std::string> names = ops();
+  for (const auto& [name, parts] : noted_) {
+    if (!schemas_.contains(name)) names.push_back(name);
+  }
+  return names;
+}
+
+std::string SchemaSet::parts(std::string_view op) const {
+  const auto found = noted_.find(op);
+  return found == noted_.end() ? "" : found->second;
 }
 
 std::vector<std::uint32_t> SchemaSet::versions(std::string_view op) const {

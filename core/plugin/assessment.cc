@@ -59,6 +59,8 @@ class Assessment {
     if (!opened.ok()) return refuse(decision, Verdict::kCannotOpen, opened.error().message);
     decision.implementation = std::move(opened).value();
     decision.tier = clamped(decision.implementation.c->tier, candidate.bundled, decision);
+    const std::int32_t said = std::min(decision.implementation.c->tier, kTierLimit);
+    if (said > decision.tier) decision.clamped_from = said;
     if (!check_traits(decision) || !check_supports(decision)) return;
     if (!ask_requirements(decision)) return;
     check_limits(decision);

@@ -93,7 +93,11 @@ void Search::add_directory(const std::string& given, PluginOrigin origin) {
   found_.places.push_back(directory);
   struct stat status {};
   if (real.empty() || ::stat(real.c_str(), &status) != 0) {
-    found_.places.back() += " (" + std::string(std::strerror(errno)) + ")";
+    const std::string why = std::strerror(errno);
+    found_.places.back() += " (" + why + ")";
+    if (origin == PluginOrigin::kSearchPath) {
+      refuse(directory, origin, "RUNTIME_PLUGIN_PATH names this folder: " + why);
+    }
     return;
   }
   if (!S_ISDIR(status.st_mode)) {

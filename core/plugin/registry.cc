@@ -206,6 +206,22 @@ Result<const Library*> Registry::open_plugin(std::size_t index) {
   return library;
 }
 
+std::optional<std::size_t> Registry::definer(std::string_view op, std::uint32_t version) const {
+  std::optional<std::size_t> best;
+  std::uint32_t best_version = 0;
+  for (std::size_t i = 0; i < plugins_.size(); ++i) {
+    if (!plugins_[i].usable()) continue;
+    for (const Defined& defined : defined_by(*plugins_[i].manifest)) {
+      const std::uint32_t found = defined.id.version;
+      const bool wanted = version == 0 ? found > best_version : found == version;
+      if (defined.id.op != op || !wanted) continue;
+      best = i;
+      best_version = found;
+    }
+  }
+  return best;
+}
+
 Result<Schema> Registry::schema(std::string_view op, std::uint32_t version) {
   std::vector<std::string> versions;
   std::size_t best = plugins_.size();
@@ -263,6 +279,12 @@ Result<SchemaSet> Registry::schemas(std::span<const std::string> ops) {
       return std::find(ops.begin(), ops.end(), id.op) != ops.end();
     };
     const auto& announced = entry.manifest->schemas;
+    for (const OperatorId& id : announced) set.note(id.op);
+    for (const ManifestFusion& fusion : entry.manifest->fusions) {
+      std::vector<std::string> parts;
+      for (const OperatorId& part : fusion.parts) parts.push_back(part.op);
+      set.note(fusion.op.op, join(parts, ", "));
+    }
     if (entry.name() != kReference && std::none_of(announced.begin(), announced.end(), is_named)) {
       continue;
     }

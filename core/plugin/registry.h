@@ -111,6 +111,12 @@ class Registry {
   std::span<const PluginEntry> plugins() const { return plugins_; }
   const std::vector<std::string>& places() const { return places_; }
 
+  // Opens plugins()[index], or says again why it is refused.
+  Result<const Library*> open_plugin(std::size_t index);
+  // Which of plugins() gives an operator its meaning, by a schema or a fusion; the newest version
+  // for 0. Usable ones alone.
+  std::optional<std::size_t> definer(std::string_view op, std::uint32_t version) const;
+
   // The schema of an operator; version 0 means the newest. Opens its plugin.
   Result<Schema> schema(std::string_view op, std::uint32_t version);
   // Schemas for a graph that names `ops`: all of `reference`, and a stranger's where named.
@@ -155,7 +161,6 @@ class Registry {
   void open_reference();
   Error no_schema(std::string_view op, std::uint32_t version,
                   const std::vector<std::string>& versions) const;
-  Result<const Library*> open_plugin(std::size_t index);
 
   struct Named {  // a planner or device of a manifest
     std::size_t plugin;

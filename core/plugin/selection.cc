@@ -8,14 +8,25 @@
 namespace rt {
 namespace {
 
+// "tier 200", or "tier 300 counts as 200 outside the install prefix".
+std::string tier_text(const Decision& decision) {
+  if (decision.clamped_from == 0) return "tier " + std::to_string(decision.tier);
+  return "tier " + std::to_string(decision.clamped_from) + " counts as " +
+         std::to_string(decision.tier) + " outside the install prefix";
+}
+
 std::string chosen_reason(const Decision& chosen) {
   if (chosen.pinned) return "pinned by the config";
   if (chosen.preference >= 0) return "preferred by the config";
-  return "tier " + std::to_string(chosen.tier);
+  return tier_text(chosen);
 }
 
 std::string second_reason(const Decision& second, const Decision& chosen) {
   if (second.preference != chosen.preference) return "fits; " + chosen.full_name + " is preferred";
+  if (second.clamped_from != 0) {
+    return "fits; " + tier_text(second) + ", " + chosen.full_name + " has " +
+           std::to_string(chosen.tier) + "; --prefer " + second.full_name + " chooses it";
+  }
   if (second.tier != chosen.tier) {
     return "fits; tier " + std::to_string(second.tier) + ", " + chosen.full_name + " has " +
            std::to_string(chosen.tier);

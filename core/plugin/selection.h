@@ -79,7 +79,9 @@ struct Decision {
   std::string reason;             // one sentence, also for kChosen and kUsable
   Implementation implementation;  // .c is NULL where the plugin was not opened
   std::int32_t tier = 0;          // after clamping; an estimate where not opened
-  std::int32_t preference = -1;   // index into policy.prefer; -1: none
+  // What a stranger says of itself beyond kStrangerTierLimit; 0: nothing was taken from it.
+  std::int32_t clamped_from = 0;
+  std::int32_t preference = -1;  // index into policy.prefer; -1: none
   bool pinned = false;
   rt_requirements requirements{};  // of kChosen and kUsable (and kWrongKvForm, kWrongLayout)
 

@@ -19,7 +19,7 @@ constexpr rt_attr_spec kHeads =
     sdk::int_attr("heads", 1, 65536, "H, query heads; a multiple of kv_heads.");
 constexpr rt_attr_spec kKvHeads =
     sdk::int_attr("kv_heads", 1, 65536, "G; query head h reads kv head h / (H / G).");
-constexpr rt_attr_spec kHeadWidth = sdk::int_attr("head_width", 1, 4096, "E.");
+constexpr rt_attr_spec kHeadWidth = sdk::int_attr("head_width", 1, 4096, "E, width of a head.");
 constexpr rt_attr_spec kScale =
     sdk::real_attr("scale", -1e6, 1e6, "Multiplies the scores q . k; often 1/sqrt(E).");
 constexpr rt_attr_spec kSoftcap = sdk::real_attr_or(
@@ -68,7 +68,11 @@ constexpr rt_schema rt_schema_attention = sdk::schema<infer>({
     .version = 1,
     .op = "attention",
     .summary = "appends k and v to the cache; then per head: "
-               "out = softmax(mask(softcap(scale * q K^T))) V",
+               "out = softmax(mask(softcap(scale * q K^T))) V\n"
+               "Rows of k and v go to the cache by the address rule of step.h, rounded to its type "
+               "to nearest even, before a key is read: a token sees itself and the others of the "
+               "step at the cache's precision.\n"
+               "The query at position p reads keys [max(0, p - window + 1), p] of its sequence.",
     .has_kv_state = true,
     .inputs = kInputs,
     .outputs = kOutputs,

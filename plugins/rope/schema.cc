@@ -11,7 +11,7 @@ constexpr rt_port kCos = sdk::value_port("cos", 2, "[T, E/2]", RT_DTYPE_BIT(RT_F
 constexpr rt_port kSin = sdk::value_port("sin", 2, "[T, E/2]", RT_DTYPE_BIT(RT_F32));
 constexpr rt_port kOut = sdk::value_port("out", 2, "[T, H*E]", sdk::kValueTypes);
 constexpr rt_attr_spec kHeadWidth =
-    sdk::int_attr("head_width", 2, 4096, "E, even; the heads of x are adjacent.");
+    sdk::int_attr("head_width", 2, 4096, "E, width of a head, even; the heads of x are adjacent.");
 
 constexpr const rt_port* kInputs[] = {&kX, &kCos, &kSin};
 constexpr const rt_port* kOutputs[] = {&kOut};

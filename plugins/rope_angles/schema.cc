@@ -15,7 +15,8 @@ namespace sdk = rt::sdk;
 
 constexpr rt_port kCos = sdk::value_port("cos", 2, "[T, E/2]", RT_DTYPE_BIT(RT_F32));
 constexpr rt_port kSin = sdk::value_port("sin", 2, "[T, E/2]", RT_DTYPE_BIT(RT_F32));
-constexpr rt_attr_spec kHeadWidth = sdk::int_attr("head_width", 2, 4096, "E, even.");
+constexpr rt_attr_spec kHeadWidth =
+    sdk::int_attr("head_width", 2, 4096, "E, width of a head, even.");
 constexpr rt_attr_spec kBase =
     sdk::real_attr("base", 1, 1e12, "Base of the frequencies: 10000, 500000, ...");
 constexpr rt_attr_spec kScaling = sdk::string_attr_or(
@@ -96,7 +97,11 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
 constexpr rt_schema rt_schema_rope_angles = sdk::schema<infer>({
     .version = 1,
     .op = "rope_angles",
-    .summary = "cos[t, j], sin[t, j] of step.positions[t] * inv_freq[j], times attention_factor",
+    .summary =
+        "cos[t, j], sin[t, j] of step.positions[t] * inv_freq[j], times attention_factor\n"
+        "inv_freq[j] = 1 / (factor[j] * base^(2j / E)), factor[j] from long_factors or "
+        "short_factors by step.rope_regimes in longrope, else 1; then the scaling. All of it "
+        "in f32, each operation rounded; cosine and sine are of exactly that angle.",
     .outputs = kOutputs,
     .attrs = kAttrs,
     .tolerance_absolute = 2e-7,

@@ -49,8 +49,23 @@ void infer(const sdk::Node& node, rt_tensor* const* outputs) {
 constexpr rt_schema rt_schema_sample = sdk::schema<infer>({
     .version = 1,
     .op = "sample",
-    .summary = "ids[r] = penalties, temperature, top_k, softmax, top_p, min_p, then one draw from "
-               "logits[r]; greedy where temperature <= 0",
+    .summary =
+        "ids[r] = penalties, temperature, top_k, softmax, top_p, min_p, then one draw from "
+        "logits[r]; greedy where temperature <= 0\n"
+        "In double, with step.sampling[r] and step.history:\n"
+        "1. for every id of the row's history that is in [0, V): a positive logit is divided "
+        "by repeat_penalty, any other multiplied by it, once; presence_penalty is subtracted "
+        "once, frequency_penalty for each occurrence. NaN and -infinity cannot be chosen, "
+        "+infinity is the largest f32; if none can be chosen the id is -1.\n"
+        "2. temperature not > 0: the largest logit, of equals the lowest id.\n"
+        "3. logits / temperature.\n"
+        "4. top_k > 0: the k largest stay, of equals the lower ids.\n"
+        "5. p = softmax of what stayed.\n"
+        "6. top_p < 1: by falling logit, the shortest run with a mass >= top_p stays.\n"
+        "7. min_p > 0: those with p >= min(min_p, 1) * the largest p stay.\n"
+        "8. by rising id, the first at which the running mass exceeds u times the mass. "
+        "u = (x0 * 2^32 + x1) >> 11, times 2^-53: the first words of Philox4x32-10 with key "
+        "{seed low, seed high} and counter {position low, position high, 0, 0}.",
     .inputs = kInputs,
     .outputs = kOutputs,
     .tolerance_absolute = 0,

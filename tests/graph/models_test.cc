@@ -311,7 +311,7 @@ TEST(Models, RefuseWhatTheyDoNotCompute) {
        "architectures is 'MambaForCausalLM', but"},
       {"tinyllama", "architectures", "[3]", "architectures holds 3, expected names"},
       {"tinyllama", "architectures", "null", "architectures is missing or null; expected Llama"},
-      {"tinyllama", "architectures", "", "architectures is missing or null; expected Llama"},
+
       {"tinyllama", "rope_parameters", "{\"type\": \"llama3\"}", "rope scaling is 'llama3'"},
       {"gemma2", "hidden_activation", "\"gelu\"", "expected one of gelu_pytorch_tanh"},
       {"tinyllama", "num_hidden_layers", "1000000000", "expected an integer from 1 to 10000"},

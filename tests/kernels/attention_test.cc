@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "tests/operators/plugin_file.h"
-#include "tests/operators/run.h"
+#include "tools/conformance/run.h"
 
 namespace rt::test {
 namespace {

@@ -2,9 +2,9 @@
 #include <gtest/gtest.h>
 
 #include "core/sdk/sdk.hpp"
-#include "tests/operators/cases.h"
-#include "tests/operators/conformance.h"
 #include "tests/operators/plugin_file.h"
+#include "tools/conformance/cases.h"
+#include "tools/conformance/verdict.h"
 
 namespace rt::test {
 namespace {
@@ -140,8 +140,8 @@ TEST(ConformanceItself, CatchesEachMistake) {
   ASSERT_NE(problem, problems.end());
   for (const Row& r : rows) {
     SCOPED_TRACE(r.name);
-    const Verdict verdict = judge(*find_schema("add"), *find_reference("add"), r.implementation,
-                                  *problem, RT_STEP_DECODE, true);
+    const Verdict verdict =
+        judge(*find_contract("add"), r.implementation, *problem, RT_STEP_DECODE, true);
     std::string all;
     for (const std::string& complaint : verdict.complaints) all += complaint + "\n";
     if (*r.complaint == '\0') {
@@ -166,9 +166,7 @@ TEST(ConformanceItself, ReadsBeyondAnInputDie) {
   const rt_implementation bad =
       sdk::implementation<ReadsBeyond>({.op = "add", .name = "test", .device_kind = "cpu"});
   const std::vector<Problem> problems = cases("add");
-  EXPECT_DEATH(
-      judge(*find_schema("add"), *find_reference("add"), bad, problems[0], RT_STEP_DECODE, false),
-      "");
+  EXPECT_DEATH(judge(*find_contract("add"), bad, problems[0], RT_STEP_DECODE, false), "");
 }
 
 }  // namespace

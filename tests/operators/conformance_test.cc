@@ -1,17 +1,18 @@
 // Every implementation of every plugin file against the reference: results, and everything an
-// implementation must not do. A stranger's plugin is tested the same way:
+// implementation must not do. `runtime plugins check` does the same with a stranger's file, in
+// child processes; to have it in this process, under a debugger or a sanitizer:
 //
 //   RT_TEST_PLUGIN=/path/acme.rtp.so build/bin/operators_test --gtest_filter='*Conformance*'
 #include <gtest/gtest.h>
 
-#include <map>
+#include <algorithm>
+#include <cctype>
+#include <cstdio>
 #include <set>
 
-#include "core/sdk/sdk.hpp"
-#include "tests/operators/cases.h"
-#include "tests/operators/conformance.h"
-#include "tests/operators/fused.h"
 #include "tests/operators/plugin_file.h"
+#include "tools/conformance/cases.h"
+#include "tools/conformance/report.h"
 
 namespace rt::test {
 namespace {
@@ -47,73 +48,52 @@ std::vector<Subject> subjects() {
 
 class Conformance : public testing::TestWithParam<Subject> {};
 
+bool wants_library(const std::string& refusal) {
+  return refusal.find("BLASLt: expected lib") != std::string::npos ||
+         refusal.find("cuDNN: no ") != std::string::npos ||
+         refusal.find("cuDNN: expected version") != std::string::npos;
+}
+
 TEST_P(Conformance, AgreesWithReference) {
   const rt_implementation& implementation = *GetParam().implementation;
-  const rt_schema* schema = find_schema(implementation.op);
-  const rt_implementation* reference = find_reference(implementation.op);
-  if (schema == nullptr) {
-    schema = find_fused_schema(implementation.op);
-    reference = find_fused_reference(implementation.op);
-  }
-  if (schema == nullptr || reference == nullptr) {
+  const Contract* contract = find_contract(implementation.op);
+  if (contract == nullptr || contract->reference == nullptr) {
     GTEST_SKIP() << "no schema and reference of " << implementation.op << " among the plugins";
   }
   const bool cpu = std::string_view(implementation.device_kind) == "cpu";
   const bool gpu_kind = std::string_view(implementation.device_kind) == "cuda";
   if (!cpu && !gpu_kind) {
     GTEST_SKIP() << "for device kind " << implementation.device_kind
-                 << ", whose memory this test does not know";
+                 << ", which this test does not open";
   }
   std::string no_gpu;
-  TestGpu* const gpu = gpu_kind ? TestGpu::of(*GetParam().file, &no_gpu) : nullptr;
+  Accelerator* const gpu = gpu_kind ? gpu_of(*GetParam().file, &no_gpu) : nullptr;
   if (gpu_kind && gpu == nullptr) GTEST_SKIP() << "needs a GPU: " << no_gpu;
   if (!machine_has(implementation.isa)) {
     GTEST_SKIP() << "needs " << implementation.isa << ", this machine has " << cpu_device().isa;
   }
-  const std::vector<Problem> problems = cases(implementation.op);
-  if (problems.empty()) GTEST_SKIP() << "no table of cases for " << implementation.op;
-  ASSERT_EQ(schema->version, implementation.op_version);
+  if (cases(implementation.op).empty())
+    GTEST_SKIP() << "no table of cases for " << implementation.op;
+  ASSERT_EQ(contract->schema->version, implementation.op_version);
 
-  // CPUs know f32 values only.
-  const std::vector<rt_dtype> value_types =
-      cpu ? std::vector<rt_dtype>{RT_F32} : std::vector<rt_dtype>{RT_F32, RT_BF16, RT_F16};
-  std::map<std::string, int> refusals;
-  int served = 0;
-  for (const rt_step_class step_class :
-       {rt_step_class{RT_STEP_DECODE}, rt_step_class{RT_STEP_PREFILL}}) {
-    if ((implementation.step_classes & step_class) == 0) continue;
-    for (std::size_t i = 0; i < problems.size(); ++i) {
-      // 16-bit values are the same kernels behind another load: a third of the cases is enough.
-      for (std::size_t v = 0; v < value_types.size(); ++v) {
-        if (v > 0 && (i + v) % 3 != 0) continue;
-        const Problem& problem = problems[i];
-        SCOPED_TRACE(problem.name + (step_class == RT_STEP_DECODE ? " (decode)" : " (prefill)") +
-                     " values " + sdk::dtype_name(value_types[v]));
-        const bool threads = served % 16 == 0 || &problem == &problems.back();
-        const Verdict verdict = judge(*schema, *reference, implementation, problem, step_class,
-                                      threads, value_types[v], gpu);
-        for (const std::string& complaint : verdict.complaints) ADD_FAILURE() << complaint;
-        if (HasFailure()) return;  // one case says enough
-        if (verdict.served) {
-          ++served;
-        } else {
-          ++refusals[verdict.refusal];
-        }
-      }
+  std::string at;  // for whoever looks at a process that has died
+  const Report report = hold_to_contract(*contract, implementation, gpu,
+                                         [&](const std::string& begun) { at = begun; });
+  if (report.failure) {
+    for (const std::string& complaint : report.failure->complaints) {
+      ADD_FAILURE() << report.failure->at << ": " << complaint;
     }
+    return;
   }
-  for (const auto& [why, count] : refusals) {
-    std::printf("%s refuses %d cases at %s\n", implementation.name, count, why.c_str());
+  for (const auto& [why, count] : report.refusals) {
+    std::printf("%s refuses %zu cases at %s\n", implementation.name, count, why.c_str());
   }
-  const auto wants_library = [](const auto& refusal) {
-    return refusal.first.find("BLASLt: expected lib") != std::string::npos ||
-           refusal.first.find("cuDNN: no ") != std::string::npos ||
-           refusal.first.find("cuDNN: expected version") != std::string::npos;
-  };
-  if (served == 0 && std::any_of(refusals.begin(), refusals.end(), wants_library)) {
+  const auto wants = [](const auto& refusal) { return wants_library(refusal.first); };
+  if (report.served_count == 0 &&
+      std::any_of(report.refusals.begin(), report.refusals.end(), wants)) {
     GTEST_SKIP() << "needs a library of NVIDIA that is not here";
   }
-  EXPECT_GT(served, 0) << "refuses every case of the table";
+  EXPECT_GT(report.served_count, 0u) << "refuses every case of the table";
 }
 
 INSTANTIATE_TEST_SUITE_P(, Conformance, testing::ValuesIn(subjects()),
@@ -131,7 +111,8 @@ TEST(PluginFiles, EveryFusedOperatorHasCases) {
     if (file.plugin == nullptr || std::string_view(file.plugin->name) != "reference") continue;
     for (std::uint32_t i = 0; i < file.plugin->fusion_count; ++i) {
       const char* op = file.plugin->fusions[i]->op;
-      EXPECT_NE(find_fused_schema(op), nullptr) << op;
+      std::string why;
+      EXPECT_NE(find_contract(op, 0, &why), nullptr) << op << ": " << why;
       EXPECT_FALSE(cases(op).empty()) << op << ": no table in cases.cc";
     }
   }

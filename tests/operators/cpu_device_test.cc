@@ -33,9 +33,9 @@ class CpuDevice : public testing::Test {
     ASSERT_NE(cpu(), nullptr);
     const rt_attr two = threads_option(2);
     const rt_attr* options[] = {&two};
-    ASSERT_EQ(cpu()->open(test_host(), 0, 1, options, &device_), RT_OK) << last_failure();
+    ASSERT_EQ(cpu()->open(trial_host(), 0, 1, options, &device_), RT_OK) << last_failure();
     desc_.struct_size = sizeof desc_;
-    ASSERT_EQ(cpu()->describe(test_host(), 0, 1, options, &desc_), RT_OK) << last_failure();
+    ASSERT_EQ(cpu()->describe(trial_host(), 0, 1, options, &desc_), RT_OK) << last_failure();
   }
   void TearDown() override {
     if (device_ != nullptr) cpu()->close(device_);
@@ -52,7 +52,7 @@ class CpuDevice : public testing::Test {
 
 TEST_F(CpuDevice, DescribesTheMachine) {
   std::uint32_t count = 0;
-  ASSERT_EQ(cpu()->count(test_host(), &count), RT_OK);
+  ASSERT_EQ(cpu()->count(trial_host(), &count), RT_OK);
   EXPECT_EQ(count, 1u);
   EXPECT_EQ(desc_.struct_size, sizeof(rt_device_desc));
   EXPECT_STREQ(desc_.kind, "cpu");
@@ -79,7 +79,7 @@ TEST_F(CpuDevice, DescribesWithinTheStructOfAnOlderHost) {
   rt_device_desc desc;
   std::memset(&desc, 0x5a, sizeof desc);
   desc.struct_size = offsetof(rt_device_desc, can_make_ready);
-  ASSERT_EQ(cpu()->describe(test_host(), 0, 0, nullptr, &desc), RT_OK) << last_failure();
+  ASSERT_EQ(cpu()->describe(trial_host(), 0, 0, nullptr, &desc), RT_OK) << last_failure();
   EXPECT_EQ(desc.struct_size, offsetof(rt_device_desc, can_make_ready));
   EXPECT_EQ(desc.value_dtype, rt_dtype{RT_F32});
   EXPECT_EQ(desc.can_make_ready, 0x5a5a5a5au) << "behind the end of that host's struct";
@@ -87,22 +87,22 @@ TEST_F(CpuDevice, DescribesWithinTheStructOfAnOlderHost) {
 
 TEST_F(CpuDevice, RefusesGarbage) {
   rt_device_desc desc{};
-  EXPECT_EQ(cpu()->describe(test_host(), 1, 0, nullptr, &desc), RT_INVALID);
+  EXPECT_EQ(cpu()->describe(trial_host(), 1, 0, nullptr, &desc), RT_INVALID);
   EXPECT_EQ(last_failure(), "expected cpu device 0, the only one, found 1");
   for (const std::int64_t threads : {std::int64_t{-1}, std::int64_t{1025}, INT64_MAX}) {
     const rt_attr option = threads_option(threads);
     const rt_attr* options[] = {&option};
     void* device = nullptr;
-    EXPECT_EQ(cpu()->open(test_host(), 0, 1, options, &device), RT_INVALID);
+    EXPECT_EQ(cpu()->open(trial_host(), 0, 1, options, &device), RT_INVALID);
     EXPECT_EQ(last_failure(),
               "expected option threads in [0, 1024], found " + std::to_string(threads));
-    EXPECT_EQ(cpu()->describe(test_host(), 0, 1, options, &desc), RT_INVALID);
+    EXPECT_EQ(cpu()->describe(trial_host(), 0, 1, options, &desc), RT_INVALID);
   }
   rt_attr text = threads_option(0);
   text.type = RT_ATTR_STRING;
   text.s = "abc";
   const rt_attr* options[] = {&text};
-  EXPECT_EQ(cpu()->describe(test_host(), 0, 1, options, &desc), RT_INVALID);
+  EXPECT_EQ(cpu()->describe(trial_host(), 0, 1, options, &desc), RT_INVALID);
   EXPECT_EQ(last_failure(), "expected option threads as an integer");
 }
 
@@ -114,7 +114,7 @@ std::string isa_with(const char* wanted) {
   option.s = wanted;
   const rt_attr* options[] = {&option};
   rt_device_desc desc{};
-  return cpu()->describe(test_host(), 0, 1, options, &desc) == RT_OK
+  return cpu()->describe(trial_host(), 0, 1, options, &desc) == RT_OK
              ? "isa:" + std::string(desc.isa)
              : "";
 }
@@ -226,11 +226,11 @@ TEST_F(CpuDevice, RefusesWhatTheAddressSpaceCannotHold) {
     expect(last_failure().find("cannot allocate 68719476736 bytes") == 0);
     expect(cpu()->allocate(device_, UINT64_MAX, &address) == RT_NO_MEMORY);
     rt_device_desc desc{};
-    expect(cpu()->describe(test_host(), 0, 0, nullptr, &desc) == RT_OK);
+    expect(cpu()->describe(trial_host(), 0, 0, nullptr, &desc) == RT_OK);
     expect(desc.memory_available_bytes <= limit.rlim_cur);
     const rt_attr many = threads_option(1024);  // 8 MiB of stack each
     const rt_attr* options[] = {&many};
-    expect(cpu()->open(test_host(), 0, 1, options, &address) == RT_NO_MEMORY);
+    expect(cpu()->open(trial_host(), 0, 1, options, &address) == RT_NO_MEMORY);
     expect(last_failure().find("of 1024 cannot be started") != std::string::npos);
     _exit(failures);
   }

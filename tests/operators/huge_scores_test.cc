@@ -6,15 +6,14 @@
 #include <string>
 
 #include "core/sdk/number.hpp"
-#include "tests/operators/case_builder.h"
 #include "tests/operators/plugin_file.h"
-#include "tests/operators/run.h"
-#include "tests/operators/test_gpu.h"
+#include "tools/conformance/case_builder.h"
+#include "tools/conformance/run.h"
 
 namespace rt::test {
 namespace {
 
-void expect_bounded(const PluginFile& file, const rt_implementation& subject, TestGpu* gpu) {
+void expect_bounded(const PluginFile& file, const rt_implementation& subject, Accelerator* gpu) {
   const KvSpec kv = {.form = RT_KV_AFFINE, .dtype = RT_BF16, .stripe_tokens = 64};
   Problem problem = attention_problem({4, 2, 64, 0, 0}, kv, {{.past = 100, .tokens = 7}});
   for (float& q : problem.inputs[0].values) q *= 1e30f;
@@ -23,7 +22,7 @@ void expect_bounded(const PluginFile& file, const rt_implementation& subject, Te
       (subject.step_classes & RT_STEP_PREFILL) != 0 ? RT_STEP_PREFILL : RT_STEP_DECODE;
   options.exact = false;
   options.value_dtype = RT_BF16;
-  options.gpu = gpu;
+  options.accelerator = gpu;
   const RunOutcome out = run(*find_schema("attention"), subject, problem, options);
   if (out.stage == "supports" || out.stage == "kv_forms" || out.stage == "require") return;
   ASSERT_EQ(out.status, RT_OK) << out.text;
@@ -38,7 +37,7 @@ TEST(HugeScores, LeaveTheLargestTheWeightOne) {
   for (const PluginFile& file : plugin_files()) {
     if (file.plugin == nullptr || std::string(file.plugin->name) != "attention_cuda") continue;
     std::string why;
-    TestGpu* const gpu = TestGpu::of(file, &why);
+    Accelerator* const gpu = gpu_of(file, &why);
     if (gpu == nullptr) continue;
     for (std::uint32_t i = 0; i < file.plugin->implementation_count; ++i) {
       const rt_implementation& subject = *file.plugin->implementations[i];

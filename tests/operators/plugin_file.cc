@@ -1,36 +1,14 @@
 #include "tests/operators/plugin_file.h"
 
 #include <dlfcn.h>
+#include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <string_view>
 
 namespace rt::test {
-
-std::string& last_failure() {
-  static std::string text;
-  return text;
-}
-
-const rt_host* test_host() {
-  static const rt_host host = {
-      .struct_size = sizeof(rt_host),
-      .abi_major = RT_ABI_MAJOR,
-      .abi_minor = RT_ABI_MINOR,
-      .reserved = 0,
-      .fail =
-          [](const rt_host*, rt_status code, const char* message) {
-            last_failure() = message;
-            return code;
-          },
-      .log = [](const rt_host*, rt_log_level,
-                const char* message) { std::fprintf(stderr, "plugin: %s\n", message); },
-      .extension = [](const rt_host*, const char*) -> const void* { return nullptr; },
-  };
-  return &host;
-}
 
 PluginFile open_plugin(const std::string& path) {
   PluginFile file;
@@ -46,7 +24,7 @@ PluginFile open_plugin(const std::string& path) {
     return file;
   }
   last_failure().clear();
-  file.plugin = entry(test_host(), path.c_str());
+  file.plugin = entry(trial_host(), path.c_str());
   if (file.plugin == nullptr) file.why = path + ": " + last_failure();
   return file;
 }
@@ -82,61 +60,45 @@ const std::vector<PluginFile>& plugin_files() {
     for (std::size_t i = 0; i < paths.size(); ++i) {
       opened.push_back(open_plugin(paths[i]));
       opened.back().emulated = i >= real && i < bundled;
+      if (opened.back().plugin != nullptr) learn(*opened.back().plugin);
     }
     return opened;
   }();
   return files;
 }
 
-const rt_schema* find_schema(std::string_view op) {
+static const rt_device* cuda_api(bool emulated) {
   for (const PluginFile& file : plugin_files()) {
-    for (std::uint32_t i = 0; file.plugin != nullptr && i < file.plugin->schema_count; ++i) {
-      if (op == file.plugin->schemas[i]->op) return file.plugin->schemas[i];
+    if (file.emulated != emulated || file.plugin == nullptr) continue;
+    for (std::uint32_t i = 0; i < file.plugin->device_count; ++i) {
+      if (std::string_view(file.plugin->devices[i]->kind) == "cuda") return file.plugin->devices[i];
     }
   }
   return nullptr;
 }
 
-const rt_implementation* find_reference(std::string_view op) {
-  for (const PluginFile& file : plugin_files()) {
-    if (file.plugin == nullptr || std::string_view(file.plugin->name) != "reference") continue;
-    for (std::uint32_t i = 0; i < file.plugin->implementation_count; ++i) {
-      if (op == file.plugin->implementations[i]->op) return file.plugin->implementations[i];
+Accelerator* gpu_of(const PluginFile& file, std::string* why) {
+  struct Opened {
+    explicit Opened(bool emulated) {
+      const rt_device* api = cuda_api(emulated);
+      if (api != nullptr) gpu = Accelerator::open(*api, &why).release();
+      if (api == nullptr) why = "no device plugin of kind cuda among the plugins";
     }
-  }
-  return nullptr;
+    std::string why;
+    Accelerator* gpu = nullptr;
+  };
+  static const Opened real(false);
+  static const Opened emulated(true);
+  const Opened& opened = file.emulated ? emulated : real;
+  *why = opened.why;
+  return opened.gpu;
 }
 
-const rt_device_desc& cpu_device() {
-  static const rt_device_desc desc = [] {
-    rt_device_desc out{};
-    out.kind = "cpu";
-    out.isa = "";
-    out.threads = 1;
-    out.value_dtype = RT_F32;
-    for (const PluginFile& file : plugin_files()) {
-      for (std::uint32_t i = 0; file.plugin != nullptr && i < file.plugin->device_count; ++i) {
-        const rt_device& device = *file.plugin->devices[i];
-        if (std::string_view(device.kind) != "cpu") continue;
-        if (device.describe(test_host(), 0, 0, nullptr, &out) != RT_OK) {
-          std::fprintf(stderr, "cpu device: %s\n", last_failure().c_str());
-        }
-        return out;
-      }
-    }
-    return out;
-  }();
-  return desc;
-}
-
-bool machine_has(std::string_view isa) {
-  const std::string have = "," + std::string(cpu_device().isa) + ",";
-  while (!isa.empty()) {
-    const std::size_t comma = std::min(isa.find(','), isa.size());
-    if (have.find("," + std::string(isa.substr(0, comma)) + ",") == std::string::npos) return false;
-    isa.remove_prefix(std::min(comma + 1, isa.size()));
-  }
-  return true;
-}
+// So that a test may ask for a contract without asking for the files.
+class OpenPlugins : public testing::Environment {
+  void SetUp() override { plugin_files(); }
+};
+static const testing::Environment* const opened_first =
+    testing::AddGlobalTestEnvironment(new OpenPlugins);
 
 }  // namespace rt::test

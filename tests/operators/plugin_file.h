@@ -1,18 +1,18 @@
-// A plugin opened by the tests' own tiny host: dlopen, the entry function, and a host that keeps
-// the text of the last refusal.
+// The plugins of this build, opened for tests without the runtime's loader: dlopen and the entry
+// function. All of them are opened, and their contracts learnt, before the first test runs.
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "core/sdk/plugin.h"
+#include "tools/conformance/accelerator.h"
+#include "tools/conformance/contract.h"
+#include "tools/conformance/trial_host.h"
 
 namespace rt::test {
 
-// The host that plugins are given here. `text` is what fail() was last told.
-const rt_host* test_host();
-std::string& last_failure();
+using namespace conformance;
 
 struct PluginFile {
   std::string path;
@@ -28,13 +28,8 @@ PluginFile open_plugin(const std::string& path);
 // is set.
 const std::vector<PluginFile>& plugin_files();
 
-// By operator name, from any of the files, or NULL.
-const rt_schema* find_schema(std::string_view op);
-const rt_implementation* find_reference(std::string_view op);
-
-// Described by cpu.rtp.so; its ISA decides which implementations can run here.
-const rt_device_desc& cpu_device();
-// True if every word of `isa` stands in cpu_device().isa.
-bool machine_has(std::string_view isa);
+// The GPU for which the implementations in `file` are, emulated or real, opened at the first use,
+// for good. NULL where there is none; `why` says so.
+conformance::Accelerator* gpu_of(const PluginFile& file, std::string* why);
 
 }  // namespace rt::test

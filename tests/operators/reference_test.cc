@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/operators/plugin_file.h"
-#include "tests/operators/run.h"
+#include "tools/conformance/run.h"
 
 namespace rt::test {
 namespace {

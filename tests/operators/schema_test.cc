@@ -3,9 +3,9 @@
 
 #include <cstring>
 
-#include "tests/operators/cases.h"
 #include "tests/operators/plugin_file.h"
-#include "tests/operators/run.h"
+#include "tools/conformance/cases.h"
+#include "tools/conformance/run.h"
 
 namespace rt::test {
 namespace {

@@ -72,6 +72,7 @@ TEST(Discovery, SearchPathTakesDirectoriesAndFilesButNeverTheWorkingDirectory) {
   EXPECT_EQ(
       found(scene, sources),
       (Lines{
+          "refused $ROOT/gone: RUNTIME_PLUGIN_PATH names this folder: No such file or directory",
           "accepted $ROOT/b.rtp.so",
           "refused : RUNTIME_PLUGIN_PATH holds '', expected absolute paths: the working "
           "directory is never searched",

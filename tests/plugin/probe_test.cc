@@ -48,7 +48,7 @@ TEST(Probe, DeathsAreSentences) {
   EXPECT_EQ(message_of(probe("x", []() -> Status { std::abort(); })),
             "x: crashed with SIGABRT in a trial run; it is not used");
   EXPECT_EQ(message_of(probe("x", []() -> Status { ::_exit(5); })),
-            "x: ended its trial run with exit code 5 and no answer; it is not used");
+            "x: ended with exit code 5 and no answer in a trial run; it is not used");
   EXPECT_EQ(message_of(probe("x", []() -> Status { throw std::runtime_error("boom"); })),
             "it let an exception out");
 }

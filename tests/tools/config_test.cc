@@ -91,12 +91,15 @@ TEST(Config, EachLevelReplacesTheOneBelow) {
 TEST(Config, AMisspelledVariableIsSaid) {
   CommandInput input;
   input.arguments = arguments("plan", fixture_model(), {});
-  input.variables = {"RUNTIME_PLANER=exact", "RUNTIME_OF_SOMEBODY_ELSE=1"};
+  input.variables = {"RUNTIME_PLANER=exact", "RUNTIME_OF_SOMEBODY_ELSE=1",
+                     "RUNTIME_PLUGIN=/x.rtp.so"};
   const CommandResult result = run_command(input);
   EXPECT_EQ(result.exit_code, 0);
   EXPECT_EQ(result.err,
             "runtime: warning: the environment: nothing reads 'RUNTIME_PLANER'; did you mean "
-            "'RUNTIME_PLANNER'?\n");
+            "'RUNTIME_PLANNER'?\n"
+            "runtime: warning: the environment: nothing reads 'RUNTIME_PLUGIN'; did you mean "
+            "'RUNTIME_PLUGIN_PATH'?\n");
 }
 
 TEST(Config, WhatIsPrintedIsAConfigThatMeansTheSame) {

@@ -64,7 +64,7 @@ TEST(Plugins, ListSaysWhatIsThere) {
   const TemporaryFolder folder;
   const std::string broken = folder.write("broken.rtp.so", "no library");
   const CommandResult text = run_command({"plugins", "list", "--plugin", broken});
-  EXPECT_EQ(text.exit_code, 0);
+  EXPECT_EQ(text.exit_code, 2);
   EXPECT_NE(text.out.find("[refused, named by the user]  " + broken), std::string::npos)
       << text.out;
   EXPECT_NE(text.out.find("looked in: "), std::string::npos);

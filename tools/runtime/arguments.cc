@@ -29,9 +29,14 @@ constexpr VerbName kVerbs[] = {
     {"quantize", Verb::kQuantize, "", "write a checkpoint in nf4, nf4-dq or int8 (bitsandbytes')"},
     {"tokenize", Verb::kTokenize, "[TEXT]", "text to token ids, or back with --detokenize"},
     {"render", Verb::kRender, "", "messages as JSON to the chat prompt"},
-    {"plugins", Verb::kPlugins, "list|why", "plugins found; why a node got its implementation",
+    {"plugins", Verb::kPlugins, "list|why|check|show", "plugins: found, chosen, tested, explained",
      "  list    what was found, and what was not taken with the reason\n"
-     "  why     for each node (--node) of --graph, every implementation and its fate\n"},
+     "  why     for each node (--node) of --graph, every implementation and its fate\n"
+     "  check FILE...\n"
+     "          opens plugin files and holds what is in them to its contract; exit code 2 if "
+     "something fails\n"
+     "  show [OP]\n"
+     "          the operators there are; of one: ports, attributes, tolerance, implementations\n"},
     {"graph", Verb::kGraph, "check|expand|dot [FILE]", "check a graph file or show it in full",
      "  check   does it fit together, and the checkpoint if there is one\n"
      "  expand  every node with its shapes, as YAML\n"

@@ -1,5 +1,5 @@
-// `runtime plugins list`: what was found and what was not taken, with the reason.
-// `runtime plugins why`: for each node, every candidate's fate.
+// `runtime plugins list`: what was found and what was not taken, with the reason. `check` and
+// `show` have files of their own. `runtime plugins why`: for each node, every candidate's fate.
 #include <fnmatch.h>
 
 #include <algorithm>
@@ -9,7 +9,9 @@
 #include "core/base/text.h"
 #include "tools/runtime/deployment.h"
 #include "tools/runtime/loaded_model.h"
+#include "tools/runtime/operator_page.h"
 #include "tools/runtime/output.h"
+#include "tools/runtime/plugin_check.h"
 #include "tools/runtime/verbs.h"
 
 namespace rt {
@@ -54,22 +56,35 @@ std::string entry_text(const PluginEntry& entry) {
   return text;
 }
 
-// Lists even where a plugin that the user named was refused: that is what is looked for here.
+// Opens what the user named: whether it can be used is what is asked here. True if all can.
+bool open_named(Registry& registry) {
+  bool usable = true;
+  for (std::size_t i = 0; i < registry.plugins().size(); ++i) {
+    const PluginEntry& entry = registry.plugins()[i];
+    if (entry.origin != PluginOrigin::kExplicit) continue;
+    if (entry.usable()) (void)registry.open_plugin(i);  // a refusal stays with the entry
+    usable = usable && entry.state != PluginState::kRefused;
+  }
+  return usable;
+}
+
+// Lists even where a plugin that the user named was refused, and then ends with exit code 2.
 Result<ExitCode> list(const Settings& settings) {
   RegistryOptions options;
   options.sources = process_sources(settings.list("plugins"));
   const std::unique_ptr<Registry> registry = Registry::scan(options);
+  const ExitCode code = open_named(*registry) ? 0 : static_cast<ExitCode>(Fault::kBadInput);
   if (settings.flag("json")) {
     Json json = Json::array();
     for (const PluginEntry& entry : registry->plugins()) json.push_back(entry_json(entry));
     RT_RETURN_IF_ERROR(write_json(json));
-    return 0;
+    return code;
   }
   std::string text;
   for (const PluginEntry& entry : registry->plugins()) text += entry_text(entry);
   text += "looked in: " + join(registry->places(), ", ") + "\n";
   RT_RETURN_IF_ERROR(write_out(text));
-  return 0;
+  return code;
 }
 
 const char* mark(const Decision& decision) {
@@ -191,11 +206,18 @@ Result<ExitCode> why(Settings& settings) {
 }  // namespace
 
 Result<ExitCode> run_plugins(const Arguments& arguments, Settings& settings) {
-  const std::vector<std::string> actions{"list", "why"};
-  if (arguments.words.size() == 1 && arguments.words[0] == "list") return list(settings);
-  if (arguments.words.size() == 1 && arguments.words[0] == "why") return why(settings);
-  const std::string word = join(arguments.words, " ");
-  return bad_input("plugins: expected list or why, found " + quote(word) +
+  const std::vector<std::string> actions{"list", "why", "check", "show"};
+  const std::vector<std::string>& words = arguments.words;
+  if (!words.empty() && words[0] == "check") {
+    return check_plugins({words.begin() + 1, words.end()}, settings);
+  }
+  if (!words.empty() && words[0] == "show") {
+    return show_operators({words.begin() + 1, words.end()}, settings);
+  }
+  if (words.size() == 1 && words[0] == "list") return list(settings);
+  if (words.size() == 1 && words[0] == "why") return why(settings);
+  const std::string word = join(words, " ");
+  return bad_input("plugins: expected list, why, check or show, found " + quote(word) +
                    did_you_mean(word, actions));
 }
 

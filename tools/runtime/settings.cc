@@ -132,6 +132,15 @@ Status Settings::assign_environment(std::uint32_t verbs) {
   return {};
 }
 
+// What is missing from the end of a name was left out rather than misspelled: RUNTIME_PLUGIN means
+// RUNTIME_PLUGIN_PATH, although other names are nearer.
+static std::string meant_by(const std::string& name, const std::vector<std::string>& known) {
+  for (const std::string& full : known) {
+    if (full.starts_with(name + "_")) return "; did you mean " + quote(full) + "?";
+  }
+  return did_you_mean(name, known);
+}
+
 std::vector<std::string> misspelled_variables() {
   std::vector<std::string> known{"RUNTIME_MODELS", "RUNTIME_PLUGIN_PATH", "RUNTIME_BUILD_DIR"};
   for (const Setting& setting : all_settings()) {
@@ -143,7 +152,8 @@ std::vector<std::string> misspelled_variables() {
     const std::string name(text.substr(0, text.find('=')));
     if (!name.starts_with("RUNTIME_")) continue;
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    if (!nearest(name, known).empty()) found.push_back(quote(name) + did_you_mean(name, known));
+    const std::string meant = meant_by(name, known);
+    if (!meant.empty()) found.push_back(quote(name) + meant);
   }
   return found;
 }

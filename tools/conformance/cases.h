@@ -5,9 +5,9 @@
 #include <string_view>
 #include <vector>
 
-#include "tests/operators/problem.h"
+#include "tools/conformance/problem.h"
 
-namespace rt::test {
+namespace rt::conformance {
 
 // Operators that have a table.
 const std::vector<std::string_view>& operators();
@@ -16,4 +16,4 @@ const std::vector<std::string_view>& operators();
 std::vector<Problem> cases(std::string_view op);
 std::vector<Problem> fused_cases(std::string_view op);  // of ours that are fused; part of cases()
 
-}  // namespace rt::test
+}  // namespace rt::conformance

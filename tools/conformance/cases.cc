@@ -1,11 +1,11 @@
-#include "tests/operators/cases.h"
+#include "tools/conformance/cases.h"
 
 #include <array>
 #include <cmath>
 
-#include "tests/operators/case_builder.h"
+#include "tools/conformance/case_builder.h"
 
-namespace rt::test {
+namespace rt::conformance {
 namespace {
 
 constexpr std::int64_t kRowCounts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17};
@@ -383,4 +383,4 @@ std::vector<Problem> cases(std::string_view op) {
   return fused_cases(op);
 }
 
-}  // namespace rt::test
+}  // namespace rt::conformance

@@ -1,8 +1,8 @@
 // Tables of our fused operators.
-#include "tests/operators/case_builder.h"
-#include "tests/operators/cases.h"
+#include "tools/conformance/case_builder.h"
+#include "tools/conformance/cases.h"
 
-namespace rt::test {
+namespace rt::conformance {
 namespace {
 
 // Fused operators: the shapes that their parts meet, and widths at which a norm does not fit into a
@@ -141,4 +141,4 @@ std::vector<Problem> fused_cases(std::string_view op) {
   return {};
 }
 
-}  // namespace rt::test
+}  // namespace rt::conformance

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "core/sdk/sdk.hpp"
-#include "tests/operators/problem.h"
+#include "tools/conformance/problem.h"
 
-namespace rt::test {
+namespace rt::conformance {
 
 constexpr rt_dtype kWeightTypes[] = {RT_F32, RT_BF16, RT_F16};
 
@@ -122,4 +122,4 @@ inline Problem attention_problem(AttentionShape s, KvSpec kv, std::vector<Sequen
   return b.problem;
 }
 
-}  // namespace rt::test
+}  // namespace rt::conformance

@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "core/sdk/step.h"
-#include "tests/operators/kv_memory.h"
-#include "tests/operators/problem.h"
+#include "tools/conformance/kv_memory.h"
+#include "tools/conformance/problem.h"
 
-namespace rt::test {
+namespace rt::conformance {
 
 // In host memory, pointed to by `step`; the problem and the cache must outlive it.
 struct StepArrays {
@@ -52,4 +52,4 @@ struct StepArrays {
   }
 };
 
-}  // namespace rt::test
+}  // namespace rt::conformance

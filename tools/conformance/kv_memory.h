@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "core/sdk/step.h"
-#include "tests/operators/guarded_buffer.h"
-#include "tests/operators/problem.h"
+#include "tools/conformance/guarded_buffer.h"
+#include "tools/conformance/problem.h"
 
-namespace rt::test {
+namespace rt::conformance {
 
 class KvMemory {
  public:
@@ -39,4 +39,4 @@ class KvMemory {
   std::vector<std::vector<std::uint64_t>> entries_;  // u64[B, stripes]
 };
 
-}  // namespace rt::test
+}  // namespace rt::conformance

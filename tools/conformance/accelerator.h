@@ -1,5 +1,5 @@
-// A GPU through its device plugin, with one stream: the machine's own, or the emulated one of
-// tests/cuda_emulation. What is here works on either, by the device ABI alone.
+// A device that is not the CPU, with one stream, by the device ABI alone: so a real GPU and one
+// that is played are the same here.
 #pragma once
 
 #include <memory>
@@ -7,36 +7,39 @@
 #include <vector>
 
 #include "core/sdk/device.h"
-#include "tests/operators/guarded_buffer.h"
-#include "tests/operators/plugin_file.h"
+#include "tools/conformance/guarded_buffer.h"
 
-namespace rt::test {
+namespace rt::conformance {
 
-class TestGpu {
+class Accelerator {
  public:
-  // Of `file`'s kind, opened at the first use, for good. NULL where there is none; `why` says so.
-  static TestGpu* of(const PluginFile& file, std::string* why);
+  // Opens the first device of this kind. NULL where there is none; `why` says so.
+  static std::unique_ptr<Accelerator> open(const rt_device& api, std::string* why);
+  ~Accelerator();
+  Accelerator(const Accelerator&) = delete;
+  Accelerator& operator=(const Accelerator&) = delete;
 
   const rt_exec& exec() const { return exec_; }
   const rt_device_desc& described() const { return desc_; }
-  rt_status synchronize() { return api_->synchronize(device_, exec_.stream); }
+  rt_status synchronize() { return api_.synchronize(device_, exec_.stream); }
 
  private:
   friend class DeviceCopies;
-  TestGpu(const rt_device* api, std::string* why);
+  explicit Accelerator(const rt_device& api) : api_(api) {}
+  rt_status start();
 
-  const rt_device* api_;
+  const rt_device& api_;
   void* device_ = nullptr;
   rt_device_desc desc_{};
   rt_exec exec_{};
 };
 
-// Copies of guarded buffers in a GPU's memory, slack and all: each ends where its allocation ends,
-// so that what is written beyond is seen when they are fetched (on the emulated GPU it is the guard
-// page that sees it, and reads too).
+// Copies of guarded buffers in a device's memory, slack and all: each ends where its allocation
+// ends, so that what is written beyond is seen when they are fetched (where the device is played it
+// is the guard page that sees it, and reads too).
 class DeviceCopies {
  public:
-  explicit DeviceCopies(TestGpu& gpu) : gpu_(gpu) {}
+  explicit DeviceCopies(Accelerator& device) : device_(device) {}
   ~DeviceCopies();
   DeviceCopies(const DeviceCopies&) = delete;
   DeviceCopies& operator=(const DeviceCopies&) = delete;
@@ -58,9 +61,9 @@ class DeviceCopies {
   };
   const unsigned char* add_bytes(const void* bytes, std::uint64_t count);
 
-  TestGpu& gpu_;
+  Accelerator& device_;
   std::vector<Copy> copies_;
   std::vector<std::unique_ptr<GuardedBuffer>> arrays_;
 };
 
-}  // namespace rt::test
+}  // namespace rt::conformance

@@ -1,10 +1,10 @@
-#include "tests/operators/kv_memory.h"
+#include "tools/conformance/kv_memory.h"
 
 #include <algorithm>
 
 #include "core/sdk/kv_row.hpp"
 
-namespace rt::test {
+namespace rt::conformance {
 namespace {
 
 constexpr unsigned char kPoison = 0xFF;
@@ -130,4 +130,4 @@ std::vector<std::vector<std::uint64_t>> KvMemory::tables_at(const unsigned char*
   return out;
 }
 
-}  // namespace rt::test
+}  // namespace rt::conformance

@@ -10,7 +10,7 @@
 
 #include "core/sdk/operator.h"
 
-namespace rt::test {
+namespace rt::conformance {
 
 using AttrValue = std::variant<std::int64_t, double, bool, std::string, std::vector<double>>;
 struct Attr {
@@ -61,4 +61,4 @@ struct Problem {
 // The same problem for sequence b alone.
 Problem only_sequence(const Problem& problem, std::size_t b);
 
-}  // namespace rt::test
+}  // namespace rt::conformance

@@ -1,4 +1,4 @@
-#include "tests/operators/conformance.h"
+#include "tools/conformance/verdict.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,9 +6,8 @@
 #include "core/sdk/number.hpp"
 #include "core/sdk/sdk.hpp"
 #include "core/sdk/weight_format.hpp"
-#include "tests/operators/fused.h"
 
-namespace rt::test {
+namespace rt::conformance {
 namespace {
 
 // Products with rounded inputs (no RT_TRAIT_EXACT): bf16 keeps 8 bits, so a sum of K terms of size
@@ -42,9 +41,9 @@ double largest(const RunOutcome& outcome) {
 
 // Results that are rounded to 16 bits: the two sides may round to neighbours, and inside a fused
 // operator every part may.
-double rounding_of(rt_dtype value_dtype, std::string_view op) {
+double rounding_of(rt_dtype value_dtype, bool fused) {
   const double once = value_dtype == RT_BF16 ? 0x1p-7 : value_dtype == RT_F16 ? 0x1p-10 : 0;
-  return find_fused_schema(op) == nullptr ? once : 4 * once;
+  return fused ? 4 * once : once;
 }
 
 // "" or how the two differ in any bit.
@@ -77,11 +76,12 @@ RunOutcome part_of(const Problem& problem, const RunOutcome& whole, std::size_t 
 // "" or how the caches differ. Rows that are given to the operator are equal to the byte; those
 // that a fused operator makes on the way are as near as its results. Codes may then round to
 // neighbours; that they are right is seen in what attention makes of them.
-std::string cache_difference(const Problem& problem, const RunOutcome& found,
-                             const RunOutcome& expected, double absolute, double relative) {
+std::string cache_difference(const Contract& contract, const Problem& problem,
+                             const RunOutcome& found, const RunOutcome& expected, double absolute,
+                             double relative) {
   if (found.kv == expected.kv) return "";
   const std::uint64_t size = problem.kv ? sdk::dtype_bytes(problem.kv->dtype) : 0;
-  if (find_fused_schema(problem.op) == nullptr) return "other bytes than the reference leaves";
+  if (!contract.fused) return "other bytes than the reference leaves";
   if (size == 0) return "";
   for (std::uint64_t e = 0; e < expected.kv.size() / size; ++e) {
     const double a = sdk::load_number(found.kv.data(), problem.kv->dtype, e);
@@ -110,9 +110,10 @@ bool refused_early(const RunOutcome& found, Verdict& verdict) {
 
 }  // namespace
 
-Verdict judge(const rt_schema& schema, const rt_implementation& reference,
-              const rt_implementation& implementation, const Problem& problem,
-              rt_step_class step_class, bool threads, rt_dtype value_dtype, TestGpu* gpu) {
+Verdict judge(const Contract& contract, const rt_implementation& implementation,
+              const Problem& problem, rt_step_class step_class, bool threads, rt_dtype value_dtype,
+              Accelerator* accelerator) {
+  const rt_schema& schema = *contract.schema;
   const bool exact = (implementation.traits & RT_TRAIT_EXACT) != 0;
   const bool cpu = std::string_view(implementation.device_kind) == "cpu";
   const double tolerance = tolerance_of(implementation, problem);
@@ -120,14 +121,14 @@ Verdict judge(const rt_schema& schema, const rt_implementation& reference,
                             std::uint32_t workers, Split split) {
     return run(schema, which, what,
                {workers, split, step_class, exact && value_dtype == RT_F32, value_dtype,
-                which.device_kind == implementation.device_kind ? gpu : nullptr});
+                &which == &implementation ? accelerator : nullptr});
   };
   Verdict verdict;
   const auto complain = [&](const std::string& when, const std::string& what) {
     if (!what.empty()) verdict.complaints.push_back(when + ": " + what);
   };
 
-  const RunOutcome expected = run_with(reference, problem, 1, Split::kWhole);
+  const RunOutcome expected = run_with(*contract.reference, problem, 1, Split::kWhole);
   if (expected.status != RT_OK) {
     complain("the reference refuses at " + expected.stage, expected.text);
     return verdict;
@@ -136,14 +137,14 @@ Verdict judge(const rt_schema& schema, const rt_implementation& reference,
   if (refused_early(found, verdict)) return verdict;
   verdict.served = true;
 
-  const double stored = rounding_of(value_dtype, problem.op);
+  const double stored = rounding_of(value_dtype, contract.fused);
   const double rounding = tolerance * largest(expected) + stored;
   complain("against the reference",
            difference(found, expected, schema.tolerance_absolute + rounding,
                       schema.tolerance_relative + tolerance + stored));
-  complain("KV cache",
-           cache_difference(problem, found, expected, schema.tolerance_absolute + rounding,
-                            schema.tolerance_relative + tolerance + stored));
+  complain("KV cache", cache_difference(contract, problem, found, expected,
+                                        schema.tolerance_absolute + rounding,
+                                        schema.tolerance_relative + tolerance + stored));
   for (const std::string& mistake : found.mistakes) complain("memory", mistake);
 
   for (const std::uint32_t workers : {2u, 3u}) {
@@ -167,4 +168,4 @@ Verdict judge(const rt_schema& schema, const rt_implementation& reference,
   return verdict;
 }
 
-}  // namespace rt::test
+}  // namespace rt::conformance

@@ -1,6 +1,6 @@
-#include "tests/operators/problem.h"
+#include "tools/conformance/problem.h"
 
-namespace rt::test {
+namespace rt::conformance {
 namespace {
 
 std::int64_t row_count(const Sequence& sequence) {
@@ -47,4 +47,4 @@ Problem only_sequence(const Problem& problem, std::size_t b) {
   return alone;
 }
 
-}  // namespace rt::test
+}  // namespace rt::conformance

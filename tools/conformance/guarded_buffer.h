@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
-namespace rt::test {
+namespace rt::conformance {
 
 class GuardedBuffer {
  public:
@@ -72,4 +72,4 @@ class GuardedBuffer {
   std::uint64_t mapped_ = 0;
 };
 
-}  // namespace rt::test
+}  // namespace rt::conformance

@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "core/sdk/operator.h"
-#include "tests/operators/problem.h"
-#include "tests/operators/test_gpu.h"
+#include "tools/conformance/accelerator.h"
+#include "tools/conformance/problem.h"
 
-namespace rt::test {
+namespace rt::conformance {
 
 // How parallel_for behaves.
 enum class Split {
@@ -23,8 +23,8 @@ struct RunOptions {
   Split split = Split::kWhole;
   rt_step_class step_class = RT_STEP_DECODE;
   bool exact = true;
-  rt_dtype value_dtype = RT_F32;  // of values between operators
-  TestGpu* gpu = nullptr;         // where implementations for a GPU run, in its own memory
+  rt_dtype value_dtype = RT_F32;       // of values between operators
+  Accelerator* accelerator = nullptr;  // where implementations for a GPU run, in its own memory
 };
 
 struct RunOutcome {
@@ -48,4 +48,4 @@ std::string difference(const RunOutcome& found, const RunOutcome& expected, doub
 // The status and text of schema.infer.
 RunOutcome infer_only(const rt_schema& schema, const Problem& problem);
 
-}  // namespace rt::test
+}  // namespace rt::conformance

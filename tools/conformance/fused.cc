@@ -1,6 +1,5 @@
-#include "tests/operators/fused.h"
+#include "tools/conformance/fused.h"
 
-#include <cstdio>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -9,9 +8,9 @@
 
 #include "core/graph/fused_operator.h"
 #include "core/sdk/sdk.hpp"
-#include "tests/operators/plugin_file.h"
+#include "tools/conformance/trial_host.h"
 
-namespace rt::test {
+namespace rt::conformance {
 namespace {
 
 struct Fused {
@@ -20,7 +19,7 @@ struct Fused {
   rt_implementation reference;
 };
 
-const std::map<std::string, Fused, std::less<>>& all_fused();
+std::map<std::string, Fused, std::less<>>& all_fused();
 
 // One part as a node of its own. Tensors are those of the fused node's names.
 struct PartNode {
@@ -83,19 +82,25 @@ rt_status infer(const rt_host* host, const rt_node* node, rt_tensor* const* outp
 class Reference {
  public:
   explicit Reference(const sdk::Node& node) : op_(*all_fused().find(node.c().op)->second.op) {
-    if (infer_names(test_host(), node.c(), op_, names_) != RT_OK)
+    if (infer_names(trial_host(), node.c(), op_, names_) != RT_OK)
       throw sdk::Refusal(last_failure());
     for (const FusedPart& part : op_.parts()) {
       const PartNode view(node.c(), part, names_);
       Instance& instance = instances_.emplace_back();
-      instance.reference = find_reference(part.schema->op);
-      if (instance.reference->create(test_host(), &view.c, &instance.self) != RT_OK) {
+      const Contract* contract = find_contract(part.schema->op, part.schema->version);
+      instance.reference = contract == nullptr ? nullptr : contract->reference;
+      if (instance.reference == nullptr) {
+        throw sdk::Refusal(sdk::format("%s has no reference", part.schema->op));
+      }
+      if (instance.reference->create(trial_host(), &view.c, &instance.self) != RT_OK) {
         throw sdk::Refusal(last_failure());
       }
     }
   }
   ~Reference() {
-    for (const Instance& instance : instances_) instance.reference->destroy(instance.self);
+    for (const Instance& instance : instances_) {
+      if (instance.self != nullptr) instance.reference->destroy(instance.self);
+    }
   }
 
   void execute(const sdk::Call& call) {
@@ -148,49 +153,22 @@ class Reference {
   std::vector<Instance> instances_;
 };
 
-const std::map<std::string, Fused, std::less<>>& all_fused() {
-  static const std::map<std::string, Fused, std::less<>> all = [] {
-    SchemaSet schemas;
-    std::vector<const rt_fusion*> fusions;
-    for (const PluginFile& file : plugin_files()) {
-      if (file.plugin == nullptr) continue;
-      for (std::uint32_t i = 0; i < file.plugin->schema_count; ++i) {
-        schemas.add(file.plugin->schemas[i]);
-      }
-      if (!RT_HAS(file.plugin, fusions)) continue;
-      for (std::uint32_t i = 0; i < file.plugin->fusion_count; ++i) {
-        fusions.push_back(file.plugin->fusions[i]);
-      }
-    }
-    std::map<std::string, Fused, std::less<>> out;
-    for (const rt_fusion* fusion : fusions) {
-      auto made = FusedOperator::make(*fusion, schemas);
-      if (!made.ok()) {
-        std::fprintf(stderr, "%s\n", made.error().message.c_str());
-        continue;
-      }
-      Fused& fused = out[fusion->op];
-      fused.op = *made;
-      fused.schema = fused.op->schema();
-      fused.schema.infer = infer;
-      fused.reference = sdk::implementation<Reference>(
-          {.op = fusion->op, .name = "reference", .device_kind = "cpu", .tier = 0});
-    }
-    return out;
-  }();
+std::map<std::string, Fused, std::less<>>& all_fused() {
+  static std::map<std::string, Fused, std::less<>> all;
   return all;
 }
 
 }  // namespace
 
-const rt_schema* find_fused_schema(std::string_view op) {
-  const auto found = all_fused().find(op);
-  return found == all_fused().end() ? nullptr : &found->second.schema;
+Result<Contract> fused_contract(const rt_fusion& fusion, const SchemaSet& schemas) {
+  RT_TRY(auto made, FusedOperator::make(fusion, schemas));
+  Fused& fused = all_fused()[fusion.op];
+  fused.op = std::move(made);
+  fused.schema = fused.op->schema();
+  fused.schema.infer = infer;
+  fused.reference = sdk::implementation<Reference>(
+      {.op = fusion.op, .name = "reference", .device_kind = "cpu", .tier = 0});
+  return Contract{&fused.schema, &fused.reference, true};
 }
 
-const rt_implementation* find_fused_reference(std::string_view op) {
-  const auto found = all_fused().find(op);
-  return found == all_fused().end() ? nullptr : &found->second.reference;
-}
-
-}  // namespace rt::test
+}  // namespace rt::conformance

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "core/sdk/operator.h"
-#include "tests/operators/problem.h"
+#include "tools/conformance/problem.h"
 
-namespace rt::test {
+namespace rt::conformance {
 
 // The problem's, then the schema's defaults. Both must outlive it: strings and lists are theirs.
 class NodeAttrs {
@@ -47,4 +47,4 @@ class NodeAttrs {
   std::vector<const rt_attr*> pointers_;
 };
 
-}  // namespace rt::test
+}  // namespace rt::conformance

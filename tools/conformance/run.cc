@@ -1,4 +1,4 @@
-#include "tests/operators/run.h"
+#include "tools/conformance/run.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,15 +9,14 @@
 #include "core/memory/quantize.h"
 #include "core/sdk/number.hpp"
 #include "core/sdk/sdk.hpp"
-#include "plugins/cpu/thread_pool.h"
-#include "tests/operators/guarded_buffer.h"
-#include "tests/operators/kv_memory.h"
-#include "tests/operators/node_attrs.h"
-#include "tests/operators/plugin_file.h"
-#include "tests/operators/step_arrays.h"
-#include "tests/operators/test_gpu.h"
+#include "tools/conformance/contract.h"
+#include "tools/conformance/guarded_buffer.h"
+#include "tools/conformance/kv_memory.h"
+#include "tools/conformance/node_attrs.h"
+#include "tools/conformance/step_arrays.h"
+#include "tools/conformance/trial_host.h"
 
-namespace rt::test {
+namespace rt::conformance {
 namespace {
 
 constexpr unsigned char kPoison = 0xFF;  // NaN as a number, far out as an id
@@ -44,17 +43,46 @@ rt_tensor bind_tensor(rt_dtype dtype, const std::vector<std::int64_t>& shape) {
   return tensor;
 }
 
+// The device "cpu", opened for its pool of threads.
+class Pool {
+ public:
+  explicit Pool(std::uint32_t threads) : api_(cpu_api()) {
+    const rt_attr count = {sizeof(rt_attr), RT_ATTR_INT, "threads", threads, 0.0,
+                           nullptr,         nullptr,     0};
+    const rt_attr* options[] = {&count};
+    if (api_ != nullptr && api_->open(trial_host(), 0, 1, options, &device_) != RT_OK) {
+      device_ = nullptr;
+    }
+  }
+  ~Pool() {
+    if (device_ != nullptr) api_->close(device_);
+  }
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  // False where there is none.
+  bool run(std::uint64_t count, std::uint64_t grain, rt_range_fn fn, void* arg) {
+    if (device_ == nullptr) return false;
+    api_->parallel_for(device_, count, grain, fn, arg);
+    return true;
+  }
+
+ private:
+  const rt_device* api_;
+  void* device_ = nullptr;
+};
+
 // What rt_exec.device points to.
 struct Exec {
   RunOptions options;
   std::mt19937 random{1};
-  std::unique_ptr<cpu::ThreadPool> pool{};
+  std::unique_ptr<Pool> pool{};
 
   static void parallel_for(void* device, std::uint64_t count, std::uint64_t grain, rt_range_fn fn,
                            void* arg) {
     Exec& self = *static_cast<Exec*>(device);
     if (count == 0) return;
-    if (self.options.split == Split::kPool) return self.pool->run(count, grain, fn, arg);
+    if (self.pool != nullptr && self.pool->run(count, grain, fn, arg)) return;
     if (self.options.split == Split::kWhole) return fn(arg, 0, count, 0);
     grain = std::max<std::uint64_t>(grain, 1);
     std::vector<std::uint64_t> begins;
@@ -97,7 +125,7 @@ class Runner {
     node_.value_dtype = options.value_dtype;
     node_.inputs = input_pointers_.data();
     node_.attrs = attrs_.data();
-    if (options.gpu != nullptr) device_ = options.gpu->described();
+    if (options.accelerator != nullptr) device_ = options.accelerator->described();
     device_.threads = options.threads;
     device_.value_dtype = options.value_dtype;
     node_.device = &device_;
@@ -109,7 +137,7 @@ class Runner {
   bool infer(RunOutcome& outcome) {
     std::vector<rt_tensor*> outputs;
     for (rt_tensor& output : bound_outputs_) outputs.push_back(&output);
-    if (!ok(outcome, "infer", schema_.infer(test_host(), &node_, outputs.data()))) return false;
+    if (!ok(outcome, "infer", schema_.infer(trial_host(), &node_, outputs.data()))) return false;
     for (const rt_tensor& output : bound_outputs_) outcome.leading.push_back(output.shape[0]);
     node_.outputs = output_pointers_.data();
     node_.step_class = options_.step_class;
@@ -118,14 +146,14 @@ class Runner {
 
   bool bind(const rt_implementation& implementation, RunOutcome& outcome) {
     if (implementation.supports != nullptr &&
-        !ok(outcome, "supports", implementation.supports(test_host(), &node_))) {
+        !ok(outcome, "supports", implementation.supports(trial_host(), &node_))) {
       return false;
     }
     need_.struct_size = sizeof(need_);
     if (schema_.has_kv_state != 0) need_.kv_forms = RT_KV_ALL_FORMS;
     if (implementation.require != nullptr) {
       need_.kv_forms = 0;
-      if (!ok(outcome, "require", implementation.require(test_host(), &node_, &need_))) {
+      if (!ok(outcome, "require", implementation.require(trial_host(), &node_, &need_))) {
         return false;
       }
     }
@@ -150,7 +178,7 @@ class Runner {
     GuardedBuffer meta(need_.meta_bytes, kAlignment, kPoison);
 
     void* self = nullptr;
-    if (!ok(outcome, "create", implementation.create(test_host(), &node_, &self))) return;
+    if (!ok(outcome, "create", implementation.create(trial_host(), &node_, &self))) return;
     // Twice on one instance: the second finds the first's workspace and cache, and must not care.
     for (int round = 0; round < 2 && outcome.status == RT_OK; ++round) {
       call(implementation, self, arrays.step, workspace, meta, outcome);
@@ -222,7 +250,7 @@ class Runner {
       if (need_.packed_bytes[i] == 0) continue;
       GuardedBuffer packed(need_.packed_bytes[i], kAlignment, kPoison);
       if (!ok(outcome, "pack",
-              implementation.pack(test_host(), &node_, i, &inputs_[i], packed.data()))) {
+              implementation.pack(trial_host(), &node_, i, &inputs_[i], packed.data()))) {
         return false;
       }
       if (!packed.slack_intact()) outcome.mistakes.push_back("pack wrote beyond its memory");
@@ -249,11 +277,10 @@ class Runner {
             const GuardedBuffer& workspace, const GuardedBuffer& meta, RunOutcome& outcome) {
     Exec machine{.options = options_};
     if (options_.split == Split::kPool) {
-      std::string why;
-      machine.pool = cpu::ThreadPool::start(options_.threads, {}, &why);
+      machine.pool = std::make_unique<Pool>(options_.threads);
     }
-    if (options_.gpu != nullptr) {
-      return call_on_gpu(implementation, self, step, workspace, meta, outcome);
+    if (options_.accelerator != nullptr) {
+      return call_on_accelerator(implementation, self, step, workspace, meta, outcome);
     }
     if (!prepare(implementation, self, step, meta, outcome)) return;
     const rt_exec exec = {sizeof(rt_exec), options_.threads, &machine, &machine,
@@ -265,7 +292,7 @@ class Runner {
   static bool prepare(const rt_implementation& implementation, void* self, const rt_step& step,
                       const GuardedBuffer& meta, RunOutcome& outcome) {
     return implementation.prepare == nullptr ||
-           ok(outcome, "prepare", implementation.prepare(test_host(), self, &step, meta.data()));
+           ok(outcome, "prepare", implementation.prepare(trial_host(), self, &step, meta.data()));
   }
 
   // A call and the lists that it points to.
@@ -280,7 +307,7 @@ class Runner {
              .input_count = static_cast<std::uint32_t>(out.ins.size()),
              .output_count = static_cast<std::uint32_t>(out.outs.size()),
              .reserved = 0,
-             .host = test_host(),
+             .host = trial_host(),
              .exec = &exec,
              .step = &step,
              .inputs = out.ins.data(),
@@ -293,9 +320,10 @@ class Runner {
 
   // With copies of everything in the GPU's memory, which come back afterwards: a second round finds
   // what the first has left, here as there.
-  void call_on_gpu(const rt_implementation& implementation, void* self, const rt_step& step,
-                   const GuardedBuffer& workspace, const GuardedBuffer& meta, RunOutcome& outcome) {
-    DeviceCopies copies(*options_.gpu);
+  void call_on_accelerator(const rt_implementation& implementation, void* self, const rt_step& step,
+                           const GuardedBuffer& workspace, const GuardedBuffer& meta,
+                           RunOutcome& outcome) {
+    DeviceCopies copies(*options_.accelerator);
     std::vector<rt_tensor> inputs = inputs_;
     std::vector<rt_tensor> outputs = outputs_;
     for (std::size_t i = 0; i < inputs.size(); ++i) inputs[i].data = copies.add(input_memory_[i]);
@@ -303,11 +331,11 @@ class Runner {
       outputs[o].data = copies.add(output_memory_[o]);
     }
     std::vector<std::uint64_t> bases;
-    const rt_step there = step_on_gpu(step, copies, bases);
+    const rt_step there = step_on_accelerator(step, copies, bases);
     rt_step here = step;  // the same contents in the host's memory
     if (kv_ != nullptr) here.kv_bases = bases.data();
     if (!prepare(implementation, self, here, meta, outcome)) return;
-    const Arguments call = call_of(options_.gpu->exec(), there, inputs, outputs,
+    const Arguments call = call_of(options_.accelerator->exec(), there, inputs, outputs,
                                    copies.add(workspace), copies.add(meta));
     if (!ok(outcome, "execute", implementation.execute(self, &call.c))) return;
     const std::string fault = copies.fetch();
@@ -317,8 +345,8 @@ class Runner {
     outcome.text = fault;
   }
 
-  rt_step step_on_gpu(const rt_step& step, DeviceCopies& copies,
-                      std::vector<std::uint64_t>& bases) const {
+  rt_step step_on_accelerator(const rt_step& step, DeviceCopies& copies,
+                              std::vector<std::uint64_t>& bases) const {
     const auto array = [&]<class T>(const T* from, std::uint64_t count) {
       return copies.add(std::vector<T>(from, from + (from == nullptr ? 0 : count)));
     };
@@ -441,4 +469,4 @@ std::string difference(const RunOutcome& found, const RunOutcome& expected, doub
   return "";
 }
 
-}  // namespace rt::test
+}  // namespace rt::conformance
