@@ -7,6 +7,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/bytes.h"
+#include "core/base/call_site.h"
 #include "core/memory/device_description.h"
 
 namespace rt {
@@ -29,10 +30,10 @@ Result<std::unique_ptr<OpenDevice>> OpenDevice::open(const rt_device& api,
       desc.host_readable == 0 && RT_HAS(&api, download_end) && api.download_end != nullptr;
   device->begun_bytes_.reserve(kDownloadsAtOnce);
   const auto count = static_cast<std::uint32_t>(options.size());
-  RT_RETURN_IF_ERROR(
-      device->check(api.open(host, desc.index, count, options.data(), &device->device_), "open"));
-  RT_RETURN_IF_ERROR(
-      device->check(api.stream_create(device->device_, &device->stream_), "create a stream"));
+  RT_RETURN_IF_ERROR(device->call(
+      "open", [&] { return api.open(host, desc.index, count, options.data(), &device->device_); }));
+  RT_RETURN_IF_ERROR(device->call(
+      "create a stream", [&] { return api.stream_create(device->device_, &device->stream_); }));
   device->exec_ = {sizeof(rt_exec), desc.threads, device->device_, device->stream_,
                    api.parallel_for};
   return device;
@@ -43,15 +44,19 @@ OpenDevice::~OpenDevice() {
   if (device_ != nullptr) api_.close(device_);
 }
 
-std::string OpenDevice::full_name() const {
-  return "device " + std::string(desc_.kind) + ":" + std::to_string(desc_.index);
+template <class Function>
+Status OpenDevice::call(std::string_view what, Function&& function) {
+  (void)refusal_();  // somebody else's
+  const CallSite site{name_, what, {}};
+  const RunningCall running(site);
+  return check(function(), what);
 }
 
 Status OpenDevice::check(rt_status status, std::string_view what) {
   if (status == RT_OK) return {};
   std::string text = refusal_();
   if (text.empty()) text = "refused with status " + std::to_string(status) + " and no reason";
-  const std::string message = full_name() + ": " + std::string(what) + ": " + text;
+  const std::string message = name_ + ": " + std::string(what) + ": " + text;
   switch (status) {
     case RT_DEVICE_FAULT:
       healthy_ = false;
@@ -67,28 +72,30 @@ Status OpenDevice::check(rt_status status, std::string_view what) {
 }
 
 Status OpenDevice::upload(void* to_device, const void* from_host, std::uint64_t bytes) {
-  return check(api_.upload(device_, stream_, to_device, from_host, bytes), "upload");
+  return call("upload", [&] { return api_.upload(device_, stream_, to_device, from_host, bytes); });
 }
 
 Status OpenDevice::download(void* to_host, const void* from_device, std::uint64_t bytes) {
-  return check(api_.download(device_, stream_, to_host, from_device, bytes), "download");
+  return call("download",
+              [&] { return api_.download(device_, stream_, to_host, from_device, bytes); });
 }
 
 Status OpenDevice::copy(void* to_device, const void* from_device, std::uint64_t bytes) {
-  return check(api_.copy(device_, stream_, to_device, from_device, bytes), "copy");
+  return call("copy", [&] { return api_.copy(device_, stream_, to_device, from_device, bytes); });
 }
 
 Status OpenDevice::synchronize() {
-  return check(api_.synchronize(device_, stream_), "synchronize");
+  return call("synchronize", [&] { return api_.synchronize(device_, stream_); });
 }
 
 Status OpenDevice::capture_begin() {
-  return check(api_.capture_begin(device_, stream_), "start recording");
+  return call("start recording", [&] { return api_.capture_begin(device_, stream_); });
 }
 
 Status OpenDevice::download_begin(const void* from_device, std::uint64_t bytes) {
   RT_ASSERT_LT(begun_bytes_.size(), kDownloadsAtOnce);
-  RT_RETURN_IF_ERROR(check(api_.download_begin(device_, stream_, from_device, bytes), "download"));
+  RT_RETURN_IF_ERROR(
+      call("download", [&] { return api_.download_begin(device_, stream_, from_device, bytes); }));
   begun_bytes_.push_back(bytes);
   return {};
 }
@@ -97,7 +104,7 @@ Status OpenDevice::download_end(void* to_host, std::uint64_t bytes) {
   RT_ASSERT_LT(0u, begun_bytes_.size());
   RT_ASSERT_EQ(begun_bytes_.front(), bytes);
   begun_bytes_.erase(begun_bytes_.begin());
-  return check(api_.download_end(device_, to_host, bytes), "download");
+  return call("download", [&] { return api_.download_end(device_, to_host, bytes); });
 }
 
 Status OpenDevice::drop_downloads() {
@@ -112,12 +119,13 @@ Status OpenDevice::drop_downloads() {
 
 Result<void*> OpenDevice::capture_end() {
   void* graph = nullptr;
-  RT_RETURN_IF_ERROR(check(api_.capture_end(device_, stream_, &graph), "end recording"));
+  RT_RETURN_IF_ERROR(
+      call("end recording", [&] { return api_.capture_end(device_, stream_, &graph); }));
   return graph;
 }
 
 Status OpenDevice::replay(void* graph) {
-  return check(api_.replay(device_, stream_, graph), "replay");
+  return call("replay", [&] { return api_.replay(device_, stream_, graph); });
 }
 
 void OpenDevice::destroy_graph(void* graph) {
@@ -141,14 +149,14 @@ Status OpenDevice::check_address(const void* address, std::string_view what) con
   if (number != 0 && number % alignment == 0) return {};
   char text[32];
   std::snprintf(text, sizeof text, "%p", address);
-  return internal(full_name() + ": " + std::string(what) + ": expected an address that is a " +
+  return internal(name_ + ": " + std::string(what) + ": expected an address that is a " +
                   "multiple of " + std::to_string(alignment) + ", found " + text);
 }
 
 Result<void*> OpenDevice::allocate(std::uint64_t bytes) {
   void* address = nullptr;
-  RT_RETURN_IF_ERROR(
-      check(api_.allocate(device_, bytes, &address), "allocate " + format_bytes(bytes)));
+  RT_RETURN_IF_ERROR(call("allocate " + format_bytes(bytes),
+                          [&] { return api_.allocate(device_, bytes, &address); }));
   RT_RETURN_IF_ERROR(check_address(address, "allocate"));
   return address;
 }
@@ -159,8 +167,8 @@ void OpenDevice::release(void* address, std::uint64_t bytes) {
 
 Result<void*> OpenDevice::reserve(std::uint64_t bytes) {
   void* base = nullptr;
-  RT_RETURN_IF_ERROR(check(api_.reserve(device_, bytes, &base),
-                           "reserve " + format_bytes(bytes) + " of address space"));
+  RT_RETURN_IF_ERROR(call("reserve " + format_bytes(bytes) + " of address space",
+                          [&] { return api_.reserve(device_, bytes, &base); }));
   RT_RETURN_IF_ERROR(check_address(base, "reserve"));
   return base;
 }
@@ -170,19 +178,21 @@ void OpenDevice::unreserve(void* base, std::uint64_t bytes) {
 }
 
 Status OpenDevice::commit(void* address, std::uint64_t bytes) {
-  return check(api_.commit(device_, address, bytes), "commit " + format_bytes(bytes));
+  return call("commit " + format_bytes(bytes),
+              [&] { return api_.commit(device_, address, bytes); });
 }
 
 Status OpenDevice::decommit(void* address, std::uint64_t bytes) {
-  return check(api_.decommit(device_, address, bytes), "decommit " + format_bytes(bytes));
+  return call("decommit " + format_bytes(bytes),
+              [&] { return api_.decommit(device_, address, bytes); });
 }
 
 Status OpenDevice::make_ready(std::uint64_t bytes) {
   const std::uint64_t before = ready_bytes_;
   if (bytes == before) return {};
   if (bytes > before) RT_RETURN_IF_ERROR(ledger_.charge(MemoryKind::kKv, bytes - before));
-  Status made =
-      check(api_.make_ready(device_, bytes), "make " + format_bytes(bytes) + " of memory ready");
+  Status made = call("make " + format_bytes(bytes) + " of memory ready",
+                     [&] { return api_.make_ready(device_, bytes); });
   // What a device that failed still holds nobody knows; it can only be closed.
   ready_bytes_ = made.ok() ? bytes : std::min(bytes, before);
   ledger_.discharge(MemoryKind::kKv, std::max(bytes, before) - ready_bytes_);

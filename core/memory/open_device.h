@@ -79,17 +79,24 @@ class OpenDevice {
   bool healthy() const { return healthy_; }
   // Turns a status of this device's plugin (or of an implementation on it) into a Status.
   Status check(rt_status status, std::string_view what);
-  std::string full_name() const;  // "device cpu:0"
 
  private:
   OpenDevice(const rt_device& api, const rt_device_desc& desc, RefusalText refusal,
              std::uint64_t limit_bytes)
-      : api_(api), desc_(desc), refusal_(refusal), ledger_(limit_bytes) {}
+      : api_(api),
+        desc_(desc),
+        name_("device " + std::string(desc.kind) + ":" + std::to_string(desc.index)),
+        refusal_(refusal),
+        ledger_(limit_bytes) {}
 
-  const rt_device& api_;
+  // Calls the plugin; a refusal, or a crash, is told with the device's name and `what` was asked.
+  template <class Function>
+  Status call(std::string_view what, Function&& function);
   Status check_address(const void* address, std::string_view what) const;
 
+  const rt_device& api_;
   rt_device_desc desc_;
+  std::string name_;  // "device cpu:0"
   RefusalText refusal_;
   Ledger ledger_;
   void* device_ = nullptr;
