@@ -81,18 +81,21 @@ const Library& library() {
 }
 
 constexpr int kNotSupported = 15;
-constexpr int kArchMismatch = 8;
 
-// Codes of cublasStatus_t are no cudaError_t: no memory; a launch that failed, or what an earlier
-// kernel did, which the library tells as a failure or an internal error of its own; a mistake of
-// ours.
+// What our kernel may serve instead: no algorithm, another architecture; a launch that failed or an
+// internal error, which the library also tells where it finds no memory for a kernel of its own,
+// and where an earlier kernel has failed: then the launch of ours tells the driver's own error.
+bool ours_may_serve(int status) {
+  constexpr int kArchMismatch = 8, kExecutionFailed = 13, kInternalError = 14;
+  return status == kNotSupported || status == kArchMismatch || status == kExecutionFailed ||
+         status == kInternalError;
+}
+
+// Codes of cublasStatus_t are no cudaError_t: no memory; a mistake of ours.
 LaunchError failure(int status) {
-  constexpr int kAllocFailed = 3, kExecutionFailed = 13, kInternalError = 14;
-  constexpr int kOutOfMemory = 2, kInvalidValue = 1, kLaunchFailure = 719;  // cudaError_t
-  const bool device = status == kExecutionFailed || status == kInternalError;
-  return LaunchError(status == kAllocFailed ? kOutOfMemory
-                     : device               ? kLaunchFailure
-                                            : kInvalidValue,
+  constexpr int kAllocFailed = 3;
+  constexpr int kOutOfMemory = 2, kInvalidValue = 1;  // cudaError_t
+  return LaunchError(status == kAllocFailed ? kOutOfMemory : kInvalidValue,
                      sdk::format("cuBLASLt: status %d; --prefer linear_cuda/mma,mlp_cuda/mma does "
                                  "without the library",
                                  status));
@@ -255,7 +258,7 @@ void LtProduct::run(const sdk::Call& call, const Matrix& x, const Matrix& weight
                            stream_of(call));
   }
   if (status == 0) return;
-  if (status != kNotSupported && status != kArchMismatch) throw failure(status);
+  if (!ours_may_serve(status)) throw failure(status);
   library_->warn(*call.c().host, shape_, status);
   ours_(x, weight, out, stream_of(call));
 }

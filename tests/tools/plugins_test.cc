@@ -78,7 +78,7 @@ TEST(PluginsShow, PrintsContracts) {
   const CommandResult all = run_command({"plugins", "show"});
   EXPECT_EQ(all.exit_code, 0) << all.err;
   EXPECT_NE(all.out.find("rms_norm@1 "), std::string::npos) << all.out;
-  EXPECT_NE(all.out.find("implemented by reference, rms_norm_cpu\n"), std::string::npos) << all.out;
+  EXPECT_NE(all.out.find("implemented by reference, rms_norm_cpu"), std::string::npos) << all.out;
   const CommandResult one = run_command({"plugins", "show", "rms_norm"});
   for (const char* part : {"rms_norm@1, declared by reference ", "\n  weight  weight  [D]  ",
                            "  eps  ", "a number from 0 to 1  required", "tolerance: 1e-06 + 1e-05",
