@@ -23,6 +23,12 @@ constexpr Signal kSignals[] = {{SIGSEGV, "SIGSEGV"},
                                {SIGFPE, "SIGFPE"},
                                {SIGABRT, "SIGABRT"}};
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 // A stack that has overflowed has no room for the handler.
 constexpr std::size_t kStackBytes = 64 << 10;
 alignas(16) char handler_stack[kStackBytes];
@@ -81,7 +87,7 @@ RunningCall::~RunningCall() {
 }
 
 void report_crashes() {
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  if (kSanitized) return;
   const stack_t stack = {handler_stack, 0, kStackBytes};
   ::sigaltstack(&stack, nullptr);
   struct sigaction action {};
@@ -89,7 +95,6 @@ void report_crashes() {
   action.sa_flags = SA_ONSTACK | SA_NODEFER;
   ::sigemptyset(&action.sa_mask);
   for (const Signal& signal : kSignals) ::sigaction(signal.number, &action, nullptr);
-#endif
 }
 
 }  // namespace rt
