@@ -123,7 +123,10 @@ void Search::add_directory(const std::string& given, PluginOrigin origin) {
 // Why nobody else may have written to this, "" if so.
 std::string Search::unsafe(const struct stat& status, const char* what) const {
   if ((status.st_mode & S_IWOTH) != 0) {
-    return std::string(what) + " may be written by everybody; chmod o-w it first";
+    // A sticky one, as /tmp, is meant to be like that.
+    return std::string(what) + " may be written by everybody; " +
+           ((status.st_mode & S_ISVTX) != 0 ? "move the plugin to a directory of your own"
+                                            : "chmod o-w it first");
   }
   const auto& trusted = sources_.trusted_owners;
   if (!trusted.empty() &&

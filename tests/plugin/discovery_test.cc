@@ -133,6 +133,14 @@ TEST(Discovery, RefusesAWorldWritableDirectory) {
   PluginSources sources;
   sources.files = {scene.extra() + "/a.rtp.so"};
   sources.search_path = scene.extra();
+  EXPECT_EQ(found(scene, sources),
+            (Lines{
+                "refused $ROOT/extra/a.rtp.so: its directory may be written by everybody; move the "
+                "plugin to a directory of your own",
+                "refused $ROOT/extra: the directory may be written by everybody; move the plugin "
+                "to a directory of your own",
+            }));
+  ::chmod(scene.extra().c_str(), 0777);
   EXPECT_EQ(
       found(scene, sources),
       (Lines{

@@ -115,8 +115,8 @@ Result<OperatorId> find_operator(const Registry& registry, const std::string& wo
     if (id.op == wanted.op && fits && id.version > found.version) found = id;
   }
   if (found.version > 0) return found;
-  return bad_input("no plugin defines operator " + quote(word) + did_you_mean(word, names) +
-                   "; `runtime plugins show` lists them");
+  return bad_input("no plugin defines operator " + quote(word) +
+                   " (`runtime plugins show` lists them)" + did_you_mean(word, names));
 }
 
 std::vector<std::string> implementers(const Registry& registry, const OperatorId& id) {
