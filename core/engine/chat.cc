@@ -19,18 +19,19 @@ Result<std::unique_ptr<Chat>> Chat::start(Session& session, const ModelText& tex
   return chat;
 }
 
-// What the next answer's prompt adds to the tokens already in the sequence.
-Result<std::vector<std::int32_t>> Chat::turn_ids() const {
+// What the next answer's prompt adds to the tokens already in the sequence, and `reply` behind it:
+// encoded with what it stands behind, whose last characters may share tokens with it.
+Result<std::vector<std::int32_t>> Chat::turn_ids(const std::string& reply) const {
   std::vector<ChatMessage> all;
   if (!options_.system.empty()) all.push_back({Role::kSystem, options_.system});
   all.insert(all.end(), messages_.begin(), messages_.end());
-  if (sequence_->ids().empty()) {
-    RT_TRY(const auto segments, render_chat(text_.chat, all, true));
-    return encode_chat(*text_.tokenizer, segments);
-  }
-  RT_ASSERT(all.size() >= 2);
-  RT_TRY(const auto segments, render_next(text_.chat, all, all.size() - 2, true));
-  return encode_chat(*text_.tokenizer, segments, true);
+  const bool first = sequence_->ids().empty();
+  RT_ASSERT(first || all.size() >= 2);
+  RT_TRY(auto segments, first ? render_chat(text_.chat, all, true)
+                              : render_next(text_.chat, all, all.size() - 2, true));
+  const std::string said = chat_content(text_.chat, reply);
+  if (!said.empty()) segments.push_back({said, false});
+  return encode_chat(*text_.tokenizer, segments, !first);
 }
 
 Result<ChatAnswer> Chat::ask(const std::string& message, const Emit& emit) {
@@ -47,14 +48,22 @@ Result<ChatAnswer> Chat::ask(const std::string& message, const Emit& emit) {
     if (!session_.healthy()) return result;  // which can only be destroyed
     RT_RETURN_IF_ERROR(sequence_->truncate(mark));
     RT_RETURN_IF_ERROR(session_.trim());
+    return with_way_out(std::move(result).error());
   }
   return result;
+}
+
+// In a conversation there is more to let go of than the question.
+Error Chat::with_way_out(Error error) const {
+  const bool memory = error.fault == Fault::kEnvironment;
+  if (memory && !messages_.empty()) error.message += "; /undo or /clear makes room";
+  return error;
 }
 
 Result<ChatAnswer> Chat::answer(const Emit& emit) {
   RT_RETURN_IF_ERROR(session_.trim());
   GenerateRequest request;
-  RT_TRY(request.prompt, turn_ids());
+  RT_TRY(request.prompt, turn_ids(""));
   request.max_new_tokens = options_.max_new_tokens;
   request.sampling = options_.sampling;
   request.end_tokens = text_.end_tokens;
@@ -140,12 +149,9 @@ Status Chat::set_system(const std::string& system) {
 Status Chat::add_turn(const ChatMessage& question, const ChatMessage& answer) {
   marks_.push_back(sequence_->ids().size());
   messages_.push_back(question);
-  RT_TRY(const auto question_ids, turn_ids());
-  const TextSegment reply{answer.content, false};
-  RT_TRY(const auto answer_ids, encode_chat(*text_.tokenizer, {&reply, 1}, true));
+  RT_TRY(const auto ids, turn_ids(answer.content));
   messages_.push_back(answer);
-  sequence_->push(question_ids);
-  sequence_->push(answer_ids);
+  sequence_->push(ids);
   return {};
 }
 

@@ -70,8 +70,9 @@ class Chat {
  private:
   Chat(Session& session, const ModelText& text, ChatOptions options)
       : session_(session), text_(text), options_(std::move(options)) {}
-  Result<std::vector<std::int32_t>> turn_ids() const;
+  Result<std::vector<std::int32_t>> turn_ids(const std::string& reply) const;
   Result<ChatAnswer> answer(const Emit& emit);
+  Error with_way_out(Error error) const;
   Status add_turn(const ChatMessage& question, const ChatMessage& answer);
   Status add_turns(std::span<const ChatMessage> messages);
 

@@ -34,10 +34,13 @@ std::size_t white_space_begin(std::string_view text, std::size_t at, std::size_t
   return at;
 }
 
-// One word character, as Rust's \w: alphabetic, mark, decimal digit, connector, joiner.
+// One word character, as Rust's \w: alphabetic (circled letters are), mark, decimal digit,
+// connector, joiner.
 bool is_word(std::string_view character) {
-  static const Result<Pattern> kWord =
-      Pattern::compile("[\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200c}\\x{200d}]", "word character");
+  static const Result<Pattern> kWord = Pattern::compile(
+      "[\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200c}\\x{200d}\\x{24b6}-\\x{24e9}"
+      "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}]",
+      "word character");
   bool word = false;
   const auto note = [&word](std::size_t, std::size_t, bool is_match) -> Status {
     word = word || is_match;
@@ -123,14 +126,13 @@ Status AddedTokens::split(std::string_view text, const Allow& allow, const Visit
     std::size_t end = at + token->pattern.size();
     at = end;
     if (token->single_word && !stands_alone(text, begin, end)) continue;
-    if (token->lstrip) begin = white_space_begin(text, begin, done);
+    if (token->lstrip) begin = std::max(white_space_begin(text, begin, done), done);
     if (token->rstrip) end = white_space_end(text, end);
     if (begin > done) RT_RETURN_IF_ERROR(visit(done, begin, nullptr));
     // The search goes on at the token's own end: a token may also begin in white space that this
-    // one absorbs, as it does in Hugging Face's tokenizers.
-    begin = std::max(begin, done);
-    done = std::max(end, done);
-    RT_RETURN_IF_ERROR(visit(begin, done, token));
+    // one absorbs, which is then text again behind it, as it is in Hugging Face's tokenizers.
+    if (begin < end) RT_RETURN_IF_ERROR(visit(begin, end, token));
+    done = end;
   }
   if (done < text.size()) RT_RETURN_IF_ERROR(visit(done, text.size(), nullptr));
   return {};

@@ -68,7 +68,7 @@ void render_messages(const ChatFormat& format, std::span<const ChatMessage> mess
     const ChatTurn* turn = turn_of(format, message.role);
     if (turn == nullptr) continue;  // a system message that the format drops
     segments.control(turn->prefix);
-    segments.content(format.trim ? trim_white_space(message.content) : message.content);
+    segments.content(chat_content(format, message.content));
     segments.control(turn->suffix);
   }
 }
@@ -93,6 +93,10 @@ Result<Role> parse_role(std::string_view name) {
     if (name == role_name(role)) return role;
   }
   return bad_input("chat: unknown role " + quote(name) + "; expected system, user or assistant");
+}
+
+std::string chat_content(const ChatFormat& format, const std::string& content) {
+  return format.trim ? std::string(trim_white_space(content)) : content;
 }
 
 bool supports_incremental(const ChatFormat& format) {

@@ -79,6 +79,9 @@ Result<std::vector<TextSegment>> render_next(const ChatFormat& format,
                                              std::span<const ChatMessage> messages,
                                              std::size_t reply, bool add_generation_prompt);
 
+// A message's content as the format has it: trimmed, where it trims.
+std::string chat_content(const ChatFormat& format, const std::string& content);
+
 // The segments as one plain string.
 std::string render_text(std::span<const TextSegment> segments);
 

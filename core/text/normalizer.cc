@@ -41,6 +41,10 @@ Status Normalizer::append(const Json& json, const std::string& where, int depth)
     RT_TRY(std::string content, object.string("content"));
     RT_TRY(const Json* source, object.require("pattern"));
     RT_TRY(Pattern pattern, parse_pattern(*source, object.at("pattern")));
+    // Hugging Face puts the content at every place where nothing is matched.
+    if (pattern.matches_nothing()) {
+      return bad_input(object.at("pattern") + ": unsupported: it matches an empty text");
+    }
     steps_.push_back({Kind::kReplace, std::move(content), std::move(pattern)});
     return {};
   }

@@ -8,6 +8,7 @@
 
 #include "core/base/text.h"
 #include "core/base/utf8.h"
+#include "core/text/pattern_syntax.h"
 
 namespace rt {
 namespace {
@@ -16,40 +17,6 @@ constexpr std::size_t kMaxPatternBytes = 64 << 10;
 // Steps of one search: the default of PCRE2 plus what a linear walk over a long text needs.
 constexpr std::uint64_t kMatchSteps = 10'000'000;
 constexpr std::uint32_t kMatchHeapKib = 64 << 10;
-
-// Unicode White_Space, which is what \s means to Hugging Face's engines. PCRE2's \s also holds
-// U+180E (Mongolian vowel separator).
-constexpr const char* kSpaceRanges =
-    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"
-    "\\x{205f}\\x{3000}";
-
-// Spells \s (anywhere) and \S (outside of a class) as the ranges above. Empty if the pattern has a
-// class within a class or an intersection, which PCRE2 would read as plain characters.
-std::string translate_spaces(std::string_view expression) {
-  std::string out;
-  bool in_class = false;
-  for (std::size_t i = 0; i < expression.size(); ++i) {
-    const char c = expression[i];
-    const std::string_view rest = expression.substr(i);
-    if (c == '\\' && rest.size() > 1) {
-      const char next = expression[++i];
-      if (next == 's' && in_class) {
-        out += kSpaceRanges;
-      } else if (next == 's' || (next == 'S' && !in_class)) {
-        out += std::string(next == 's' ? "[" : "[^") + kSpaceRanges + "]";
-      } else {
-        out += c;
-        out += next;
-      }
-      continue;
-    }
-    if (in_class && (c == '[' || rest.starts_with("&&"))) return "";
-    if (c == '[') in_class = true;
-    if (c == ']') in_class = false;
-    out += c;
-  }
-  return out;
-}
 
 std::string message_of(int code) {
   char text[256] = "";
@@ -77,11 +44,12 @@ Result<Pattern> Pattern::compile(std::string_view expression, const std::string&
     return bad_input(where + ": expected a pattern of at most " + std::to_string(kMaxPatternBytes) +
                      " bytes, found " + std::to_string(expression.size()));
   }
-  const std::string spelled = translate_spaces(expression);
-  if (spelled.empty() && !expression.empty()) {
-    return bad_input(where + ": unsupported pattern " + quote(expression) +
-                     ": a character class inside a character class");
+  const Result<std::string> spelling = pcre2_spelling(expression);
+  if (!spelling.ok()) {
+    return bad_input(where + ": unsupported pattern " + quote(expression) + ": " +
+                     spelling.error().message);
   }
+  const std::string& spelled = *spelling;
   int error = 0;
   PCRE2_SIZE offset = 0;
   // Ruby's rules, which these patterns are written for: ^ and $ stand at every line's ends.
@@ -107,6 +75,13 @@ Result<Pattern> Pattern::literal(std::string_view text, const std::string& where
   pattern.literal_ = text;
   pattern.where_ = where;
   return pattern;
+}
+
+bool Pattern::matches_nothing() const {
+  if (code_ == nullptr) return false;
+  const MatchData data(pcre2_match_data_create_from_pattern(code_->code, nullptr));
+  return data != nullptr && pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(""), 0, 0, 0,
+                                        data.get(), nullptr) >= 0;
 }
 
 Status Pattern::for_each_literal(std::string_view text, const Visit& visit) const {

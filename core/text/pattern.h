@@ -21,6 +21,9 @@ class Pattern {
   // A pattern that matches exactly `text`; an empty one never matches.
   static Result<Pattern> literal(std::string_view text, const std::string& where);
 
+  // Whether it matches an empty text, as `x*` does.
+  bool matches_nothing() const;
+
   // Calls visit(begin, end, is_match) for consecutive stretches that cover `text`, matches and what
   // lies between them. Empty stretches are left out. `visit` may fail, which ends the walk.
   using Visit = std::function<Status(std::size_t begin, std::size_t end, bool is_match)>;

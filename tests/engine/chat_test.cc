@@ -135,6 +135,42 @@ TEST_F(Conversation, ARefusedConversationLeavesThePresentOne) {
   EXPECT_EQ(ask(*fresh, "The dog was happy."), next);
 }
 
+// The ids of a saved conversation are those of its text: a reply encoded alone would begin with a
+// space mark of its own, and its white space would not be a control token's.
+TEST(Restored, AConversationHasTheTokensOfItsText) {
+  const std::string folder = source_path("graphs/demo");
+  auto session = open_session(exact_options("phi3.yaml", folder));
+  ASSERT_TRUE(session);
+  const Checkpoint& checkpoint = *session->blueprint().checkpoint;
+  auto text =
+      load_text(session->graph(), folder, &checkpoint.config(), checkpoint.generation_config());
+  ASSERT_TRUE(text.ok()) << text.error().message;
+  const std::vector<ChatMessage> turns = {{Role::kUser, "a "},
+                                          {Role::kAssistant, " I am fine. "},
+                                          {Role::kUser, " b"},
+                                          {Role::kAssistant, "once\n"}};
+  for (const bool trim : {false, true}) {
+    for (const char* opening : {"<|end|>\n<|assistant|>\n", "<|end|>\nreply: "}) {
+      text->chat.trim = trim;
+      text->chat.user.suffix = opening;
+      auto segments = render_chat(text->chat, turns, false);
+      ASSERT_TRUE(segments.ok());
+      segments->pop_back();  // the last reply's end, which comes with the next turn
+      const auto whole = encode_chat(*text->tokenizer, *segments);
+      ASSERT_TRUE(whole.ok());
+      auto chat = Chat::start(*session, *text, {});
+      ASSERT_TRUE(chat.ok());
+      ASSERT_TRUE((*chat)->restore("", turns).ok());
+      EXPECT_EQ((*chat)->sequence().ids(), *whole) << trim << opening;
+      EXPECT_TRUE((*chat)->undo().ok());
+      EXPECT_EQ((*chat)->messages().size(), 2u);
+      const std::vector<std::int32_t>& left = (*chat)->sequence().ids();
+      ASSERT_LT(left.size(), whole->size());
+      EXPECT_TRUE(std::equal(left.begin(), left.end(), whole->begin()));
+    }
+  }
+}
+
 TEST_F(Conversation, AStreamShowsTheWholeTextInPieces) {
   auto chat_ = chat();
   std::string shown;
@@ -291,16 +327,21 @@ TEST_F(Conversation, AnOpenBudgetEndsAtTheMemoryLimit) {
   auto session = open_session(options);
   ASSERT_TRUE(session);
   auto sequence = start(*session);
-  GenerateRequest request;
-  request.prompt = {1};
-  request.sampling = greedy();
-  auto generation = Generation::begin(*sequence, nullptr, request, *session);
-  ASSERT_TRUE(generation.ok());
-  Generation* const one[] = {&*generation};
-  while (!generation->finished()) ASSERT_TRUE(advance(*session, one).ok());
-  EXPECT_EQ(generation->finish(), Finish::kMemory);
-  EXPECT_GE(generation->ids().size(), 199u);
-  EXPECT_LE(session->ledger().peak_owned(), options.memory_limit_bytes);
+  // A chat's -n bounds an answer and is nothing that was admitted: the text so far stays.
+  for (const std::optional<std::uint64_t> most : {std::optional<std::uint64_t>(), {400}}) {
+    ASSERT_TRUE(sequence->truncate(0).ok());
+    GenerateRequest request;
+    request.prompt = {1};
+    request.max_new_tokens = most;
+    request.sampling = greedy();
+    auto generation = Generation::begin(*sequence, nullptr, request, *session);
+    ASSERT_TRUE(generation.ok());
+    Generation* const one[] = {&*generation};
+    while (!generation->finished()) ASSERT_TRUE(advance(*session, one).ok());
+    EXPECT_EQ(generation->finish(), Finish::kMemory);
+    EXPECT_GE(generation->ids().size(), 199u);
+    EXPECT_LE(session->ledger().peak_owned(), options.memory_limit_bytes);
+  }
 }
 
 }  // namespace

@@ -15,11 +15,6 @@
 namespace rt {
 namespace {
 
-void drop_newline(std::string& text) {
-  if (text.ends_with('\n')) text.pop_back();
-  if (text.ends_with('\r')) text.pop_back();
-}
-
 Result<std::string> read_stream(int fd, const std::string& name) {
   std::string text;
   char block[1 << 16];
@@ -51,7 +46,21 @@ Result<std::string> read_pipe(const std::string& path) {
   return text;
 }
 
+// Of "[1, 2, 3]", as Python prints a list.
+std::string_view without_brackets(std::string_view text) {
+  const std::size_t first = text.find_first_not_of(" \t\n");
+  const std::size_t last = text.find_last_not_of(" \t\n");
+  if (first == std::string_view::npos || text[first] != '[' || text[last] != ']') return text;
+  return text.substr(first + 1, last - first - 1);
+}
+
 }  // namespace
+
+void drop_newline(std::string& text) {
+  if (!text.ends_with('\n')) return;
+  text.pop_back();
+  if (text.ends_with('\r')) text.pop_back();
+}
 
 Result<std::string> read_stdin() {
   return read_stream(STDIN_FILENO, "stdin");
@@ -85,8 +94,9 @@ Result<std::optional<std::string>> read_text(const Settings& settings,
 Result<std::vector<std::int32_t>> parse_ids(const std::string& text, const std::string& where,
                                             std::uint64_t vocabulary) {
   std::vector<std::int32_t> ids;
-  const char* at = text.data();
-  const char* end = at + text.size();
+  const std::string_view list = without_brackets(text);
+  const char* at = list.data();
+  const char* end = at + list.size();
   const auto skip = [&] {
     while (at != end && (*at == ' ' || *at == ',' || *at == '\n' || *at == '\t')) ++at;
   };

@@ -17,9 +17,12 @@ namespace rt {
 // what the verb says of it: -p "" is taken.
 Result<std::optional<std::string>> read_text(const Settings& settings, const std::string& if_empty);
 
-// "1,2,3": refuses what is no id of a vocabulary of that size.
+// "1,2,3" or "[1, 2, 3]": refuses what is no id of a vocabulary of that size.
 Result<std::vector<std::int32_t>> parse_ids(const std::string& text, const std::string& where,
                                             std::uint64_t vocabulary);
+
+// Without the newline (or \r\n) at its end, if there is one.
+void drop_newline(std::string& text);
 
 // Everything of a stream, or of a file or a pipe (bash's <(command)), that has at most
 // kPromptLimitBytes.
