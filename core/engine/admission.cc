@@ -6,6 +6,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/text.h"
+#include "core/engine/batch_admission.h"
 #include "core/memory/kv_forecast.h"
 
 namespace rt {
@@ -159,7 +160,8 @@ std::string all_fit(const Demand& asked, const Blueprint& b) {
 }
 
 // "with --kv-dtype f16 all 100 fit": the dtype with the most bits that does.
-std::string dtype_offer(Registry& registry, const Blueprint& b, const Demand& asked) {
+std::string dtype_offer(Registry& registry, const Blueprint& b, const Demand& asked,
+                        std::uint64_t common) {
   std::string best;
   std::uint64_t most_bytes = 0;
   constexpr rt_dtype kMostDtypes = 64;
@@ -168,7 +170,7 @@ std::string dtype_offer(Registry& registry, const Blueprint& b, const Demand& as
     if (dtype == b.kv_dtype || parse_kv_dtype(name) != dtype) continue;
     KvChoice choice = kv_choice(b.options);
     choice.kv_dtype = dtype;
-    const auto other = redraw(registry, b, choice);
+    const auto other = redraw_sharing(registry, b, choice, common);
     if (!other.ok()) continue;  // no implementation reads it, or the planner refuses it
     const auto demand = demand_of(**other);
     if (!demand.ok() || !demand->fits() || demand->bytes() <= most_bytes) continue;
@@ -179,14 +181,15 @@ std::string dtype_offer(Registry& registry, const Blueprint& b, const Demand& as
 }
 
 // "with --planner elastic all 100 fit": of those that fit the one with the lowest peak.
-std::string planner_offer(Registry& registry, const Blueprint& b, const Demand& asked) {
+std::string planner_offer(Registry& registry, const Blueprint& b, const Demand& asked,
+                          std::uint64_t common) {
   std::string best;
   std::uint64_t least_bytes = UINT64_MAX;
   for (const std::string& full_name : registry.planner_names()) {
     KvChoice choice = kv_choice(b.options);
     choice.planner = full_name;
     choice.planner_options.clear();
-    const auto other = redraw(registry, b, choice);
+    const auto other = redraw_sharing(registry, b, choice, common);
     if (!other.ok() || (*other)->kv == nullptr) continue;
     const std::string name = (*other)->kv->planner_name();
     const auto demand = demand_of(**other);
@@ -205,6 +208,30 @@ std::string tokens_offer(const Blueprint& b, std::uint64_t most) {
     return std::to_string(most - prompt) + " new tokens fit";
   }
   return "a prompt of " + std::to_string(most - 1) + " tokens and one new token fit";
+}
+
+// "with --step-tokens 32 all 100 fit": activations and workspace are of one step, and a prompt in
+// shorter ones is computed more slowly. The most that fits whole; where none does, what the least
+// has room for if nothing else has any.
+std::string step_offer(Registry& registry, const Blueprint& b, const Demand& asked,
+                       std::uint64_t common) {
+  constexpr std::uint32_t kLeast = 32;
+  std::string part;
+  for (std::uint32_t step = 256; step >= kLeast; step /= 2) {
+    if (step >= b.options.step_tokens) continue;
+    EngineOptions options = b.options;
+    options.step_tokens = step;
+    const auto other = draw_sharing(registry, options, at_once(b.options), common);
+    if (!other.ok()) continue;
+    (*other)->limit_bytes = b.limit_bytes;
+    const std::string with = "with --step-tokens " + std::to_string(step) + " ";
+    const auto demand = demand_of(**other);
+    if (demand.ok() && demand->fits()) return with + all_fit(asked, b);
+    if (step > kLeast || !b.options.batch.empty()) continue;
+    const auto most = largest_budget(registry, **other);
+    if (most.ok() && *most > 1) part = with + tokens_offer(b, *most);
+  }
+  return part;
 }
 
 // Whose workspace it is, where that alone is too much; it may be a mistake of a plugin.
@@ -293,7 +320,7 @@ Status admit(const Blueprint& blueprint) {
 }
 
 Status admit_or_offer(Registry& registry, const Blueprint& blueprint,
-                      std::vector<std::string> offers) {
+                      std::vector<std::string> offers, std::uint64_t common) {
   RT_TRY(const Demand demand, demand_of(blueprint));
   if (demand.fits()) return {};
   Error error = refusal(blueprint, demand);
@@ -308,8 +335,9 @@ Status admit_or_offer(Registry& registry, const Blueprint& blueprint,
         offers.push_back("with at most " + std::to_string(most) + " new tokens each they fit");
       }
     }
-    for (std::string offer :
-         {dtype_offer(registry, blueprint, demand), planner_offer(registry, blueprint, demand)}) {
+    for (std::string offer : {dtype_offer(registry, blueprint, demand, common),
+                              planner_offer(registry, blueprint, demand, common),
+                              step_offer(registry, blueprint, demand, common)}) {
       if (!offer.empty()) offers.push_back(std::move(offer));
     }
   }

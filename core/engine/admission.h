@@ -39,9 +39,10 @@ Result<Demand> demand_of(const Blueprint& blueprint);
 Status admit(const Blueprint& blueprint);
 
 // The same, and the refusal says what would fit: fewer tokens, another KV dtype, another planner of
-// those that are loaded. `offers` of the caller's come first.
+// those that are loaded, shorter steps. `offers` of the caller's come first. `common`: what the
+// prompts of a batch begin with.
 Status admit_or_offer(Registry& registry, const Blueprint& blueprint,
-                      std::vector<std::string> offers = {});
+                      std::vector<std::string> offers = {}, std::uint64_t common = 0);
 
 // The most tokens, prompt and new ones together, that a hard budget may have: that many fit and one
 // more does not, or it is the context. 0: not even a prompt of one token and its answer. The prompt

@@ -1,7 +1,6 @@
 #include "core/engine/batch_admission.h"
 
 #include <algorithm>
-#include <numeric>
 #include <string>
 
 #include "core/base/bytes.h"
@@ -20,14 +19,18 @@ class BatchAdmission {
   BatchAdmission(Registry& registry, const EngineOptions& options, std::uint64_t common)
       : registry_(registry), options_(options), common_(common) {}
 
-  // With the prefix shared if there is one and that fits, else without.
+  // With the prefix shared if there is one, unless only the batch without fits or neither does and
+  // that needs less: the sequence of the prefix has a table and a row of its own.
   Result<std::unique_ptr<Blueprint>> draw_for(std::uint32_t requests) const {
     RT_TRY(auto sharing, draw_sharing(registry_, options_, requests, common_));
     if (sharing->options.shared_tokens == 0) return sharing;
-    RT_TRY(const bool shared_fits, fits(*sharing));
-    if (shared_fits) return sharing;
-    return draw_sharing(registry_, options_, requests, 0);
+    RT_TRY(const Demand shared, demand_of(*sharing));
+    if (shared.fits()) return sharing;
+    RT_TRY(auto plain, draw_sharing(registry_, options_, requests, 0));
+    RT_TRY(const Demand unshared, demand_of(*plain));
+    return shared.bytes() < unshared.bytes() ? std::move(sharing) : std::move(plain);
   }
+  std::uint64_t common() const { return common_; }
 
   // The most requests below `not_so_many` that fit at once; null if not even one.
   Result<std::unique_ptr<Blueprint>> most_below(std::uint32_t not_so_many) const {
@@ -94,27 +97,35 @@ std::uint64_t common_tokens(std::span<const GenerateRequest> requests) {
 std::uint64_t shared_stripes(const Blueprint& blueprint, std::uint64_t common) {
   if (blueprint.kv == nullptr) return 0;
   const std::uint64_t at = blueprint.graph.rope_switch_tokens;
-  if (at > 0) common = std::min(common, at);
-  std::uint64_t stripe = 1;
-  for (const KvClass& kv_class : blueprint.kv->classes()) {
-    if (kv_class.form != RT_KV_TABLE) return 0;
-    stripe = std::lcm(stripe, kv_class.stripe_tokens);
-  }
-  return common / stripe * stripe;
+  return blueprint.kv->shareable_tokens(at > 0 ? std::min(common, at) : common);
 }
 
 Result<std::unique_ptr<Blueprint>> draw_sharing(Registry& registry, EngineOptions options,
                                                 std::uint32_t requests, std::uint64_t common) {
-  options.max_sequences = requests;
   options.shared_tokens = 0;
-  RT_TRY(auto plain, draw(registry, options));
-  options.shared_tokens = shared_stripes(*plain, common);
-  if (options.shared_tokens == 0) return plain;
-  ++options.max_sequences;
-  RT_TRY(auto sharing, draw(registry, options));
-  // A planner that picks among others may pick another one for one sequence more.
-  const bool same = shared_stripes(*sharing, common) == options.shared_tokens;
-  return same ? std::move(sharing) : std::move(plain);
+  options.common_tokens = common;
+  if (common > 0) {
+    options.max_sequences = requests + 1;
+    RT_TRY(auto sharing, draw(registry, options));
+    sharing->options.shared_tokens = shared_stripes(*sharing, common);
+    if (sharing->options.shared_tokens > 0) return sharing;
+    options.common_tokens = 0;
+  }
+  options.max_sequences = requests;
+  return draw(registry, options);
+}
+
+Result<std::unique_ptr<Blueprint>> redraw_sharing(Registry& registry, const Blueprint& base,
+                                                  const KvChoice& choice, std::uint64_t common) {
+  if (common == 0) return redraw(registry, base, choice);
+  EngineOptions options = base.options;
+  options.planner = choice.planner;
+  options.planner_options = choice.planner_options;
+  options.kv_dtype = choice.kv_dtype;
+  options.prompt_tokens = choice.prompt_tokens;
+  options.new_tokens = choice.new_tokens;
+  options.hard_budget = choice.hard_budget;
+  return draw_sharing(registry, options, at_once(base.options), common);
 }
 
 Result<std::unique_ptr<Blueprint>> admit_batch(Registry& registry, EngineOptions options,
@@ -136,7 +147,7 @@ Result<std::unique_ptr<Blueprint>> admit_batch(Registry& registry, EngineOptions
   if (fewer != nullptr) {
     offers.push_back("with --parallel " + std::to_string(at_once(fewer->options)) + " they fit");
   }
-  RT_RETURN_IF_ERROR(admit_or_offer(registry, *blueprint, std::move(offers)));
+  RT_RETURN_IF_ERROR(admit_or_offer(registry, *blueprint, std::move(offers), admission.common()));
   return blueprint;
 }
 

@@ -24,6 +24,11 @@ std::uint64_t shared_stripes(const Blueprint& blueprint, std::uint64_t common);
 Result<std::unique_ptr<Blueprint>> draw_sharing(Registry& registry, EngineOptions options,
                                                 std::uint32_t requests, std::uint64_t common);
 
+// redraw() of blueprint.h for a batch with `common` tokens: drawn afresh, since one sequence more
+// is a row of logits and a table more.
+Result<std::unique_ptr<Blueprint>> redraw_sharing(Registry& registry, const Blueprint& base,
+                                                  const KvChoice& choice, std::uint64_t common);
+
 // The blueprint of a session for `requests`; at_once(its options) of them run at once, at most
 // options.max_sequences. Where so many do not fit, open budgets are run fewer at a time, with a
 // note; if any request declares its tokens it is refused (kEnvironment), and what would fit is

@@ -157,7 +157,9 @@ Status advance(Session& session, std::span<Generation* const> generations) {
   if (!rows.ok()) {
     // Of several none is the one to end: the caller knows which can wait (batch.h).
     Generation& only = *generations.front();
-    const bool open = !only.request_.max_new_tokens && !only.ids_.empty();
+    // Of a chat -n bounds each answer and is no budget that has been admitted.
+    const bool admitted = only.request_.max_new_tokens && session.blueprint().options.hard_budget;
+    const bool open = !admitted && !only.ids_.empty();
     const bool full = rows.error().fault == Fault::kEnvironment && session.healthy();
     if (generations.size() > 1 || !open || !full) return std::move(rows).error();
     only.end(Finish::kMemory);

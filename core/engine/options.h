@@ -58,6 +58,9 @@ struct EngineOptions {
   std::vector<KvRequest> batch;
   // Of the batch's prompts, held by a sequence of its own (one of the B) that they are forked from.
   std::uint64_t shared_tokens = 0;
+  // What the batch's prompts begin with, as far as it is known when a planner is picked; one of the
+  // B sequences is then for it. 0: nothing.
+  std::uint64_t common_tokens = 0;
   std::uint32_t history_tokens = 64;     // most ids a row's penalties look back at
   bool all_rows = false;                 // logits for every token of a step, not for its last ones
   std::uint64_t memory_limit_bytes = 0;  // 0: what the device says is available

@@ -54,15 +54,6 @@ std::string short_name(Registry& registry, const std::string& full_name) {
   return found.ok() && found->full_name == full_name ? bare : full_name;
 }
 
-// Drawn afresh: one sequence more is a row of logits and a table more.
-Result<std::unique_ptr<Blueprint>> shared_by(Registry& registry, const Blueprint& base,
-                                             const KvChoice& choice, std::uint64_t common) {
-  EngineOptions options = base.options;
-  options.planner = choice.planner;
-  options.planner_options = choice.planner_options;
-  return draw_sharing(registry, options, at_once(base.options), common);
-}
-
 Result<PlannerOutlook> look_at(Registry& registry, const Blueprint& base,
                                std::span<const KvTurn> turns, const std::string& name,
                                std::uint64_t common, std::uint64_t guess) {
@@ -78,8 +69,7 @@ Result<PlannerOutlook> look_at(Registry& registry, const Blueprint& base,
   }
   choice.planner = name;
   if (!out.configured) choice.planner_options.clear();
-  const auto other =
-      common == 0 ? redraw(registry, base, choice) : shared_by(registry, base, choice, common);
+  const auto other = redraw_sharing(registry, base, choice, common);
   const Status filled =
       other.ok() ? fill(registry, **other, turns, guess, out) : Status(Error(other.error()));
   if (!filled.ok()) out.refusal = filled.error().message;

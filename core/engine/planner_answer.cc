@@ -42,7 +42,11 @@ Result<PlannerAnswer> ask_planner(Registry& registry, const Blueprint& b, const 
   std::vector<Option> options = choice.planner_options;
   const KvProblem problem = kv_problem(b, choice);
   if (planner_chooses(*planner.c)) {
-    RT_TRY(PlannerChoice pick, choose_planner(registry, planner, problem, options, trial));
+    const std::uint64_t common = b.options.common_tokens;
+    const Together together{b.bounds.sequences - (common > 0 ? 1 : 0), common,
+                            b.graph.rope_switch_tokens};
+    RT_TRY(PlannerChoice pick,
+           choose_planner(registry, planner, problem, options, trial, together));
     planner = pick.planner;
     options.clear();
     out.choice = std::move(pick.explanation);

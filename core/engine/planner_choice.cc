@@ -22,10 +22,10 @@ Status try_in_child(Registry& registry, const Planner& planner, const std::funct
 }
 
 Result<PlannerCost> cost_of(Registry& registry, const Planner& planner, const KvProblem& problem,
-                            bool trial) {
+                            bool trial, const Together& together) {
   const auto ask = [&]() -> Result<PlannerCost> {
     RT_TRY(const KvPlan plan, KvPlan::make(*planner.c, planner.host, take_fail_text, problem, {}));
-    return planner_cost(plan);
+    return planner_cost(plan, together);
   };
   const auto failed = registry.failed_trials().find(planner.full_name);
   if (failed != registry.failed_trials().end()) return failed->second;
@@ -92,9 +92,19 @@ Result<std::uint32_t> ask_chooser(const Planner& chooser, const KvProblem& probl
   return chosen;
 }
 
+Result<std::uint64_t> peak_together(const KvPlan& plan, const KvRequest& request,
+                                    const Together& together) {
+  const std::vector<KvRequest> requests(together.requests, request);
+  const std::uint64_t at = together.rope_switch_tokens;
+  const std::uint64_t common = std::min(together.common_tokens, request.prompt_tokens - 1);
+  const std::uint64_t shared = plan.shareable_tokens(at > 0 ? std::min(common, at) : common);
+  RT_TRY(const KvForecast cost, forecast_together(plan, requests, shared, at));
+  return cost.peak_bytes;
+}
+
 }  // namespace
 
-Result<PlannerCost> planner_cost(const KvPlan& plan) {
+Result<PlannerCost> planner_cost(const KvPlan& plan, const Together& together) {
   const KvProblem& problem = plan.problem();
   const std::uint64_t declared = problem.prompt_tokens + problem.new_tokens;
   const std::uint64_t tokens =
@@ -108,7 +118,11 @@ Result<PlannerCost> planner_cost(const KvPlan& plan) {
   out.peak_bytes = cost.peak_bytes;
   out.copied_bytes = cost.copied_bytes;
   out.address_changes = cost.address_changes;
-  out.fits = cost.peak_bytes <= problem.limit_bytes;
+  if (together.requests > 1) {
+    const KvRequest request{prompt, tokens, problem.new_tokens > 0};
+    RT_TRY(out.peak_bytes, peak_together(plan, request, together));
+  }
+  out.fits = out.peak_bytes <= problem.limit_bytes;
   for (const KvPoint& point : cost.curve) {
     if (point.computed_tokens <= tokens / 2 || out.standing_bytes == 0) {
       out.standing_bytes = point.standing_bytes;
@@ -120,14 +134,14 @@ Result<PlannerCost> planner_cost(const KvPlan& plan) {
 
 Result<PlannerChoice> choose_planner(Registry& registry, const Planner& chooser,
                                      const KvProblem& problem, const std::vector<Option>& options,
-                                     bool trial) {
+                                     bool trial, const Together& together) {
   std::vector<Planner> planners;
   std::vector<PlannerCost> costs;
   PlannerChoice choice;
   for (const std::string& name : registry.planner_names()) {
     auto planner = registry.planner(name);
     if (planner.ok() && (planner->c == chooser.c || planner_chooses(*planner->c))) continue;
-    auto cost = planner.ok() ? cost_of(registry, *planner, problem, trial)
+    auto cost = planner.ok() ? cost_of(registry, *planner, problem, trial, together)
                              : Result<PlannerCost>(std::move(planner).error());
     if (!cost.ok()) {
       choice.explanation.push_back("not considered: " + cost.error().message);

@@ -12,6 +12,13 @@
 
 namespace rt {
 
+// How many conversations like the problem's run at once, and what they begin with.
+struct Together {
+  std::uint32_t requests = 1;
+  std::uint64_t common_tokens = 0;  // held once where stripes can be shared
+  std::uint64_t rope_switch_tokens = 0;
+};
+
 struct PlannerChoice {
   Planner planner;
   std::vector<std::string> explanation;  // the chooser's sentences, and who could not be asked
@@ -23,9 +30,10 @@ struct PlannerChoice {
 // one, and who did not come back then is left out again.
 Result<PlannerChoice> choose_planner(Registry& registry, const Planner& chooser,
                                      const KvProblem& problem, const std::vector<Option>& options,
-                                     bool trial);
+                                     bool trial, const Together& together = {});
 
 // What a planner costs in the problem's conversation: the declared tokens, or the whole context.
+// The peak is of all that run at once.
 struct PlannerCost {
   std::string name;
   bool fits = false;
@@ -36,6 +44,6 @@ struct PlannerCost {
   std::uint64_t address_changes = 0;
   std::uint64_t largest_tokens = 0;  // that fit the problem's limit
 };
-Result<PlannerCost> planner_cost(const KvPlan& plan);
+Result<PlannerCost> planner_cost(const KvPlan& plan, const Together& together = {});
 
 }  // namespace rt

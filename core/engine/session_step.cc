@@ -20,7 +20,8 @@ namespace {
 Status check_drawn(std::int32_t id, std::uint64_t position, std::uint64_t vocabulary) {
   if (id == -1) {
     return bad_input("no token can be drawn behind position " + std::to_string(position) +
-                     ": every logit is NaN or -infinity; is the checkpoint damaged?");
+                     ": every logit is NaN or -infinity; is the checkpoint damaged, or the KV type "
+                     "(--kv-dtype) too coarse?");
   }
   if (id >= 0 && static_cast<std::uint64_t>(id) < vocabulary) return {};
   return internal("the sampler drew token " + std::to_string(id) + ", the vocabulary has " +

@@ -21,13 +21,18 @@ struct Reader {
 class Setter {
  public:
   Setter(Graph& graph, const WeightFormats& formats)
-      : graph_(graph), formats_(formats), readers_(graph.weights.size()) {
+      : graph_(graph),
+        formats_(formats),
+        readers_(graph.weights.size()),
+        makes_logits_(graph.nodes.size()) {
     for (std::uint32_t n = 0; n < graph.nodes.size(); ++n) {
       for (std::uint32_t i = 0; i < graph.nodes[n].inputs.size(); ++i) {
         const Operand input = graph.nodes[n].inputs[i];
         if (input.is_weight) readers_[storage_of(graph, input.index)].push_back({n, i});
       }
     }
+    std::vector<bool> seen(graph.nodes.size());
+    find_head(graph.logits(), seen);
     for (const WeightFormatRule& rule : formats.rules) rule_used_[rule.target] = false;
   }
 
@@ -53,6 +58,21 @@ class Setter {
   }
 
  private:
+  // The products whose outputs reach the logits through no other one; a soft cap may stand between.
+  void find_head(std::uint32_t value, std::vector<bool>& seen) {
+    const std::uint32_t n = graph_.values[value].producer;
+    if (n == kNone || seen[n]) return;
+    seen[n] = true;
+    const std::vector<Operand>& inputs = graph_.nodes[n].inputs;
+    makes_logits_[n] = std::any_of(inputs.begin(), inputs.end(), [&](const Operand& input) {
+      return input.is_weight && graph_.weights[input.index].type.rank == 2;
+    });
+    if (makes_logits_[n]) return;
+    for (const Operand& input : inputs) {
+      if (!input.is_weight) find_head(input.index, seen);
+    }
+  }
+
   const WeightFormatRule* rule_of(std::uint32_t w) {
     if (graph_.weights[w].type.rank != 2) return nullptr;
     for (const WeightFormatRule& rule : formats_.rules) {
@@ -72,8 +92,7 @@ class Setter {
     if (graph_.weights[w].type.rank != 2) return 0;
     for (const Reader& reader : readers_[w]) {
       const GraphNode& node = graph_.nodes[reader.node];
-      const bool makes_logits = std::find(node.outputs.begin(), node.outputs.end(),
-                                          graph_.logits()) != node.outputs.end();
+      const bool makes_logits = makes_logits_[reader.node];
       const bool reads_value = std::any_of(node.inputs.begin(), node.inputs.end(),
                                            [](Operand input) { return !input.is_weight; });
       if (makes_logits || !reads_value || !takes(reader, all)) return 0;
@@ -109,6 +128,7 @@ class Setter {
   Graph& graph_;
   const WeightFormats& formats_;
   std::vector<std::vector<Reader>> readers_;  // by the weight whose storage they read
+  std::vector<bool> makes_logits_;            // by node
   std::map<std::string, bool> rule_used_;
 };
 

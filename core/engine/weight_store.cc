@@ -208,7 +208,8 @@ void WeightStore::convert(const GraphWeight& weight, const StoredWeight& source,
            [&](std::uint64_t begin, std::uint64_t end) { writer.write(begin, end); });
   if (writer.not_finite() > 0) {
     log_warning("weight " + quote(weight.name) + ": " + std::to_string(writer.not_finite()) +
-                " blocks hold numbers that are not finite");
+                (writer.not_finite() == 1 ? " block holds" : " blocks hold") +
+                " numbers that are not finite");
   }
 }
 

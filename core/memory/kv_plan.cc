@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "core/base/bytes.h"
 #include "core/base/call_site.h"
@@ -340,6 +341,15 @@ rt_kv_layout KvPlan::layout(std::uint32_t layer, std::uint64_t capacity) const {
   }
   layout.v_offset = layout.k_offset + round_up(room * row_bytes(layer), alignment);
   return layout;
+}
+
+std::uint64_t KvPlan::shareable_tokens(std::uint64_t common) const {
+  std::uint64_t stripe = 1;
+  for (const KvClass& kv_class : classes_) {
+    if (kv_class.form != RT_KV_TABLE) return 0;
+    stripe = std::lcm(stripe, kv_class.stripe_tokens);
+  }
+  return common / stripe * stripe;
 }
 
 }  // namespace rt

@@ -59,6 +59,9 @@ class KvPlan {
                              KvProblem problem, const std::vector<Option>& options);
   const KvProblem& problem() const { return question_.problem(); }
   const std::string& planner_name() const { return name_; }
+  // Of `common` tokens those that several sequences can hold once: whole stripes of every class; 0
+  // without tables.
+  std::uint64_t shareable_tokens(std::uint64_t common) const;
   const std::vector<KvClass>& classes() const { return classes_; }
   const std::vector<KvCharge>& charges() const { return charges_; }
   const std::vector<std::string>& explanation() const { return explanation_; }

@@ -187,9 +187,10 @@ Status KvPlan::check_capacities() const {
   const std::uint64_t budget = std::min(context, problem().prompt_tokens + problem().new_tokens);
   for (std::uint32_t c = 0; c < classes_.size(); ++c) {
     std::uint64_t before = 0;
+    std::uint64_t asked_before = 0;
     for (const std::uint64_t tokens :
          {std::uint64_t{1}, std::uint64_t{2}, context / 3 + 1, context / 2 + 1, context}) {
-      const std::uint64_t asked = std::clamp<std::uint64_t>(tokens, 1, context);
+      const std::uint64_t asked = std::clamp<std::uint64_t>(tokens, asked_before, context);
       const KvNeed need{asked, 0, budget, 0};
       RT_TRY(const auto answer, capacities(c, {&need, 1}));
       if (answer[0] < before) {
@@ -197,6 +198,7 @@ Status KvPlan::check_capacities() const {
                       std::to_string(answer[0]) + " while tokens rise to " + std::to_string(asked));
       }
       before = answer[0];
+      asked_before = asked;
     }
   }
   return {};

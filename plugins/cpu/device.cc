@@ -82,11 +82,14 @@ void check_index(std::uint32_t index) {
 rt_status refused(void* device, const char* what, std::uint64_t bytes, int error) {
   std::string why = std::string("cannot ") + what + " " + std::to_string(bytes) +
                     " bytes: " + std::strerror(error);
-  rlimit space{};
-  if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
-    why += "; the process's address space is limited to " + std::to_string(space.rlim_cur) +
-           " bytes (ulimit -v)";
-  }
+  const auto name_limit = [&](int resource, const char* of_what, const char* flag) {
+    rlimit limit{};
+    if (getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+    why += std::string("; the process's ") + of_what + " is limited to " +
+           std::to_string(limit.rlim_cur) + " bytes (ulimit " + flag + ")";
+  };
+  name_limit(RLIMIT_AS, "address space", "-v");
+  name_limit(RLIMIT_DATA, "data", "-d");
   const rt_host* host = self(device).host;
   return host->fail(host, error == ENOMEM ? RT_NO_MEMORY : RT_INTERNAL, why.c_str());
 }

@@ -166,16 +166,23 @@ MemoryLimits memory_limits(const std::string& root) {
   return limits;
 }
 
+namespace {
+
+// Of a limit of the shell's (ulimit), what the process has left; UINT64_MAX: no limit.
+std::uint64_t left_of(int resource, std::uint64_t used) {
+  rlimit limit{};
+  if (getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return UINT64_MAX;
+  return limit.rlim_cur - std::min<std::uint64_t>(used, limit.rlim_cur);
+}
+
+}  // namespace
+
 MemoryLimits memory_limits() {
   MemoryLimits limits = memory_limits("");
-  rlimit address_space{};
-  if (getrlimit(RLIMIT_AS, &address_space) == 0 && address_space.rlim_cur != RLIM_INFINITY) {
-    const std::uint64_t used = read_number("/proc/self/statm").value_or(0) *
-                               static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-    const std::uint64_t left =
-        address_space.rlim_cur - std::min<std::uint64_t>(used, address_space.rlim_cur);
-    limits.available_bytes = std::min(limits.available_bytes, left);
-  }
+  const std::string status = "/proc/self/status";
+  const std::uint64_t space = left_of(RLIMIT_AS, read_field(status, "VmSize:") * 1024);
+  const std::uint64_t data = left_of(RLIMIT_DATA, read_field(status, "VmData:") * 1024);
+  limits.available_bytes = std::min({limits.available_bytes, space, data});
   return limits;
 }
 

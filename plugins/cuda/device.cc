@@ -99,14 +99,14 @@ rt_status describe(const rt_host* host, std::uint32_t index, std::uint32_t optio
     desc->isa = has_cublaslt ? "cublaslt" : "";
     desc->threads = 0;
     desc->host_readable = 0;
-    desc->can_reserve = 1;
+    desc->can_reserve = gpu.can_reserve ? 1 : 0;
     desc->can_capture = 1;
     desc->granule_bytes = gpu.granule_bytes;
     desc->alignment_bytes = kAlignmentBytes;
     desc->memory_total_bytes = gpu.total_bytes;
     desc->memory_available_bytes = gpu.available_bytes;
     desc->value_dtype = values_of(option_count, options);
-    if (RT_HAS(desc, can_make_ready)) desc->can_make_ready = 1;
+    if (RT_HAS(desc, can_make_ready)) desc->can_make_ready = desc->can_reserve;
   });
 }
 

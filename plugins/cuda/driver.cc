@@ -41,6 +41,15 @@ std::uint64_t granule_of(std::uint32_t device) {
   return result == CUDA_SUCCESS && bytes > 0 ? bytes : kUsualGranuleBytes;
 }
 
+bool has_virtual_memory(std::uint32_t index) {
+  CUdevice device = 0;
+  int has = 0;
+  return virtual_memory().device(&device, static_cast<int>(index)) == CUDA_SUCCESS &&
+         virtual_memory().attribute(&has, CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED,
+                                    device) == CUDA_SUCCESS &&
+         has != 0;
+}
+
 }  // namespace
 
 std::uint32_t device_count() {
@@ -100,6 +109,7 @@ Gpu describe_gpu(std::uint32_t index) {
                                             properties.pciDeviceID, gpu.total_bytes));
   gpu.available_bytes = free_bytes - std::min(free_bytes, kContextBytes);
   gpu.granule_bytes = granule_of(index);
+  gpu.can_reserve = has_virtual_memory(index);
   return gpu;
 }
 
@@ -122,6 +132,8 @@ const VirtualMemory& virtual_memory() {
     find_function("cuMemUnmap", found.unmap);
     find_function("cuMemSetAccess", found.set_access);
     find_function("cuMemGetAllocationGranularity", found.granularity);
+    find_function("cuDeviceGet", found.device);
+    find_function("cuDeviceGetAttribute", found.attribute);
     return found;
   }();
   return functions;

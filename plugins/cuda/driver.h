@@ -27,6 +27,7 @@ struct Gpu {
   std::uint64_t total_bytes;
   std::uint64_t available_bytes;  // less what a context takes, if this process has none yet
   std::uint64_t granule_bytes;
+  bool can_reserve;  // has virtual memory; some virtual GPUs have not
 };
 
 // Throws unless device `index` exists and is young enough. Opens no context.
@@ -47,6 +48,8 @@ struct VirtualMemory {
   CUresult (*unmap)(CUdeviceptr, size_t);
   CUresult (*set_access)(CUdeviceptr, size_t, const CUmemAccessDesc*, size_t);
   CUresult (*granularity)(size_t*, const CUmemAllocationProp*, CUmemAllocationGranularity_flags);
+  CUresult (*device)(CUdevice*, int);
+  CUresult (*attribute)(int*, CUdevice_attribute, CUdevice);
 };
 const VirtualMemory& virtual_memory();
 

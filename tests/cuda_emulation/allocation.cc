@@ -85,6 +85,14 @@ static CUresult granularity(std::size_t* bytes, const CUmemAllocationProp*,
   *bytes = cuda_emulation::kGranuleBytes;
   return CUDA_SUCCESS;
 }
+static CUresult device_of(CUdevice* device, int ordinal) {
+  *device = ordinal;
+  return CUDA_SUCCESS;
+}
+static CUresult attribute_of(int* value, CUdevice_attribute, CUdevice) {
+  *value = driver().has_virtual_memory ? 1 : 0;
+  return CUDA_SUCCESS;
+}
 static CUresult error_string(CUresult error, const char** text) {
   *text = error == CUDA_ERROR_OUT_OF_MEMORY ? "out of memory" : "invalid argument";
   return CUDA_SUCCESS;
@@ -102,6 +110,8 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, 
       {"cuMemUnmap", reinterpret_cast<void*>(unmap)},
       {"cuMemSetAccess", reinterpret_cast<void*>(set_access)},
       {"cuMemGetAllocationGranularity", reinterpret_cast<void*>(granularity)},
+      {"cuDeviceGet", reinterpret_cast<void*>(device_of)},
+      {"cuDeviceGetAttribute", reinterpret_cast<void*>(attribute_of)},
       {"cuGetErrorString", reinterpret_cast<void*>(error_string)},
   };
   const auto found = kFunctions.find(name);

@@ -40,6 +40,7 @@ void cuda_emulation_set_driver(int version);
 void cuda_emulation_set_devices(int count);
 void cuda_emulation_set_capability(int major, int minor);
 void cuda_emulation_set_memory(std::uint64_t total_bytes);
+void cuda_emulation_set_virtual_memory(bool has);
 
 // Device memory that stands now.
 std::uint64_t cuda_emulation_used_bytes();

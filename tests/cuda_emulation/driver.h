@@ -67,6 +67,7 @@ struct Driver {
   std::uint64_t works = 0;                            // copies, kernels and what else streams did
   std::map<const void*, std::size_t> allowed_shared;  // by kernel
   int version = 13000, devices = 1, major = 9, minor = 0;
+  bool has_virtual_memory = true;
 };
 
 Driver& driver();

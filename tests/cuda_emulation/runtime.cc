@@ -333,6 +333,7 @@ void cuda_emulation_reset() {
   d.devices = 1;
   d.major = 9;
   d.minor = 0;
+  d.has_virtual_memory = true;
   d.memory.set_total(std::size_t{4} << 30);
 }
 void cuda_emulation_fail_allocation(std::uint64_t n) {
@@ -377,6 +378,9 @@ void cuda_emulation_set_capability(int major, int minor) {
 }
 void cuda_emulation_set_memory(std::uint64_t total_bytes) {
   driver().memory.set_total(total_bytes);
+}
+void cuda_emulation_set_virtual_memory(bool has) {
+  driver().has_virtual_memory = has;
 }
 std::uint64_t cuda_emulation_used_bytes() {
   return driver().memory.used();

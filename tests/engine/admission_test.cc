@@ -1,6 +1,10 @@
 // What fits: refused before a byte is taken, the largest budget exact, and offers that are true.
 #include "core/engine/admission.h"
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
 #include "core/engine/outlook.h"
 #include "tests/support/models.h"
 
@@ -85,6 +89,61 @@ TEST(Admission, ARefusalOffersWhatFits) {
       << offered.error().message;
   options.memory_limit_bytes = std::uint64_t{1} << 30;
   EXPECT_TRUE(admit_or_offer(registry(), *drawn(options)).ok());
+}
+
+// What a step takes beside the cache goes down with its tokens, and each offer is true.
+TEST(Admission, ShorterStepsAreOfferedWhereTheyMakeRoom) {
+  EngineOptions options = fixture("static");
+  options.prompt_tokens = 10;
+  options.new_tokens = 100;
+  options.hard_budget = true;
+  options.step_tokens = 256;
+  EngineOptions shorter = options;
+  shorter.step_tokens = 64;
+  const auto whole = drawn(options);
+  const std::uint64_t less = demand_of(*drawn(shorter))->bytes();
+  ASSERT_LT(less, demand_of(*whole)->bytes());
+  whole->limit_bytes = less;
+  const Status refused = admit_or_offer(registry(), *whole);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("with --step-tokens 64 all 100 fit"), std::string::npos)
+      << refused.error().message;
+}
+
+// At the smallest context the lengths that a planner is asked for do not rise on their own.
+TEST(Admission, EveryPlannerServesAContextOfTwoTokens) {
+  for (const char* planner : {"elastic", "exact", "grow", "paged", "static", "auto"}) {
+    EngineOptions options = fixture(planner);
+    options.context_tokens = 2;
+    const auto blueprint = draw(registry(), options);
+    EXPECT_TRUE(blueprint.ok()) << planner << ": " << blueprint.error().message;
+  }
+}
+
+// The matrix that makes the logits keeps its type, also where a soft cap stands behind it.
+TEST(Admission, TheHeadIsNotQuantized) {
+  const std::string folder = ::testing::TempDir() + "untied";
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder + "/config.json")
+      << R"({"architectures": ["Gemma2ForCausalLM"], "tie_word_embeddings": false,
+             "vocab_size": 512, "hidden_size": 128, "intermediate_size": 256, "head_dim": 32,
+             "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+             "max_position_embeddings": 256, "sliding_window": 64,
+             "query_pre_attn_scalar": 32, "attn_logit_softcapping": 50,
+             "final_logit_softcapping": 30, "torch_dtype": "bfloat16"})";
+  EngineOptions options;
+  options.graph = source_path("graphs/gemma2.yaml");
+  options.source = WeightSource::kNoWeights;
+  options.weights = folder;
+  options.weight_formats.all = RT_W_NF4;
+  const auto blueprint = drawn(options);
+  ASSERT_TRUE(blueprint);
+  const auto& weights = blueprint->graph.weights;
+  const auto head = std::find_if(weights.begin(), weights.end(),
+                                 [](const GraphWeight& w) { return w.name == "lm_head"; });
+  ASSERT_NE(head, weights.end());
+  EXPECT_EQ(head->alias_of, kNone);
+  EXPECT_EQ(head->type.dtype, rt_dtype{RT_BF16});
 }
 
 // A limit is raised only by who has set one, and only as far as the machine goes.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <random>
 
+#include "core/base/bytes.h"
 #include "core/engine/admission.h"
 #include "core/engine/batch_admission.h"
 #include "tests/support/models.h"
@@ -316,6 +317,38 @@ TEST(Batch, SharedPagesAreCountedOnce) {
   (void)run_all(*session, asked);
   EXPECT_EQ(session->ledger().peak()[MemoryKind::kKv], (4 + 4) * page);
   EXPECT_EQ(demand_of(session->blueprint())->peak[MemoryKind::kKv], (4 + 4) * page);
+}
+
+// Room for the batch with its common prefix held once, and not without: `auto` picks who can share,
+// and who cannot is told who can.
+TEST(Batch, WhatSharingSavesIsCountedWhereAPlannerIsPickedOrOffered) {
+  EngineOptions options = fixture("paged", "tinyllama.yaml", "tinyllama");
+  options.max_sequences = 4;
+  std::vector<GenerateRequest> asked;
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    Ids ids = some_ids(64, 1);
+    ids.push_back(static_cast<std::int32_t>(10 + i));
+    asked.push_back(request(std::move(ids), 15));
+  }
+  const Demand shared = demand(options, asked);
+  options.memory_limit_bytes = shared.bytes();
+  ASSERT_TRUE(admitted(options, asked));
+  options.planner = "auto";
+  const auto picked = admit_batch(registry(), options, asked);
+  ASSERT_TRUE(picked.ok()) << picked.error().message;
+  EXPECT_GT((*picked)->options.shared_tokens, 0u);
+  options.planner = "static";
+  const auto other = admit_batch(registry(), options, asked);
+  ASSERT_FALSE(other.ok());
+  EXPECT_NE(other.error().message.find("with --planner paged they fit"), std::string::npos)
+      << other.error().message;
+  // The least that is wanted is what is said.
+  options.planner = "paged";
+  options.memory_limit_bytes = shared.bytes() - 1;
+  const auto refused = admit_batch(registry(), options, asked);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("need " + format_bytes(shared.bytes())), std::string::npos)
+      << refused.error().message;
 }
 
 }  // namespace

@@ -52,6 +52,23 @@ TEST_F(CudaGpu, TooLittleMemoryIsRefusedBeforeAnythingIsTaken) {
   EXPECT_EQ(cuda_emulation_allocations(), 0u);
 }
 
+// As some virtual GPUs are: planners that need none of it serve.
+TEST_F(CudaGpu, WithoutVirtualMemoryElasticIsRefusedAndGrowRuns) {
+  EngineOptions options = on_cuda("tinyllama");
+  const auto tokens = [&] {
+    auto session = open_session(options, cuda_registry());
+    return continue_greedy(*session, *start(*session), {1, 2, 3}, 8);
+  };
+  options.planner = "elastic";
+  const std::vector<std::int32_t> expected = tokens();
+  cuda_emulation_set_virtual_memory(false);
+  EXPECT_NE(refusal_of(options, Fault::kBadInput).find("reserve address space"), std::string::npos);
+  for (const char* planner : {"grow", "exact", "static", "auto"}) {
+    options.planner = planner;
+    EXPECT_EQ(tokens(), expected) << planner;
+  }
+}
+
 // A plan for a GPU that is not here needs no driver, and its numbers are the GPU's.
 TEST_F(CudaGpu, PlansForNamedGpusWithoutADriver) {
   cuda_emulation_set_driver(0);
