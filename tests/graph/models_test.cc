@@ -273,7 +273,11 @@ TEST(Models, RopeIsBoundWhereTransformersFindsIt) {
   config["rope_parameters"] = {{"type", "linear"}, {"rope_theta", 777.0}, {"factor", 2.0}};
   EXPECT_EQ(rope("base").f, 777);
   EXPECT_EQ(rope("scaling").s, "linear");
-  config["rope_scaling"] = {{"rope_type", "llama3"}, {"rope_theta", 555.0}, {"factor", 4.0}};
+  config["rope_scaling"] = {{"rope_type", "llama3"},
+                            {"rope_theta", 555.0},
+                            {"factor", 4.0},
+                            {"low_freq_factor", 1.0},
+                            {"high_freq_factor", 4.0}};
   EXPECT_EQ(rope("base").f, 555);
   EXPECT_EQ(rope("scaling").s, "llama3");
   config["rope_scaling"]["original_max_position_embeddings"] = 64;
@@ -337,8 +341,13 @@ TEST(Models, RefuseWhatTheyDoNotCompute) {
       {"llama3", "rope_scaling", "{\"rope_type\": \"yarn\"}",
        "rope_scaling.rope_type is \"yarn\", expected one of default, linear, llama3"},
       {"llama3", "rope_scaling",
-       "{\"rope_type\": \"llama3\", \"low_freq_factor\": 4, \"high_freq_factor\": 4}",
+       "{\"rope_type\": \"llama3\", \"factor\": 2, \"low_freq_factor\": 4, "
+       "\"high_freq_factor\": 4}",
        "low_freq_factor (4.0) is not below"},
+      {"llama3", "rope_scaling", "{\"rope_type\": \"linear\"}",
+       "rope scaling 'linear' has no factor"},
+      {"llama3", "rope_scaling", "{\"rope_type\": \"llama3\", \"factor\": 2}",
+       "has no low_freq_factor or no high_freq_factor"},
       {"llama3", "rope_scaling", "{\"rope_type\": \"llama3\", \"factor\": 0.5}",
        "rope_scaling.factor is 0.5, expected a number of at least 1.0"},
       {"phi3", "sliding_window", "0", "sliding_window is 0, expected an integer from 1"},

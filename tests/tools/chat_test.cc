@@ -127,6 +127,48 @@ TEST(Chat, AWrongCommandCostsOneLine) {
   }
 }
 
+TEST(Chat, ACommandWithWordsThatItDoesNotTakeIsRefused) {
+  const CommandResult result = chat(std::string(kFirst) + "/undo 3\n/clear x\n/exit now?\n/undo\n");
+  EXPECT_EQ(result.exit_code, 2);
+  for (const char* part : {"/undo: expected nothing behind it, found '3'", "found 'x'", "'now?'"}) {
+    EXPECT_NE(result.err.find(part), std::string::npos) << part << "\n" << result.err;
+  }
+  EXPECT_EQ(result.err.find("nothing to undo"), std::string::npos) << "the conversation is there";
+}
+
+TEST(Chat, CommandsHaveTheNamesOfOtherPrograms) {
+  const std::string again = chat(std::string(kFirst) + "/regen\n").out;
+  EXPECT_EQ(chat(std::string(kFirst) + "/retry\n").out, again);
+  EXPECT_EQ(chat(std::string(kFirst) + "/regenerate\n").out, again);
+  EXPECT_NE(chat(std::string(kFirst) + "/new\n/undo\n").err.find("nothing to undo"),
+            std::string::npos);
+}
+
+TEST(Chat, SetTakesAllOrNothing) {
+  const CommandResult result = chat("/set temp=1.5;top_k=x\n/show config\n");
+  EXPECT_NE(result.err.find("found 'x'"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("temperature: 0 "), std::string::npos) << result.err;
+}
+
+TEST(Chat, SetClearsWhatItSet) {
+  const std::string plain = chat(kFirst).out;
+  ASSERT_NE(plain.find('e'), std::string::npos);
+  const std::string stopped = chat(std::string("/set stop e\n") + kFirst).out;
+  EXPECT_NE(stopped, plain);
+  for (const char* clear : {"/set stop=\n", "/set stop \"\"\n"}) {
+    EXPECT_EQ(chat(std::string("/set stop e\n") + clear + kFirst).out, plain) << clear;
+  }
+  const CommandResult system = chat("/system Be brief.\n/system \"\"\n/system\n");
+  EXPECT_NE(system.err.find("(no system prompt)"), std::string::npos) << system.err;
+}
+
+TEST(Chat, ASeedOfMinusOneIsDrawnAgain) {
+  const CommandResult result =
+      chat(std::string("/set temp 1\n/set seed 5\n/set seed -1\n") + kFirst, {"--stats"});
+  EXPECT_NE(result.err.find("| seed "), std::string::npos) << result.err;
+  EXPECT_EQ(result.err.find("| seed 5 "), std::string::npos) << result.err;
+}
+
 TEST(Chat, AMessageThatDoesNotFitIsRefusedAndTheChatGoesOn) {
   std::string longer;
   for (int i = 0; i < 60; ++i) longer += "again and again ";

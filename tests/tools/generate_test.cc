@@ -171,6 +171,44 @@ TEST(Generate, ABatchSharesItsPrefixUnderPaged) {
   }
 }
 
+// The answers that the context cuts are said, as of a single prompt.
+TEST(Generate, ABatchSaysWhereTheContextWasFull) {
+  CommandInput input;
+  input.arguments = arguments("generate", fixture_model(), kExact);
+  input.arguments.insert(input.arguments.end(), {"--ignore-eos", "--prompts", "-", "-c", "8"});
+  input.stdin_text =
+      "{\"prompt_ids\":[3,4],\"max_new_tokens\":2}\n"
+      "{\"prompt_ids\":[3,4],\"max_new_tokens\":99}\n";
+  const CommandResult result = run_command(input);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.err.find("index 1: the answer stops here: the context is full (8 tokens)"),
+            std::string::npos)
+      << result.err;
+  EXPECT_EQ(result.err.find("index 0"), std::string::npos) << result.err;
+}
+
+TEST(Generate, ASeedHas64Bits) {
+  const auto seed_of = [](const std::string& seed) {
+    return parse(run_command(arguments("generate", fixture_model(),
+                                       {"--prompt-ids", "1", "-n", "1", "--json", "-s", seed}))
+                     .out)["seed"];
+  };
+  EXPECT_EQ(seed_of("18446744073709551615"), 18446744073709551615u);
+  EXPECT_EQ(seed_of("9300000000000000001"), 9300000000000000001u);
+}
+
+// Without a verb the flags of both are taken, and none is ignored.
+TEST(Generate, AChatsFlagWithoutAVerbIsRefused) {
+  std::vector<std::string> words = demo_model();
+  words.insert(words.end(), {"-p", "Hello", "--system", "Be brief."});
+  const CommandResult result = run_command(words);
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.out, "");
+  EXPECT_NE(result.err.find("--system is a flag of a chat; begin with its verb: runtime chat -p"),
+            std::string::npos)
+      << result.err;
+}
+
 // -n makes the whole batch hard: refused with what would fit, and that runs. Without -n fewer run.
 TEST(Generate, ABatchIsAdmittedAsAWhole) {
   const std::string lines =

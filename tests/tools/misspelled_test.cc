@@ -9,6 +9,8 @@ namespace {
 const Refusal kRefusals[] = {
     {"UnknownVerb", "generat", Model::kNone, {}, 2, "did you mean 'generate'"},
     {"UnknownFlag", "generate", Model::kNone, {"--tempp", "1"}, 2, "did you mean '--temp'"},
+    {"FlagCutShort", "generate", Model::kNone, {"--max-new", "1"}, 2, "mean '--max-new-tokens'"},
+    {"FlagWithSwappedLetters", "generate", Model::kNone, {"--tmep", "1"}, 2, "mean '--temp'"},
     {"UnknownGraph",
      "generate",
      Model::kNone,

@@ -4,6 +4,7 @@
 #include <pty.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -15,12 +16,29 @@
 namespace rt::test {
 namespace {
 
+constexpr const char* kProgram = RT_BINARY_DIR "/bin/runtime";
+
+// argv: the program itself at first.
+struct Start {
+  std::vector<std::string> argv;
+  const char* term = "xterm";
+};
+
+Start command_start(const std::vector<std::string>& words) {
+  Start start;
+  start.argv = words;
+  start.argv.insert(start.argv.begin(), kProgram);
+  return start;
+}
+
 class Terminal {
  public:
-  Terminal(const std::vector<std::string>& words, const std::string& state) {
+  Terminal(const std::vector<std::string>& words, const std::string& state)
+      : Terminal(command_start(words), state) {}
+  Terminal(const Start& start, const std::string& state) {
     winsize size{24, 80, 0, 0};
     child_ = forkpty(&master_, nullptr, nullptr, &size);
-    if (child_ == 0) become(words, state);
+    if (child_ == 0) become(start, state);
   }
   ~Terminal() {
     if (child_ > 0) {
@@ -68,15 +86,40 @@ class Terminal {
   }
 
   const std::string& seen() const { return seen_; }
+  // Takes what has come, so that the program need not wait for us.
+  void look() {
+    pollfd fd{master_, POLLIN, 0};
+    while (poll(&fd, 1, 20) == 1 && take()) {
+    }
+  }
+
+  void signal(int number) { EXPECT_EQ(kill(child_, number), 0); }
+  void stop() {
+    signal(SIGSTOP);
+    EXPECT_EQ(waitpid(child_, nullptr, WUNTRACED), child_);
+  }
+
+  // Lines are edited by the terminal, with echo, signals and Enter as a newline.
+  bool cooked() const {
+    const termios mode = this->mode();
+    return (mode.c_lflag & (ICANON | ECHO | ISIG)) == (ICANON | ECHO | ISIG) &&
+           (mode.c_iflag & ICRNL) != 0;
+  }
+  termios mode() const {
+    termios mode{};
+    EXPECT_EQ(tcgetattr(master_, &mode), 0);
+    return mode;
+  }
+  void set_mode(const termios& mode) { EXPECT_EQ(tcsetattr(master_, TCSANOW, &mode), 0); }
 
  private:
-  [[noreturn]] static void become(const std::vector<std::string>& words, const std::string& state) {
-    const std::string program = RT_BINARY_DIR "/bin/runtime";
-    std::vector<char*> argv{const_cast<char*>(program.c_str())};
-    for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+  [[noreturn]] static void become(const Start& start, const std::string& state) {
+    std::vector<char*> argv;
+    for (const std::string& word : start.argv) argv.push_back(const_cast<char*>(word.c_str()));
     argv.push_back(nullptr);
     setenv("XDG_STATE_HOME", state.c_str(), 1);
-    execv(program.c_str(), argv.data());
+    setenv("TERM", start.term, 1);
+    execvp(argv[0], argv.data());
     _exit(127);
   }
 
@@ -200,6 +243,136 @@ TEST(TerminalChat, CtrlCStopsTheAnswerAndTheChatGoesOn) {
   EXPECT_TRUE(terminal.sees(kPrompt));
   terminal.type("/exit\r");
   EXPECT_EQ(terminal.end(), 0);
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int kEnds[] = {SIGTERM, SIGHUP, SIGQUIT};  // crashes are the sanitizer's
+#else
+constexpr int kEnds[] = {SIGTERM, SIGHUP, SIGQUIT, SIGSEGV, SIGABRT};
+#endif
+
+// What ends the program at the prompt leaves the terminal to the next one as it was.
+TEST(TerminalChat, ASignalAtThePromptRestoresTheTerminal) {
+  const TemporaryFolder state;
+  for (const int number : kEnds) {
+    Terminal terminal(chat_words(), state.path(""));
+    EXPECT_TRUE(terminal.sees(kPrompt));
+    EXPECT_FALSE(terminal.cooked());
+    terminal.signal(number);
+    EXPECT_EQ(terminal.end(), 128 + number);
+    EXPECT_TRUE(terminal.cooked()) << number;
+    EXPECT_TRUE(terminal.seen().ends_with(kAnswerBegins)) << terminal.seen();
+  }
+}
+
+// A shell with job control: Ctrl-Z gives it the terminal, `fg` takes it back with what was typed.
+TEST(TerminalChat, CtrlZStopsAndFgGoesOn) {
+  const TemporaryFolder state;
+  std::vector<std::string> words{
+      "bash", "--norc", "-c", "set -m; \"$@\"; echo shell has $?; stty -a; fg", "shell", kProgram};
+  for (const std::string& word : chat_words()) words.push_back(word);
+  Terminal terminal(Start{words}, state.path(""));
+  EXPECT_TRUE(terminal.sees(kPrompt));
+  terminal.type("/sho graph\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1a");
+  EXPECT_TRUE(terminal.sees(kAnswerBegins));
+  EXPECT_TRUE(terminal.sees("shell has 148"));
+  EXPECT_TRUE(terminal.sees(" icrnl"));
+  EXPECT_TRUE(terminal.sees(" icanon"));
+  EXPECT_TRUE(terminal.sees(kPrompt));
+  EXPECT_TRUE(terminal.sees("> /sho graph"));
+  terminal.type("w\r");
+  EXPECT_TRUE(terminal.sees("parameters"));
+  EXPECT_TRUE(terminal.sees(kPrompt));
+  terminal.type("\x04");
+  EXPECT_EQ(terminal.end(), 0);
+}
+
+TEST(TerminalChat, AStopFromOutsideIsRecoveredFrom) {
+  const TemporaryFolder state;
+  Terminal terminal(chat_words(), state.path(""));
+  const termios cooked = terminal.mode();
+  EXPECT_TRUE(terminal.sees(kPrompt));
+  terminal.type("/show grap");
+  EXPECT_TRUE(terminal.sees("grap"));
+  terminal.stop();
+  terminal.set_mode(cooked);  // as a shell does
+  terminal.signal(SIGCONT);
+  EXPECT_TRUE(terminal.sees(kPrompt));
+  EXPECT_TRUE(terminal.sees("> /show grap"));
+  EXPECT_FALSE(terminal.cooked());
+  terminal.type("h\r");
+  EXPECT_TRUE(terminal.sees("parameters"));
+  terminal.type("/exit\r");
+  EXPECT_EQ(terminal.end(), 0);
+}
+
+// Drawn for every key, these would be 208 MB.
+TEST(TerminalChat, ALongPasteWithoutBracketsIsDrawnAFewTimes) {
+  const TemporaryFolder state;
+  Terminal terminal(chat_words(), state.path(""));
+  EXPECT_TRUE(terminal.sees(kPrompt));
+  for (int i = 0; i < 20; ++i) {
+    terminal.type(std::string(1000, 'a'));
+    terminal.look();
+  }
+  terminal.type("z");
+  EXPECT_TRUE(terminal.sees("az"));
+  EXPECT_LT(terminal.seen().size(), 200'000u) << "at most a screen of 1920 for each piece read";
+  terminal.type("\x15/stats\r");
+  EXPECT_TRUE(terminal.sees("there was no answer yet"));
+  terminal.type("/exit\r");
+  EXPECT_EQ(terminal.end(), 0);
+}
+
+TEST(TerminalChat, AByteThatIsNoUtf8TakesNoKeyWithIt) {
+  const TemporaryFolder state;
+  Terminal terminal(chat_words(), state.path(""));
+  EXPECT_TRUE(terminal.sees(kPrompt));
+  terminal.type("\xE9\x7f/stats\r");
+  EXPECT_TRUE(terminal.sees("there was no answer yet"));
+  terminal.type("/exit\r");
+  EXPECT_EQ(terminal.end(), 0);
+}
+
+TEST(TerminalChat, CtrlCLeavesAPasteThatLostItsEnd) {
+  const TemporaryFolder state;
+  Terminal terminal(chat_words(), state.path(""));
+  EXPECT_TRUE(terminal.sees(kPrompt));
+  terminal.type("\x1b[200~no end\x03");
+  EXPECT_TRUE(terminal.sees("(/exit or Ctrl-D leaves)"));
+  EXPECT_TRUE(terminal.sees(kPrompt));
+  terminal.type(
+      "\x1b[200~/system a\x03"
+      "b\x1b[201~\r/show config\r");
+  EXPECT_TRUE(terminal.sees("a\\u0003b")) << "a Ctrl-C within a paste is pasted";
+  terminal.type("/exit\r");
+  EXPECT_EQ(terminal.end(), 0);
+}
+
+TEST(TerminalChat, WhatWasCutIsPutBack) {
+  const TemporaryFolder state;
+  Terminal terminal(chat_words(), state.path(""));
+  EXPECT_TRUE(terminal.sees(kPrompt));
+  terminal.type("graph\x15/show \x19\r");
+  EXPECT_TRUE(terminal.sees("parameters"));
+  terminal.type("/exit\r");
+  EXPECT_EQ(terminal.end(), 0);
+}
+
+TEST(TerminalChat, ADumbTerminalGetsNoEscapeSequences) {
+  const TemporaryFolder state;
+  for (const char* term : {"dumb", ""}) {
+    Start start = command_start(chat_words());
+    start.term = term;
+    Terminal terminal(start, state.path(""));
+    EXPECT_TRUE(terminal.sees("> "));
+    terminal.type("/stats\n");
+    EXPECT_TRUE(terminal.sees("there was no answer yet"));
+    EXPECT_TRUE(terminal.sees("> "));
+    terminal.type("\x04");
+    EXPECT_EQ(terminal.end(), 0);
+    EXPECT_EQ(terminal.seen().find('\x1b'), std::string::npos) << terminal.seen();
+  }
 }
 
 // Work that takes a while says how far it is, on a terminal and nowhere else.

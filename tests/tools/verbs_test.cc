@@ -33,6 +33,11 @@ TEST(Tokenize, ThereAndBack) {
   EXPECT_EQ(text.out, "Hello world\n") << text.err;
 }
 
+TEST(Tokenize, TakesAListAsPythonPrintsIt) {
+  EXPECT_EQ(run_command({"tokenize", "--weights", "demo", "--detokenize", "[15, 16]"}).out,
+            run_command({"tokenize", "--weights", "demo", "--detokenize", "15 16"}).out);
+}
+
 TEST(Tokenize, SpecialTokensInTextAreTextUnlessAskedFor) {
   const auto count = [](const std::vector<std::string>& rest) {
     return json_of(arguments("tokenize", {"--weights", "demo"}, rest))["ids"].size();
@@ -51,6 +56,15 @@ TEST(Render, MakesTheChatPrompt) {
   const Json json = json_of({"render", "--graph", "phi3", "--weights", "demo", "--json"},
                             R"([{"role": "user", "content": "<|end|>"}])");
   EXPECT_GT(json["ids"].size(), 6u);  // the user's <|end|> is text
+}
+
+TEST(Render, ASystemMessageThatTheFormatDropsIsSaid) {
+  CommandInput input;
+  input.arguments = {"render", "--graph", "phi3"};
+  input.stdin_text = R"([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}])";
+  const CommandResult result = run_command(input);
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_NE(result.err.find("no system turn"), std::string::npos) << result.err;
 }
 
 TEST(Plugins, ListSaysWhatIsThere) {

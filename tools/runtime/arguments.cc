@@ -2,10 +2,12 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cctype>
 #include <deque>
 #include <optional>
 
 #include "core/base/text.h"
+#include "tools/runtime/flag_advice.h"
 
 namespace rt {
 namespace {
@@ -144,6 +146,7 @@ class Parser {
   }
 
   Result<Arguments> parse(std::vector<std::string> words) {
+    RT_RETURN_IF_ERROR(check_short_flags(words));
     std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
     try {
       app_.parse(words);
@@ -181,11 +184,56 @@ class Parser {
     options_.emplace_back(&setting, option);
   }
 
-  Status take_words() {
+  // CLI11 takes -ngl for -n with the value "gl", and -hf for -h: here a letter has its value behind
+  // it only if that is a number, as in -n5.
+  Status check_short_flags(const std::vector<std::string>& words) const {
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      const std::string& word = words[i];
+      if (word == "--") break;
+      if (takes_value(word)) {
+        ++i;
+        continue;
+      }
+      if (word.size() < 3 || word[0] != '-' || word[1] == '-') continue;
+      const std::string letter = word.substr(0, 2);
+      const std::string value = word.substr(2);
+      if (!takes_value(letter)) return unknown_flag(word);
+      if (std::isdigit(static_cast<unsigned char>(value[value[0] == '-' ? 1 : 0])) != 0) continue;
+      const std::string name = word.substr(0, word.find('='));
+      if (!foreign_advice(name).empty()) return unknown_flag(name);
+      return bad_input("unknown flag " + quote(word) + "; a value stands apart: " + letter + " " +
+                       printable(value) + " (see --help)");
+    }
+    return {};
+  }
+
+  bool takes_value(const std::string& word) const {
+    if (!word.starts_with("-")) return false;
+    const CLI::Option* option = app_.get_option_no_throw(word);
+    return option != nullptr && option->get_type_size() != 0;
+  }
+
+  Error unknown_flag(const std::string& name) const {
     std::vector<std::string> flags{"--help", "--version"};
     for (const auto& [setting, option] : options_) {
       for (const std::string& flag : flags_of(*setting)) flags.push_back(flag);
     }
+    std::string meant = elsewhere(name);
+    if (meant.empty()) meant = foreign_advice(name);
+    if (meant.empty()) meant = near_flag(name, flags);
+    return bad_input("unknown flag " + quote(name) + meant + " (see --help)");
+  }
+
+  // Of a word where there are none.
+  Error unexpected(const std::string& word) const {
+    const bool prompted = (find_setting("prompt")->verbs & arguments_.verbs()) != 0;
+    return bad_input("unexpected argument " + quote(word) +
+                     (find_verb(word) != nullptr ? "; the verb comes first: runtime " + word
+                      : prompted                 ? "; a prompt is given with -p"
+                                                 : "; there are only flags here (see --help)"));
+  }
+
+  Status take_words() {
     bool words_only = false;  // behind --
     for (const std::string& word : app_.remaining()) {
       if (word == "--" && !words_only) {
@@ -193,17 +241,8 @@ class Parser {
         continue;
       }
       const bool flag = !words_only && word.size() > 1 && word[0] == '-';
-      if (flag) {
-        const std::string name = word.substr(0, word.find('='));
-        const std::string meant = elsewhere(name);
-        return bad_input("unknown flag " + quote(name) +
-                         (meant.empty() ? did_you_mean(name, flags) : meant) + " (see --help)");
-      }
-      if (!words_allowed_) {
-        return bad_input("unexpected argument " + quote(word) +
-                         (find_verb(word) != nullptr ? "; the verb comes first: runtime " + word
-                                                     : "; a prompt is given with -p"));
-      }
+      if (flag) return unknown_flag(word.substr(0, word.find('=')));
+      if (!words_allowed_) return unexpected(word);
       arguments_.words.push_back(word);
     }
     return {};

@@ -43,14 +43,17 @@ class BatchRun {
     RT_TRY(model_.blueprint, admit_batch(*model_.registry, model_.options, requests));
     RT_RETURN_IF_ERROR(load_model(model_, settings_));
     trace->watch(*model_.session);
-    if (settings_.integer("sampling.seed") < 0 && sampling_.temperature > 0) {
+    if (!settings_.seed() && sampling_.temperature > 0) {
       log_info("seed " + std::to_string(sampling_.seed));
     }
     Batch batch(*model_.session, model_.tokenizer(), requests);
     const AnswerScope scope;
     while (!interrupted() && !batch.finished()) {
       RT_TRY(const auto ended, batch.advance());
-      for (const auto& request : ended) RT_RETURN_IF_ERROR(write_json(line(*request)));
+      for (const auto& request : ended) {
+        RT_RETURN_IF_ERROR(write_json(line(*request)));
+        warn_of_full_context(*request);
+      }
     }
     if (settings_.flag("stats")) {
       RT_TRY(const std::string stats, this->stats());
@@ -76,6 +79,16 @@ class BatchRun {
       request.stop = settings_.list("stop");
     }
     return requests;
+  }
+
+  // As of a single prompt.
+  void warn_of_full_context(const Batch::Request& request) const {
+    const std::uint64_t context = model_.session->context_tokens();
+    const bool full = request.sequence->ids().size() >= context;
+    if (!full || request.generation.finish() != Finish::kLength) return;
+    log_warning("index " + std::to_string(request.index) +
+                ": the answer stops here: the context is full (" + std::to_string(context) +
+                " tokens)");
   }
 
   Json line(const Batch::Request& request) const {
@@ -121,7 +134,7 @@ class BatchRun {
 }  // namespace
 
 Result<ExitCode> run_batch(Settings& settings) {
-  for (const char* key : {"prompt", "file", "prompt_ids", "logits"}) {
+  for (const char* key : {"prompt", "file", "prompt_ids", "logits", "echo"}) {
     if (settings.given(key)) {
       return bad_input("--prompts runs many prompts; " + settings.origin(key) +
                        " belongs to a single one");

@@ -14,9 +14,10 @@ namespace {
 const std::vector<std::string> kKeys{"prompt", "prompt_ids", "max_new_tokens", "seed"};
 
 Result<std::vector<std::int32_t>> read_ids(const Json& list, std::uint64_t vocabulary) {
-  if (!list.is_array() || list.empty()) {
+  if (!list.is_array()) {
     return bad_input("prompt_ids: expected a list of token ids, found " + quote(list.dump()));
   }
+  if (list.empty()) return bad_input("prompt_ids: expected at least one token id, found '[]'");
   std::vector<std::int32_t> ids;
   for (const Json& id : list) {
     if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= vocabulary) {

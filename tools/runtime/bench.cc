@@ -1,6 +1,4 @@
 // `runtime bench`: tokens per second beside what the machine could do, with llama-bench's flags.
-#include <unistd.h>
-
 #include <cstdio>
 
 #include "tools/runtime/bench_plan.h"
@@ -8,6 +6,7 @@
 #include "tools/runtime/bench_run.h"
 #include "tools/runtime/deployment.h"
 #include "tools/runtime/interrupt.h"
+#include "tools/runtime/progress_bar.h"
 #include "tools/runtime/verbs.h"
 
 namespace rt {
@@ -17,10 +16,7 @@ namespace {
 class BenchProgress {
  public:
   BenchProgress(const Settings& settings, std::size_t tests, std::int64_t repetitions)
-      : wanted_(isatty(STDERR_FILENO) == 1 && !settings.flag("no_progress") &&
-                !settings.flag("quiet")),
-        tests_(tests),
-        repetitions_(repetitions) {}
+      : wanted_(progress_wanted(settings)), tests_(tests), repetitions_(repetitions) {}
   ~BenchProgress() { clear(); }
   BenchProgress(const BenchProgress&) = delete;
   BenchProgress& operator=(const BenchProgress&) = delete;

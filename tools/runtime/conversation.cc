@@ -18,18 +18,6 @@
 #include "tools/runtime/stats.h"
 
 namespace rt {
-namespace {
-
-// A format may leave the system prompt out, as Phi-3's own template does: nobody would notice.
-void warn_of_dropped_system(const ModelText& text, const std::string& system) {
-  if (system.empty() || text.chat.system || text.chat.no_system != NoSystem::kDrop) return;
-  log_warning(
-      "this model has no system turn and its format leaves the system prompt out; put it into the "
-      "first message");
-}
-
-}  // namespace
-
 Result<std::unique_ptr<Conversation>> Conversation::open(Settings& settings) {
   std::unique_ptr<Conversation> out(new Conversation(settings));
   LoadedModel& model = out->model_;
@@ -48,7 +36,7 @@ Result<std::unique_ptr<Conversation>> Conversation::open(Settings& settings) {
   ChatOptions options;
   options.sampling = sampling_of(settings);
   options.system = settings.text("system");
-  warn_of_dropped_system(*model.text, options.system);
+  warn_of_dropped_system(model.text->chat, options.system);
   out->trace_->watch(*model.session);
   RT_TRY(out->chat_, Chat::start(*model.session, *model.text, std::move(options)));
   out->take_settings();
@@ -59,7 +47,7 @@ void Conversation::take_settings() {
   ChatOptions& options = chat_->options();
   const std::uint64_t seed = options.sampling.seed;
   options.sampling = sampling_of(settings_);
-  if (settings_.integer("sampling.seed") < 0) options.sampling.seed = seed;
+  if (!settings_.seed()) options.sampling.seed = seed;
   options.max_new_tokens = settings_.count("max_new_tokens");
   options.stop = settings_.list("stop");
   options.ignore_end = settings_.flag("ignore_eos");
@@ -71,8 +59,10 @@ Status Conversation::show(Draw draw) {
   const AnswerScope scope;
   Status written;
   const bool json = settings_.flag("json");
+  bool shown = false;
   const auto emit = [&](std::string_view text) {
     if (written.ok() && !json) written = write_out(text);
+    shown = shown || !text.empty();
     return written.ok() && !interrupted();
   };
   auto answer = draw(emit);
@@ -81,6 +71,7 @@ Status Conversation::show(Draw draw) {
     // What a refused turn had computed was in the cache before it was taken back.
     if (chat_->refused()) note_turn(*chat_->refused());
     note_rewind();
+    if (shown && !json) (void)write_out("\n");  // the error has a line of its own
     return std::move(answer).error();
   }
   if (written.ok() && !json) written = write_out("\n");
@@ -156,7 +147,7 @@ Status Conversation::clear() {
 
 Status Conversation::set_system(const std::string& system) {
   RT_RETURN_IF_ERROR(chat_->set_system(system));
-  warn_of_dropped_system(*model_.text, system);
+  warn_of_dropped_system(model_.text->chat, system);
   note_rewind();
   return {};
 }
@@ -190,7 +181,7 @@ Status Conversation::load(const std::string& path) {
   Status restored = chat_->restore(system, messages);
   note_rewind();
   if (!restored.ok()) return in(path, std::move(restored).error());
-  if (other_system) warn_of_dropped_system(*model_.text, system);
+  if (other_system) warn_of_dropped_system(model_.text->chat, system);
   return {};
 }
 

@@ -9,6 +9,7 @@
 
 #include "core/base/json_fwd.h"
 #include "core/engine/chat.h"
+#include "tools/runtime/deployment.h"
 #include "tools/runtime/loaded_model.h"
 #include "tools/runtime/memory_report.h"
 #include "tools/runtime/settings.h"
@@ -33,6 +34,8 @@ class Conversation {
 
   // Takes the present settings for the answers to come; the seed only if it was set.
   void take_settings();
+  // Another one at random.
+  void draw_seed() { chat_->options().sampling.seed = sampling_of(settings_).seed; }
 
   // The ledger beside the plan for this very conversation.
   Result<std::string> memory() const { return memory_text(*model_.session, turns_); }

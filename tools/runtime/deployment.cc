@@ -238,9 +238,8 @@ Sampling sampling_of(const Settings& settings) {
   sampling.presence_penalty = static_cast<float>(settings.real("sampling.presence_penalty"));
   sampling.frequency_penalty = static_cast<float>(settings.real("sampling.frequency_penalty"));
   sampling.repeat_last_n = static_cast<std::int32_t>(settings.integer("sampling.repeat_last_n"));
-  const std::int64_t seed = settings.integer("sampling.seed");
   // 32 bits: a number a person can type again.
-  sampling.seed = seed < 0 ? std::random_device()() : static_cast<std::uint64_t>(seed);
+  sampling.seed = settings.seed() ? *settings.seed() : std::random_device()();
   return sampling;
 }
 

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string_view>
 
@@ -34,6 +35,7 @@ class Run {
   Result<ExitCode> run() {
     RT_RETURN_IF_ERROR(check_graph_given(settings_));
     RT_RETURN_IF_ERROR(read_prompt());
+    RT_RETURN_IF_ERROR(check_outputs());
     RT_TRY(logits_, OutputFile::open("--logits", settings_.text("logits")));
     RT_TRY(trace_, TraceFile::open(settings_));
     RT_TRY(model_, draw_model(settings_, Need::kWeights));
@@ -62,6 +64,15 @@ class Run {
                             "nothing"));
     if (!text_) return bad_input("what to continue? give --prompt, --file or text on stdin");
     return {};
+  }
+
+  Status check_outputs() const {
+    namespace fs = std::filesystem;
+    std::error_code code;
+    const fs::path logits = fs::weakly_canonical(settings_.text("logits"), code);
+    const fs::path trace = fs::weakly_canonical(settings_.text("trace"), code);
+    if (logits.empty() || logits != trace || fs::is_character_file(logits, code)) return {};
+    return bad_input("--logits and --trace name the same file, " + quote(logits.string()));
   }
 
   Status find_ids() {
@@ -136,7 +147,7 @@ class Run {
     if (terminal || settings_.flag("stats")) {
       std::fprintf(stderr, "%s\n",
                    stats_line(model_, sequence, generation.timings(), {&turn, 1}, seed_).c_str());
-    } else if (settings_.integer("sampling.seed") < 0 && sequence.sampling.temperature > 0) {
+    } else if (!settings_.seed() && sequence.sampling.temperature > 0) {
       log_info("seed " + std::to_string(seed_));
     }
     const std::uint64_t context = model_.session->context_tokens();
@@ -179,6 +190,9 @@ class Run {
 
 Result<ExitCode> run_generate(Settings& settings) {
   if (settings.given("prompts")) return run_batch(settings);
+  if (settings.level("parallel") == Level::kCommandLine) {
+    return bad_input("--parallel is of many prompts; give them with --prompts FILE.jsonl");
+  }
   return Run(settings).run();
 }
 

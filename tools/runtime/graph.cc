@@ -42,6 +42,14 @@ Result<ExitCode> run_graph(const Arguments& arguments, Settings& settings) {
     return bad_input("graph: expected check, expand or dot and a FILE, found " +
                      quote(join(arguments.words, " ")) + did_you_mean(action, actions));
   }
+  if (action != "check" && settings.flag("json")) {
+    return bad_input("graph " + action + ": it prints " +
+                     (action == "expand" ? "YAML" : "the language of Graphviz") +
+                     "; --json is for `graph check`");
+  }
+  if (arguments.words.size() == 2 && settings.level("graph") == Level::kCommandLine) {
+    return bad_input("graph: give either --graph or FILE, not both");
+  }
   if (arguments.words.size() == 2) {
     RT_RETURN_IF_ERROR(
         settings.assign(*find_setting("graph"), {arguments.words[1]}, "FILE", Level::kCommandLine));

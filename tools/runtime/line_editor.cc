@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
+#include <vector>
 
 #include "tools/runtime/raw_terminal.h"
+#include "tools/runtime/terminal_mode.h"
 
 namespace rt {
 namespace {
@@ -35,11 +38,10 @@ struct Cell {
   int column = 0;
 };
 
-// The text as it is shown, and the cells of the cursor and of the end.
+// The text as it is shown, and the cell of the cursor.
 struct Picture {
-  std::string text;
+  std::vector<std::string> rows;
   Cell cursor;
-  Cell end;
 };
 
 class Painter {
@@ -47,28 +49,27 @@ class Painter {
   explicit Painter(int columns) : columns_(columns) {}
 
   void put(const std::string& shown, int width) {
-    if (at_.column + width > columns_) wrap();
-    text_ += shown;
-    at_.column += width;
+    if (column_ + width > columns_) wrap();
+    rows_.back() += shown;
+    column_ += width;
     // A terminal puts the cursor on the next row only with the next character; be explicit.
-    if (at_.column == columns_) wrap();
+    if (column_ == columns_) wrap();
   }
   void wrap() {
-    text_ += "\r\n";
-    ++at_.row;
-    at_.column = 0;
+    rows_.emplace_back();
+    column_ = 0;
   }
-  Cell at() const { return at_; }
-  std::string take() { return std::move(text_); }
+  Cell at() const { return {static_cast<int>(rows_.size()) - 1, column_}; }
+  std::vector<std::string> take() { return std::move(rows_); }
 
  private:
   int columns_;
-  Cell at_;
-  std::string text_;
+  int column_ = 0;
+  std::vector<std::string> rows_{1};
 };
 
-Picture paint(const std::string& prompt, const std::string& text, std::size_t cursor) {
-  Painter painter(terminal_columns());
+Picture paint(const std::string& prompt, const std::string& text, std::size_t cursor, int columns) {
+  Painter painter(columns);
   Picture picture;
   for (const char c : prompt) painter.put(std::string(1, c), 1);
   for (std::size_t at = 0; at < text.size();) {
@@ -86,9 +87,8 @@ Picture paint(const std::string& prompt, const std::string& text, std::size_t cu
                 width);
     at = next;
   }
-  picture.end = painter.at();
-  if (cursor >= text.size()) picture.cursor = picture.end;
-  picture.text = painter.take();
+  if (cursor >= text.size()) picture.cursor = painter.at();
+  picture.rows = painter.take();
   return picture;
 }
 
@@ -101,6 +101,7 @@ LineEditor::End LineEditor::read(const std::string& prompt, std::string* line) {
   cursor_ = 0;
   place_ = history_.lines().size();
   cursor_row_ = 0;
+  top_ = 0;
   draw();
   for (;;) {
     const Key key = terminal.read_key();
@@ -113,15 +114,11 @@ LineEditor::End LineEditor::read(const std::string& prompt, std::string* line) {
         insert("\n");
         break;
       case KeyKind::kEnter:
-        cursor_ = text_.size();
-        draw();
-        std::fputs("\r\n", stderr);
+        leave_text();
         *line = text_;
         return End::kLine;
       case KeyKind::kInterrupt:
-        cursor_ = text_.size();
-        draw();
-        std::fputs("\r\n", stderr);
+        leave_text();
         *line = text_;
         return End::kInterrupt;
       case KeyKind::kEof:
@@ -138,13 +135,16 @@ LineEditor::End LineEditor::read(const std::string& prompt, std::string* line) {
         erase(cursor_, after(cursor_));
         break;
       case KeyKind::kKillToEnd:
-        erase(cursor_, line_end());
+        kill(cursor_, line_end());
         break;
       case KeyKind::kKillToStart:
-        erase(line_start(), cursor_);
+        kill(line_start(), cursor_);
         break;
       case KeyKind::kKillWord:
-        erase(word_before(cursor_), cursor_);
+        kill(word_before(cursor_), cursor_);
+        break;
+      case KeyKind::kYank:
+        insert(killed_);
         break;
       case KeyKind::kLeft:
         cursor_ = before(cursor_);
@@ -174,11 +174,29 @@ LineEditor::End LineEditor::read(const std::string& prompt, std::string* line) {
         std::fputs("\x1b[H\x1b[2J", stderr);
         cursor_row_ = 0;
         break;
+      case KeyKind::kStop: {
+        const std::size_t cursor = cursor_;
+        leave_text();
+        stop_process();
+        cursor_ = cursor;
+        cursor_row_ = 0;
+        break;
+      }
+      case KeyKind::kRedraw:
+        cursor_row_ = 0;
+        break;
       case KeyKind::kNothing:
         break;
     }
-    draw();
+    if (!terminal.pending()) draw();  // a long paste is drawn once
   }
+}
+
+// What comes next on the screen stands below the whole message.
+void LineEditor::leave_text() {
+  cursor_ = text_.size();
+  draw();
+  std::fputs("\r\n", stderr);
 }
 
 void LineEditor::insert(const std::string& text) {
@@ -191,6 +209,11 @@ void LineEditor::erase(std::size_t first, std::size_t last) {
   cursor_ = first;
 }
 
+void LineEditor::kill(std::size_t first, std::size_t last) {
+  if (first < last) killed_ = text_.substr(first, last - first);
+  erase(first, last);
+}
+
 void LineEditor::browse(bool back) {
   const std::vector<std::string>& lines = history_.lines();
   if (back ? place_ == 0 : place_ >= lines.size()) return;
@@ -200,18 +223,28 @@ void LineEditor::browse(bool back) {
   cursor_ = text_.size();
 }
 
+// Of a message that is taller than the screen, the rows around the cursor: what has left the screen
+// cannot be drawn over.
 void LineEditor::draw() {
-  const Picture picture = paint(prompt_, text_, cursor_);
+  const TerminalSize size = terminal_size();
+  const Picture picture = paint(prompt_, text_, cursor_, size.columns);
+  const int rows = static_cast<int>(picture.rows.size());
+  top_ = std::clamp(top_, picture.cursor.row - size.rows + 1, picture.cursor.row);
+  top_ = std::clamp(top_, 0, std::max(0, rows - size.rows));
+  const int end = std::min(rows, top_ + size.rows);
   std::string out;
   if (cursor_row_ > 0) out += "\x1b[" + std::to_string(cursor_row_) + "A";
-  out += "\r\x1b[J" + picture.text;
-  const int up = picture.end.row - picture.cursor.row;
+  out += "\r\x1b[J";
+  for (int row = top_; row < end; ++row) {
+    out += (row == top_ ? "" : "\r\n") + picture.rows[static_cast<std::size_t>(row)];
+  }
+  const int up = end - 1 - picture.cursor.row;
   if (up > 0) out += "\x1b[" + std::to_string(up) + "A";
   out += "\r";
   if (picture.cursor.column > 0) out += "\x1b[" + std::to_string(picture.cursor.column) + "C";
   std::fputs(out.c_str(), stderr);
   std::fflush(stderr);
-  cursor_row_ = picture.cursor.row;
+  cursor_row_ = picture.cursor.row - top_;
 }
 
 std::size_t LineEditor::before(std::size_t at) const {

@@ -21,7 +21,9 @@ class LineEditor {
  private:
   void insert(const std::string& text);
   void erase(std::size_t first, std::size_t last);
+  void kill(std::size_t first, std::size_t last);
   void browse(bool back);
+  void leave_text();
   void draw();
   std::size_t before(std::size_t at) const;  // start of the character that ends at `at`
   std::size_t after(std::size_t at) const;
@@ -36,7 +38,9 @@ class LineEditor {
   std::size_t cursor_ = 0;  // in bytes
   std::size_t place_ = 0;   // in the history; lines().size(): the line being typed
   std::string typed_;       // that line, while the history is looked at
-  int cursor_row_ = 0;      // where draw() left the cursor, from the first row
+  std::string killed_;      // for Ctrl-Y
+  int top_ = 0;             // first row of the message on the screen
+  int cursor_row_ = 0;      // where draw() left the cursor, from the first row on the screen
 };
 
 }  // namespace rt

@@ -13,6 +13,7 @@
 #include "core/engine/admission.h"
 #include "core/engine/outlook.h"
 #include "core/graph/document.h"
+#include "core/memory/config_json.h"
 #include "core/memory/model_location.h"
 #include "tools/runtime/deployment.h"
 #include "tools/runtime/places.h"
@@ -136,16 +137,50 @@ void declare_context(const Settings& settings, std::uint64_t context, EngineOpti
   options.hard_budget = options.new_tokens > 0;
 }
 
+// The shipped graphs that serve a checkpoint of this folder's architecture; none if it has no
+// config.json.
+std::vector<std::string> fitting_graphs(const std::string& folder) {
+  std::vector<std::string> fitting;
+  const Result<Json> config = read_json(folder + "/config.json", kConfigLimitBytes);
+  if (!config.ok() || !config->is_object() || !config->contains("architectures")) return fitting;
+  for (const std::string& name : shipped_graphs()) {
+    const Result<std::string> path = find_graph(name);
+    if (!path.ok()) continue;
+    const Result<GraphDocument> graph = read_graph(*path);
+    if (!graph.ok()) continue;
+    for (const std::string& served : graph->architectures) {
+      const Json& there = (*config)["architectures"];
+      if (std::find(there.begin(), there.end(), Json(served)) != there.end()) {
+        fitting.push_back(name);
+      }
+    }
+  }
+  return fitting;
+}
+
 }  // namespace
 
 Status check_graph_given(const Settings& settings) {
   if (!settings.text("graph").empty()) return {};
   const std::string weights = settings.text("weights");
-  if (!weights.empty() && find_graph(weights).ok()) {
+  if (weights.empty()) {
+    return bad_input("which model? give its graph with --graph FILE or --graph NAME (phi3)");
+  }
+  const Result<std::string> graph = find_graph(weights);
+  if (graph.ok() && graph->ends_with(".yaml")) {
     return bad_input("which model? " + quote(weights) + " is a graph: --graph " + weights +
                      " (--model and --weights name the folder of the weights)");
   }
-  return bad_input("which model? give its graph with --graph FILE or --graph NAME (phi3)");
+  if (const Result<std::string> folder = find_model_folder(weights); folder.ok()) {
+    const std::vector<std::string> fitting = fitting_graphs(*folder);
+    if (!fitting.empty()) {
+      return bad_input("which model? " + quote(weights) +
+                       " has the weights; its graph is --graph " + join(fitting, " or --graph "));
+    }
+  }
+  return bad_input("which model? " + quote(weights) +
+                   " names the weights; give the graph too, with --graph FILE or --graph NAME (" +
+                   join(shipped_graphs(), ", ") + ")");
 }
 
 Result<ModelPlace> find_model(const Settings& settings, Need need) {

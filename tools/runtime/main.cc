@@ -38,6 +38,19 @@ Verb choose_verb(const Arguments& arguments, const Settings& settings) {
   return isatty(STDIN_FILENO) == 1 ? Verb::kChat : Verb::kGenerate;
 }
 
+// Without a verb the flags of two are taken: one of the other verb would be ignored.
+Status check_flags_of(Verb verb, const Arguments& arguments) {
+  for (const Arguments::Assignment& one : arguments.assignments) {
+    if ((one.setting->verbs & verb_bit(verb)) != 0) continue;
+    const bool chat = verb == Verb::kGenerate;  // it is a flag of the other one
+    return bad_input(one.flag + " is a flag of a " +
+                     (chat ? "chat; begin with its verb: runtime chat -p ..."
+                           : "generation, and without a prompt a terminal chats; begin with its "
+                             "verb: runtime generate ..."));
+  }
+  return {};
+}
+
 Result<ExitCode> print_config(const Arguments& arguments, Settings& settings) {
   if (settings.given("graph")) {
     RT_TRY(const ModelPlace place, find_model(settings, Need::kPlan));
@@ -49,7 +62,9 @@ Result<ExitCode> print_config(const Arguments& arguments, Settings& settings) {
 
 Result<ExitCode> dispatch(const Arguments& arguments, Settings& settings) {
   if (settings.flag("print_config")) return print_config(arguments, settings);
-  switch (choose_verb(arguments, settings)) {
+  const Verb verb = choose_verb(arguments, settings);
+  RT_RETURN_IF_ERROR(check_flags_of(verb, arguments));
+  switch (verb) {
     case Verb::kGenerate:
       return run_generate(settings);
     case Verb::kChat:

@@ -2,7 +2,10 @@
 
 #include <unistd.h>
 
+#include <cstdio>
 #include <iostream>
+
+#include "tools/runtime/terminal_mode.h"
 
 namespace rt {
 namespace {
@@ -14,12 +17,17 @@ constexpr std::size_t kQuoteBytes = 3;
 
 MessageReader::MessageReader(bool keep_history)
     : terminal_(isatty(STDIN_FILENO) == 1 && isatty(STDERR_FILENO) == 1),
+      editing_(terminal_ && !dumb_terminal()),
       history_(keep_history && terminal_),
       editor_(history_) {}
 
 MessageReader::End MessageReader::read_line(const std::string& prompt, std::string* line) {
-  if (!terminal_) {
-    if (!std::getline(std::cin, *line)) return End::kEof;
+  if (!editing_) {
+    if (terminal_) std::fputs(prompt.c_str(), stderr);
+    if (!std::getline(std::cin, *line)) {
+      if (terminal_) std::fputs("\n", stderr);
+      return End::kEof;
+    }
     if (line->ends_with('\r')) line->pop_back();
     return End::kMessage;
   }
@@ -41,12 +49,14 @@ MessageReader::End MessageReader::read(std::string* message) {
   if (end != End::kMessage) return end;
   if (line.starts_with(kQuotes)) {
     message->erase(0, kQuoteBytes);
+    bool opening = message->empty();  // nothing but the quotes: the text begins behind them
     // """one line""" is closed where it began.
     while (!message->ends_with(kQuotes)) {
       end = read_line("... ", &line);
       if (end == End::kInterrupt) return end;
       if (end == End::kEof) break;
-      *message += (message->empty() ? "" : "\n") + line;
+      *message += (opening ? "" : "\n") + line;
+      opening = false;
     }
     if (message->ends_with(kQuotes)) message->resize(message->size() - kQuoteBytes);
     if (message->ends_with('\n')) message->pop_back();

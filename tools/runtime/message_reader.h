@@ -1,5 +1,6 @@
-// The next message of a chat: from the line editor on a terminal, else lines of stdin. A message of
-// several lines stands between """ or has a backslash at the end of each line but the last.
+// The next message of a chat: from the line editor on a terminal that can be drawn on, else lines
+// of stdin. A message of several lines stands between """ or has a backslash at the end of each
+// line but the last.
 #pragma once
 
 #include <memory>
@@ -24,6 +25,7 @@ class MessageReader {
   End read_line(const std::string& prompt, std::string* line);
 
   bool terminal_;
+  bool editing_;
   History history_;
   LineEditor editor_;
 };

@@ -1,6 +1,7 @@
 #include "tools/runtime/messages.h"
 
 #include "core/base/json.h"
+#include "core/base/log.h"
 #include "core/base/text.h"
 
 namespace rt {
@@ -39,6 +40,13 @@ Result<std::vector<ChatMessage>> parse_messages(const std::string& text, const s
     messages.push_back(std::move(*message));
   }
   return messages;
+}
+
+void warn_of_dropped_system(const ChatFormat& format, const std::string& system) {
+  if (system.empty() || format.system || format.no_system != NoSystem::kDrop) return;
+  log_warning(
+      "this model has no system turn and its format leaves the system prompt out; put it into the "
+      "first message");
 }
 
 Json messages_json(std::span<const ChatMessage> messages) {

@@ -13,6 +13,9 @@
 namespace rt {
 
 Result<std::vector<ChatMessage>> parse_messages(const std::string& text, const std::string& where);
+// A format may leave the system prompt out, as Phi-3's own template does: nobody would notice.
+void warn_of_dropped_system(const ChatFormat& format, const std::string& system);
+
 Json messages_json(std::span<const ChatMessage> messages);
 
 }  // namespace rt

@@ -9,6 +9,9 @@ Result<OutputFile> OutputFile::open(const std::string& flag, const std::string& 
   OutputFile out;
   if (path.empty()) return out;
   out.name_ = flag + ": " + path;
+  if (path == "-") {
+    return bad_input(out.name_ + ": expected a file, stdout has the answer (./- is a file)");
+  }
   out.file_.reset(std::fopen(path.c_str(), "wb"));
   if (!out.file_) return out.failure();
   return out;

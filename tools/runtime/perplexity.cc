@@ -14,6 +14,7 @@
 #include "core/base/text.h"
 #include "tools/runtime/interrupt.h"
 #include "tools/runtime/output.h"
+#include "tools/runtime/progress_bar.h"
 #include "tools/runtime/prompt.h"
 #include "tools/runtime/verbs.h"
 
@@ -137,9 +138,7 @@ class Measurement {
   }
 
   void show_progress() {
-    if (isatty(STDERR_FILENO) != 1 || settings_.flag("no_progress") || settings_.flag("quiet")) {
-      return;
-    }
+    if (!progress_wanted(settings_)) return;
     // The first token is not scored; a line is not read more often than every 50 ms.
     const double part = static_cast<double>(scored_ - 1) / static_cast<double>(ids_.size() - 1);
     if (part == 0 || seconds() < shown_at_ + 0.05) return;

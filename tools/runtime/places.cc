@@ -77,7 +77,15 @@ Result<std::string> find_shipped(const std::string& what, const std::string& nam
 }  // namespace
 
 Result<std::string> find_graph(const std::string& name) {
+  std::error_code code;
+  if (fs::is_directory(name, code)) {
+    return bad_input("--graph: " + quote(name) +
+                     " is a folder, a graph is a file; --weights names the folder of the weights");
+  }
   return find_shipped("graph", name);
+}
+std::vector<std::string> shipped_graphs() {
+  return shipped_names(shipped_folder("graph"));
 }
 Result<std::string> find_config(const std::string& name) {
   return find_shipped("config", name);

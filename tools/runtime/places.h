@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "core/base/result.h"
 
@@ -10,6 +11,8 @@ namespace rt {
 
 // The file `name` if there is one, else the shipped graph (config) of that name.
 Result<std::string> find_graph(const std::string& name);
+// "gemma", "phi3": those that are shipped.
+std::vector<std::string> shipped_graphs();
 Result<std::string> find_config(const std::string& name);
 // The same for a file that describes a device.
 Result<std::string> find_device_file(const std::string& name);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/base/bytes.h"
+#include "tools/runtime/terminal_mode.h"
 
 namespace rt {
 namespace {
@@ -18,10 +19,13 @@ constexpr std::uint64_t kCells = 30;
 
 }  // namespace
 
+bool progress_wanted(const Settings& settings) {
+  return isatty(STDERR_FILENO) == 1 && !dumb_terminal() && !settings.flag("no_progress") &&
+         !settings.flag("quiet");
+}
+
 ProgressBar::ProgressBar(const Settings& settings)
-    : wanted_(isatty(STDERR_FILENO) == 1 && !settings.flag("no_progress") &&
-              !settings.flag("quiet")),
-      next_(Clock::now() + kFirst) {}
+    : wanted_(progress_wanted(settings)), next_(Clock::now() + kFirst) {}
 
 ProgressBar::~ProgressBar() {
   if (drawn_) std::fputs("\r\x1b[K", stderr);

@@ -9,6 +9,9 @@
 
 namespace rt {
 
+// There is a terminal on stderr that can be drawn on, and nobody has said no.
+bool progress_wanted(const Settings& settings);
+
 class ProgressBar {
  public:
   explicit ProgressBar(const Settings& settings);

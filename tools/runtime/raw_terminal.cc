@@ -5,42 +5,35 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <string_view>
+#include <utility>
+
+#include "tools/runtime/terminal_mode.h"
 
 namespace rt {
 namespace {
 
-constexpr int kNone = -1;
-// An escape alone is followed by nothing for this long; what a key sends comes at once.
+// An escape alone is followed by nothing for this long; what one key sends comes at once.
 constexpr int kEscapeWaitMs = 50;
+constexpr int kCtrlC = 3;
 constexpr std::size_t kMostPasteBytes = 64u << 20;
 
-int read_byte() {
-  unsigned char byte = 0;
-  for (;;) {
-    const ssize_t count = ::read(STDIN_FILENO, &byte, 1);
-    if (count == 1) return byte;
-    if (count < 0 && errno == EINTR) continue;
-    return kNone;
-  }
-}
-
-bool more_comes() {
+bool typed_within(int wait_ms) {
   pollfd fd{STDIN_FILENO, POLLIN, 0};
-  return ::poll(&fd, 1, kEscapeWaitMs) == 1;
+  return ::poll(&fd, 1, wait_ms) == 1;
 }
 
-// The rest of a UTF-8 character that begins with `first`.
-std::string read_character(int first) {
-  std::string text(1, static_cast<char>(first));
-  const int more = first >= 0xF0 ? 3 : first >= 0xE0 ? 2 : first >= 0xC0 ? 1 : 0;
-  for (int i = 0; i < more; ++i) {
-    const int byte = read_byte();
-    if (byte == kNone) break;
-    text += static_cast<char>(byte);
+// False if the process was stopped meanwhile.
+bool wait_for_key() {
+  while (!take_stop()) {
+    pollfd fd{STDIN_FILENO, POLLIN, 0};
+    if (::poll(&fd, 1, -1) >= 0 || errno != EINTR) return true;
   }
-  return text;
+  return false;
+}
+
+bool continues_character(int byte) {
+  return byte >= 0 && (byte & 0xC0) == 0x80;
 }
 
 KeyKind control_key(int byte) {
@@ -75,6 +68,10 @@ KeyKind control_key(int byte) {
       return KeyKind::kKillToStart;
     case 'W' - 64:
       return KeyKind::kKillWord;
+    case 'Y' - 64:
+      return KeyKind::kYank;
+    case 'Z' - 64:
+      return KeyKind::kStop;
     default:
       return KeyKind::kNothing;
   }
@@ -96,22 +93,54 @@ constexpr Sequence kSequences[] = {
 }  // namespace
 
 RawTerminal::RawTerminal() {
-  if (tcgetattr(STDIN_FILENO, &before_) != 0) return;
-  termios raw = before_;
-  raw.c_iflag &= ~static_cast<tcflag_t>(BRKINT | ICRNL | INPCK | ISTRIP | IXON);
-  raw.c_lflag &= ~static_cast<tcflag_t>(ECHO | ICANON | IEXTEN | ISIG);
-  raw.c_cc[VMIN] = 1;
-  raw.c_cc[VTIME] = 0;
-  changed_ = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
-  std::fputs("\x1b[?2004h", stderr);
+  enter_raw_mode();
 }
 
 RawTerminal::~RawTerminal() {
-  std::fputs("\x1b[?2004l", stderr);
-  if (changed_) tcsetattr(STDIN_FILENO, TCSADRAIN, &before_);
+  leave_raw_mode();
+}
+
+int RawTerminal::read_byte() {
+  if (put_back_ != kNone) return std::exchange(put_back_, kNone);
+  unsigned char byte = 0;
+  for (;;) {
+    const ssize_t count = ::read(STDIN_FILENO, &byte, 1);
+    if (count == 1) return byte;
+    if (count < 0 && errno == EINTR) continue;
+    return kNone;
+  }
+}
+
+bool RawTerminal::more_comes(int wait_ms) const {
+  return put_back_ != kNone || typed_within(wait_ms);
+}
+
+bool RawTerminal::pending() const {
+  return more_comes(0);
+}
+
+// The rest of a character that begins with `first`. A terminal that sends no UTF-8 sends no rest:
+// what follows is a key of its own.
+std::string RawTerminal::read_character(int first) {
+  std::string text(1, static_cast<char>(first));
+  const int rest = first >= 0xF8   ? 0
+                   : first >= 0xF0 ? 3
+                   : first >= 0xE0 ? 2
+                   : first >= 0xC0 ? 1
+                                   : 0;
+  for (int i = 0; i < rest && more_comes(kEscapeWaitMs); ++i) {
+    const int byte = read_byte();
+    if (!continues_character(byte)) {
+      put_back_ = byte;
+      break;
+    }
+    text += static_cast<char>(byte);
+  }
+  return text;
 }
 
 Key RawTerminal::read_key() {
+  if (put_back_ == kNone && !wait_for_key()) return {KeyKind::kRedraw, ""};
   const int byte = read_byte();
   if (byte == kNone) return {KeyKind::kEof, ""};
   if (byte == 27) return read_escape();
@@ -123,7 +152,7 @@ Key RawTerminal::read_key() {
 }
 
 Key RawTerminal::read_escape() {
-  if (!more_comes()) return {};
+  if (!more_comes(kEscapeWaitMs)) return {};
   const int byte = read_byte();
   switch (byte) {
     case '[':
@@ -157,32 +186,35 @@ Key RawTerminal::read_sequence() {
     text += static_cast<char>(byte);
     if (byte >= 0x40 && byte <= 0x7E) break;
   }
-  if (text == "200~") return {KeyKind::kPaste, read_paste()};
+  if (text == "200~") return read_paste();
   for (const Sequence& sequence : kSequences) {
     if (sequence.text == text) return {sequence.kind, ""};
   }
   return {};
 }
 
-std::string RawTerminal::read_paste() {
+// A Ctrl-C that nothing follows was pressed, by somebody who waits for the end of a paste that lost
+// it; what it is followed by was pasted with it.
+Key RawTerminal::read_paste() {
   constexpr std::string_view kEnd = "\x1b[201~";
   std::string text;
   while (text.size() < kMostPasteBytes) {
     const int byte = read_byte();
-    if (byte == kNone) return text;
+    if (byte == kNone) break;
+    if (byte == kCtrlC && !more_comes(kEscapeWaitMs)) return {KeyKind::kInterrupt, ""};
     text += byte == '\r' ? '\n' : static_cast<char>(byte);
     if (text.ends_with(kEnd)) {
       text.resize(text.size() - kEnd.size());
-      return text;
+      break;
     }
   }
-  return text;
+  return {KeyKind::kPaste, std::move(text)};
 }
 
-int terminal_columns() {
+TerminalSize terminal_size() {
   winsize size{};
-  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
-  return size.ws_col;
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0) size = {};
+  return {size.ws_row == 0 ? 24 : size.ws_row, size.ws_col == 0 ? 80 : size.ws_col};
 }
 
 }  // namespace rt

@@ -1,8 +1,6 @@
 // The terminal in raw mode: keys as they are pressed, one at a time.
 #pragma once
 
-#include <termios.h>
-
 #include <string>
 
 namespace rt {
@@ -25,7 +23,10 @@ enum class KeyKind {
   kKillToEnd,
   kKillToStart,
   kKillWord,
+  kYank,  // Ctrl-Y: put back what was killed last
   kClearScreen,
+  kStop,       // Ctrl-Z
+  kRedraw,     // the process was stopped and goes on
   kInterrupt,  // Ctrl-C
   kEof,        // Ctrl-D, or the terminal is gone
   kNothing,    // a key that means nothing here
@@ -45,17 +46,27 @@ class RawTerminal {
   RawTerminal& operator=(const RawTerminal&) = delete;
 
   Key read_key();
+  // The next key is there already.
+  bool pending() const;
 
  private:
+  static constexpr int kNone = -1;
+
+  int read_byte();
+  bool more_comes(int wait_ms) const;
+  std::string read_character(int first);
   Key read_escape();
   Key read_sequence();
-  std::string read_paste();
+  Key read_paste();
 
-  termios before_{};
-  bool changed_ = false;
+  int put_back_ = kNone;
 };
 
-// Columns of the terminal on stderr; 80 if unknown.
-int terminal_columns();
+// Of the terminal on stderr; 24 by 80 if unknown.
+struct TerminalSize {
+  int rows = 24;
+  int columns = 80;
+};
+TerminalSize terminal_size();
 
 }  // namespace rt

@@ -38,8 +38,12 @@ Result<ExitCode> run_render(Settings& settings) {
   RT_TRY(const auto text, read_text(settings, "expected messages as JSON, found nothing"));
   if (!text) return bad_input("which messages? give them as JSON on stdin or with --file");
   RT_TRY(const auto messages, parse_messages(*text, "messages"));
-  RT_TRY(const auto segments, render_chat(chat_format(*document.chat), messages,
-                                          !settings.flag("no_generation_prompt")));
+  const ChatFormat format = chat_format(*document.chat);
+  RT_TRY(const auto segments,
+         render_chat(format, messages, !settings.flag("no_generation_prompt")));
+  for (const ChatMessage& message : messages) {
+    if (message.role == Role::kSystem) warn_of_dropped_system(format, message.content);
+  }
   if (!settings.flag("json")) {
     RT_RETURN_IF_ERROR(write_out(render_text(segments)));
     return 0;

@@ -1,6 +1,7 @@
 #include "tools/runtime/repl.h"
 
 #include <cstdio>
+#include <optional>
 
 #include "core/base/log.h"
 #include "core/base/text.h"
@@ -10,6 +11,11 @@
 
 namespace rt {
 namespace {
+
+// The text of a value: "" is an empty one.
+std::string unquoted(const std::string& value) {
+  return value == "\"\"" ? "" : value;
+}
 
 // What the user asked to see that is no answer of the model: stderr.
 void say(const std::string& text) {
@@ -38,6 +44,18 @@ bool can_change(const Setting& setting) {
          key == "ignore_eos" || key == "system";
 }
 
+Result<const Setting*> find_changeable(const std::string& name) {
+  std::vector<std::string> known;
+  for (const Setting& setting : all_settings()) {
+    if (!can_change(setting)) continue;
+    if (is_called(setting, name)) return &setting;
+    const std::string key = setting.key;
+    known.push_back(key.substr(key.rfind('.') + 1));
+  }
+  return bad_input("/set: unknown or fixed setting " + quote(name) + did_you_mean(name, known) +
+                   "; here " + join(known, ", ") + " can be set");
+}
+
 }  // namespace
 
 struct Repl::Command {
@@ -50,14 +68,15 @@ struct Repl::Command {
 const Repl::Command Repl::kCommands[] = {
     {"/help /?", "", "this list", &Repl::help},
     {"/exit /bye /quit", "", "leave (also Ctrl-D)", &Repl::exit},
-    {"/clear /reset", "", "forget the conversation, keep the system prompt", &Repl::clear},
-    {"/regen", "", "draw the last answer again", &Repl::regenerate},
+    {"/clear /reset /new", "", "forget the conversation, keep the system prompt", &Repl::clear},
+    {"/regen /retry /regenerate", "", "draw the last answer again", &Repl::regenerate},
     {"/undo", "", "forget the last question and answer", &Repl::undo},
     {"/set", "NAME VALUE", "change sampling, max_new_tokens, stop, seed (or NAME=VALUE;...)",
      &Repl::set},
     {"/show", "[config|memory|template|graph|stats]", "show it", &Repl::show},
     {"/stats", "", "speed and memory of the last answer", &Repl::stats},
-    {"/system", "[TEXT]", "show or replace the system prompt; replacing clears", &Repl::system},
+    {"/system", "[TEXT]", "show or replace the system prompt (\"\": none); replacing clears",
+     &Repl::system},
     {"/read", "FILE", "send a file as a message", &Repl::read},
     {"/save", "FILE", "write the conversation as JSON", &Repl::save},
     {"/load", "FILE", "go on with a saved conversation", &Repl::load},
@@ -104,7 +123,12 @@ Status Repl::run_command(const std::string& line) {
     for (std::size_t at = 0; at < names.size();) {
       const std::size_t end = std::min(names.find(' ', at), names.size());
       known.push_back(names.substr(at, end - at));
-      if (known.back() == name) return (this->*command.run)(rest);
+      if (known.back() == name) {
+        if (*command.rest == '\0' && !rest.empty()) {
+          return bad_input(name + ": expected nothing behind it, found " + quote(rest));
+        }
+        return (this->*command.run)(rest);
+      }
       at = end + 1;
     }
   }
@@ -119,7 +143,8 @@ Status Repl::help(const std::string&) {
     say(line + command.help + "\n");
   }
   say("  several lines: between \"\"\", or a \\ at the end of a line, or Alt-Enter\n"
-      "  Ctrl-C stops an answer and keeps its text\n");
+      "  Ctrl-C stops an answer and keeps its text\n"
+      "  Ctrl-U, Ctrl-K and Ctrl-W cut, Ctrl-Y puts back\n");
   return {};
 }
 
@@ -141,15 +166,16 @@ Status Repl::undo(const std::string&) {
   return {};
 }
 
-// "temp 0.5", "temp=0.5;top_k=20".
+// "temp 0.5", "temp=0.5;top_k=20": all of them or none.
 Status Repl::set(const std::string& rest) {
   if (rest.empty()) return bad_input("/set: expected NAME VALUE, e.g. /set temp 0.5");
+  Pairs pairs;
   if (rest.find('=') == std::string::npos) {
     const std::size_t space = rest.find_first_of(" \t");
     if (space == std::string::npos) {
       return bad_input("/set: expected NAME VALUE, found " + quote(rest));
     }
-    RT_RETURN_IF_ERROR(set_one(rest.substr(0, space), trimmed(rest.substr(space + 1))));
+    pairs.emplace_back(rest.substr(0, space), trimmed(rest.substr(space + 1)));
   } else {
     for (std::size_t at = 0; at < rest.size();) {
       const std::size_t end = std::min(rest.find(';', at), rest.size());
@@ -159,27 +185,32 @@ Status Repl::set(const std::string& rest) {
       if (equals == std::string::npos) {
         return bad_input("/set: expected NAME=VALUE, found " + quote(pair));
       }
-      RT_RETURN_IF_ERROR(
-          set_one(trimmed(pair.substr(0, equals)), trimmed(pair.substr(equals + 1))));
+      pairs.emplace_back(trimmed(pair.substr(0, equals)), trimmed(pair.substr(equals + 1)));
     }
   }
-  conversation_.take_settings();
-  return {};
+  return set_all(pairs);
 }
 
-Status Repl::set_one(std::string name, const std::string& value) {
-  std::vector<std::string> known;
-  for (const Setting& setting : all_settings()) {
-    if (!can_change(setting)) continue;
-    const std::string key = setting.key;
-    known.push_back(key.substr(key.rfind('.') + 1));
-    if (!is_called(setting, name)) continue;
-    RT_RETURN_IF_ERROR(
-        conversation_.settings().assign(setting, {value}, "/set " + name, Level::kCommandLine));
-    return key == "system" ? conversation_.set_system(value) : Status();
+Status Repl::set_all(const Pairs& pairs) {
+  Settings settings = conversation_.settings();
+  bool draw_seed = false;
+  std::optional<std::string> system;
+  for (const auto& [name, quoted] : pairs) {
+    RT_TRY(const Setting* const setting, find_changeable(name));
+    const std::string value = unquoted(quoted);
+    const bool none = setting->kind == ValueKind::kTexts && value.empty();
+    RT_RETURN_IF_ERROR(settings.assign(
+        *setting, none ? std::vector<std::string>() : std::vector<std::string>{value},
+        "/set " + name, Level::kCommandLine));
+    const std::string_view key = setting->key;
+    if (key == "system") system = value;
+    if (key == "sampling.seed") draw_seed = value == "-1";
   }
-  return bad_input("/set: unknown or fixed setting " + quote(name) + did_you_mean(name, known) +
-                   "; here " + join(known, ", ") + " can be set");
+  if (system) RT_RETURN_IF_ERROR(conversation_.set_system(*system));
+  conversation_.settings() = std::move(settings);
+  conversation_.take_settings();
+  if (draw_seed) conversation_.draw_seed();
+  return {};
 }
 
 Status Repl::show(const std::string& rest) {
@@ -222,7 +253,7 @@ Status Repl::stats(const std::string&) {
 }
 
 Status Repl::system(const std::string& rest) {
-  if (!rest.empty()) return set_one("system", rest);
+  if (!rest.empty()) return set_all({{"system", rest}});
   const std::string& present = conversation_.system();
   say(present.empty() ? "(no system prompt)\n" : present + "\n");
   return {};
@@ -230,7 +261,8 @@ Status Repl::system(const std::string& rest) {
 
 Status Repl::read(const std::string& rest) {
   if (rest.empty()) return bad_input("/read: expected a FILE");
-  RT_TRY(const std::string text, read_input(rest));
+  RT_TRY(std::string text, read_input(rest));
+  drop_newline(text);  // as of `chat -f FILE`
   return conversation_.ask(text);
 }
 

@@ -1,6 +1,10 @@
 // The chat on a terminal: messages and /commands until the end.
 #pragma once
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "core/base/result.h"
 #include "tools/runtime/conversation.h"
 #include "tools/runtime/message_reader.h"
@@ -38,7 +42,8 @@ class Repl {
   Status save(const std::string& rest);
   Status load(const std::string& rest);
 
-  Status set_one(std::string name, const std::string& value);
+  using Pairs = std::vector<std::pair<std::string, std::string>>;  // name, value
+  Status set_all(const Pairs& pairs);
   std::string template_text() const;
 
   Conversation& conversation_;

@@ -27,6 +27,7 @@ constexpr std::uint32_t kModel = kSingle | kSpeed;
 constexpr std::uint32_t kDraw = kRun | kSpeed;
 constexpr std::uint32_t kAll = kModel | kWords | kQuantizing;
 constexpr double kMost = 9.2e18;
+constexpr double kMostSeed = 18446744073709551615.0;  // 64 bits
 
 // clang-format off
 constexpr Setting kSettings[] = {
@@ -82,7 +83,7 @@ constexpr Setting kSettings[] = {
      "subtracted once from every token already there"},
     {"sampling.frequency_penalty", "--frequency-penalty", kReal, "0", -1000, 1000, kRun, true, "X",
      "subtracted for every time a token is already there"},
-    {"sampling.seed", "-s,--seed", kInteger, "-1", -1, 9.3e18, kRun, true, "N",
+    {"sampling.seed", "-s,--seed", kInteger, "-1", -1, kMostSeed, kRun, true, "N",
      "-1: a random one, which is printed"},
 
     // Where and how it runs.
@@ -194,6 +195,7 @@ std::string range_text(const Setting& setting) {
     const auto end = std::to_chars(text, text + sizeof text, value).ptr;
     return std::string(text, end);
   };
+  if (setting.maximum == kMostSeed) return "in [-1, 18446744073709551615]";
   if (setting.maximum >= kMost) return "of at least " + number(setting.minimum);
   return std::string("in ") + (setting.open ? "(" : "[") + number(setting.minimum) + ", " +
          number(setting.maximum) + "]";
@@ -224,12 +226,18 @@ Status check_integer(const Setting& setting, const std::string& text) {
       static_cast<double>(value) <= setting.maximum) {
     return {};
   }
+  std::uint64_t seed = 0;
+  if (setting.maximum == kMostSeed && parse_whole(text, &seed)) return {};
   return expected("a whole number " + range_text(setting), text);
 }
 
 Status check_count(const Setting& setting, const std::string& text) {
   if (text == "-1" && setting.minimum < 0) return {};
+  const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
   const Result<std::uint64_t> count = parse_count(text);
+  if (digits && !count.ok() && setting.maximum >= kMost) {
+    return expected("at most 9200000000000000000 tokens", text);
+  }
   if (!count.ok() || static_cast<double>(*count) < setting.minimum ||
       static_cast<double>(*count) > setting.maximum) {
     return expected("a number of tokens " + range_text(setting) + " (4096, 4k)", text);
@@ -376,6 +384,12 @@ Status check_setting(const Setting& setting, const std::string& text) {
 
 double real_value(const std::string& text) {
   double value = 0;
+  parse_whole(text, &value);
+  return value;
+}
+
+std::uint64_t unsigned_value(const std::string& text) {
+  std::uint64_t value = 0;
   parse_whole(text, &value);
   return value;
 }

@@ -80,5 +80,6 @@ Status check_setting(const Setting& setting, const std::string& text);
 // Number of a setting's text that check_setting has accepted.
 double real_value(const std::string& text);
 std::int64_t integer_value(const std::string& text);
+std::uint64_t unsigned_value(const std::string& text);  // of a seed, whose 64 bits are all used
 
 }  // namespace rt

@@ -191,6 +191,12 @@ std::optional<std::uint64_t> Settings::count(std::string_view key) const {
   return *parsed;
 }
 
+std::optional<std::uint64_t> Settings::seed() const {
+  const std::string value = text("sampling.seed");
+  if (value == "-1") return std::nullopt;
+  return unsigned_value(value);
+}
+
 std::uint64_t Settings::bytes(std::string_view key) const {
   const std::string value = text(key);
   if (value.empty()) return 0;

@@ -47,6 +47,7 @@ class Settings {
   std::int64_t integer(std::string_view key) const;
   double real(std::string_view key) const;
   std::optional<std::uint64_t> count(std::string_view key) const;  // none for -1
+  std::optional<std::uint64_t> seed() const;                       // none for -1: one is drawn
   std::uint64_t bytes(std::string_view key) const;                 // 0 if there is none
   const std::vector<std::string>& list(std::string_view key) const;
   std::vector<std::pair<std::string, std::string>> pairs(std::string_view key) const;

@@ -24,6 +24,10 @@ Result<std::string> tokenizer_path(const Settings& settings) {
 
 // The words of the command line, else -p, -f or stdin.
 Result<std::string> input_text(const Arguments& arguments, const Settings& settings) {
+  const bool asked = settings.given("prompt") || settings.given("file");
+  if (!arguments.words.empty() && asked) {
+    return bad_input("tokenize: give either TEXT or --prompt or --file, not both");
+  }
   if (!arguments.words.empty()) return join(arguments.words, " ");
   RT_TRY(const auto text, read_text(settings, "the text is empty"));
   if (!text) return bad_input("what to tokenize? give TEXT, --file or text on stdin");
