@@ -47,7 +47,7 @@ TEST_F(CudaGpu, DamagedWeightsAreRefusedAlikeOnEveryDevice) {
     EXPECT_EQ(refusal.fault, Fault::kBadInput);
     EXPECT_EQ(refusal.message,
               "no token can be drawn behind position 2: every logit is NaN or -infinity; is the "
-              "checkpoint damaged?");
+              "checkpoint damaged, or the KV type (--kv-dtype) too coarse?");
   }
 }
 
