@@ -3,7 +3,6 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-#include <algorithm>
 
 #include "core/base/text.h"
 
@@ -110,7 +109,11 @@ class Spelling {
       default:
         break;
     }
-    copy(2);
+    // \x{20}: no interval.
+    const bool braced = rest_.size() > 2 && rest_[2] == '{' &&
+                        std::string_view("xoNgku").find(c) != std::string_view::npos;
+    const std::size_t end = braced ? rest_.find('}') : std::string_view::npos;
+    copy(end == std::string_view::npos ? 2 : end + 1);
     return {};
   }
 

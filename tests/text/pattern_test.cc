@@ -43,6 +43,8 @@ TEST(Pattern, MatchesWhatOnigurumaMatches) {
       {"\\v", "a\x0b\nb", {"a", "\x0b", "\nb"}},
       {"[]a]+", "b]a]b", {"b", "]a]", "b"}},
       {"[\\s\\S]", "\u180ea", {"\u180e", "a"}},
+      {"\\x{20}+", "a  b", {"a", "  ", "b"}},
+      {"\\d{2}", "12345", {"12", "34", "5"}},
       {"(?i:ab)+", "xABab", {"x", "ABab"}},
   };
   for (const Row& row : rows) {
@@ -54,8 +56,8 @@ TEST(Pattern, MatchesWhatOnigurumaMatches) {
 
 // Refused rather than taken for something else.
 TEST(Pattern, RefusesWhatItCannotSpell) {
-  for (const char* expression : {"\\p{N}{1,3}+", "a{2}?", "\\V", "\\Qa\\E", "[\\W]", "[\\H]",
-                                 "(?m:.)", "(?s)a", "(?ix:a)", "[a[b]]", "[a&&b]", "("}) {
+  for (const char* expression : {"\\p{N}{1,3}+", "\\d{2}+", "a{2}?", "\\V", "\\Qa\\E", "[\\W]",
+                                 "[\\H]", "(?m:.)", "(?s)a", "(?ix:a)", "[a[b]]", "[a&&b]", "("}) {
     const auto pattern = Pattern::compile(expression, "tokenizer.json: pattern");
     ASSERT_FALSE(pattern.ok()) << expression;
     EXPECT_TRUE(pattern.error().message.starts_with("tokenizer.json: pattern: unsupported pattern"))
