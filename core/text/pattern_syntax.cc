@@ -3,7 +3,6 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-
 #include "core/base/text.h"
 
 namespace rt {
@@ -13,11 +12,14 @@ namespace {
 constexpr const char* kSpace =
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"
     "\\x{205f}\\x{3000}";
-// Alphabetic (circled letters are), marks, decimal digits, connectors, and the superscripts and
-// fractions of Latin-1, which Oniguruma counts among them. PCRE2's \w has no marks.
-constexpr const char* kWord =
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-"
-    "\\x{1f169}\\x{1f170}-\\x{1f189}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
+// Alphabetic (circled letters are), marks, decimal digits, connectors. PCRE2's \w has no marks.
+#define RT_WORD                                                                          \
+  "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-" \
+  "\\x{1f169}\\x{1f170}-\\x{1f189}"
+// Outside of a class Oniguruma counts the superscripts and fractions of Latin-1 among them.
+constexpr const char* kWordInClass = RT_WORD;
+constexpr const char* kWord = RT_WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
+#undef RT_WORD
 constexpr const char* kHexDigit = "0-9a-fA-F";
 
 bool is_digit(char c) {
@@ -73,7 +75,7 @@ class Spelling {
         put_set(kSpace, false);
         return {};
       case 'w':
-        put_set(kWord, false);
+        put_set(in_class_ ? kWordInClass : kWord, false);
         return {};
       case 'h':
         put_set(kHexDigit, false);
