@@ -31,8 +31,7 @@ class Setter {
         if (input.is_weight) readers_[storage_of(graph, input.index)].push_back({n, i});
       }
     }
-    std::vector<bool> seen(graph.nodes.size());
-    find_head(graph.logits(), seen);
+    find_head();
     for (const WeightFormatRule& rule : formats.rules) rule_used_[rule.target] = false;
   }
 
@@ -59,17 +58,22 @@ class Setter {
 
  private:
   // The products whose outputs reach the logits through no other one; a soft cap may stand between.
-  void find_head(std::uint32_t value, std::vector<bool>& seen) {
-    const std::uint32_t n = graph_.values[value].producer;
-    if (n == kNone || seen[n]) return;
-    seen[n] = true;
-    const std::vector<Operand>& inputs = graph_.nodes[n].inputs;
-    makes_logits_[n] = std::any_of(inputs.begin(), inputs.end(), [&](const Operand& input) {
-      return input.is_weight && graph_.weights[input.index].type.rank == 2;
-    });
-    if (makes_logits_[n]) return;
-    for (const Operand& input : inputs) {
-      if (!input.is_weight) find_head(input.index, seen);
+  void find_head() {
+    std::vector<bool> seen(graph_.nodes.size());
+    std::vector<std::uint32_t> values{graph_.logits()};
+    while (!values.empty()) {
+      const std::uint32_t n = graph_.values[values.back()].producer;
+      values.pop_back();
+      if (n == kNone || seen[n]) continue;
+      seen[n] = true;
+      const std::vector<Operand>& inputs = graph_.nodes[n].inputs;
+      makes_logits_[n] = std::any_of(inputs.begin(), inputs.end(), [&](const Operand& input) {
+        return input.is_weight && graph_.weights[input.index].type.rank == 2;
+      });
+      if (makes_logits_[n]) continue;
+      for (const Operand& input : inputs) {
+        if (!input.is_weight) values.push_back(input.index);
+      }
     }
   }
 

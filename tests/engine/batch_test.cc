@@ -301,16 +301,22 @@ TEST(Batch, CommonTokens) {
 }
 
 // The forecast of a set is what the store does: prefix once, forks beside it.
+// Prompts that differ in the token behind the common ones.
+std::vector<GenerateRequest> four_alike(std::size_t common) {
+  std::vector<GenerateRequest> asked;
+  for (std::int32_t i = 0; i < 4; ++i) {
+    Ids ids = some_ids(common, 1);
+    ids.push_back(10 + i);
+    asked.push_back(request(std::move(ids), 15));
+  }
+  return asked;
+}
+
 TEST(Batch, SharedPagesAreCountedOnce) {
   EngineOptions options = fixture("paged", "tinyllama.yaml", "tinyllama");
   options.planner_options = {{"page", std::int64_t{16}}};
   options.max_sequences = 4;
-  std::vector<GenerateRequest> asked;
-  for (std::uint32_t i = 0; i < 4; ++i) {
-    Ids ids = some_ids(64, 1);
-    ids.push_back(static_cast<std::int32_t>(10 + i));
-    asked.push_back(request(std::move(ids), 15));
-  }
+  const std::vector<GenerateRequest> asked = four_alike(64);
   const auto session = admitted(options, asked);
   ASSERT_TRUE(session);
   const std::uint64_t page = session->blueprint().kv->page_bytes(0);
@@ -322,14 +328,11 @@ TEST(Batch, SharedPagesAreCountedOnce) {
 // Room for the batch with its common prefix held once, and not without: `auto` picks who can share,
 // and who cannot is told who can.
 TEST(Batch, WhatSharingSavesIsCountedWhereAPlannerIsPickedOrOffered) {
-  EngineOptions options = fixture("paged", "tinyllama.yaml", "tinyllama");
+  // Of a model whose pages are more than one granule each, or none of it would be saved.
+  EngineOptions options = exact_options("phi3.yaml", source_path("graphs/demo"));
+  options.planner = "paged";
   options.max_sequences = 4;
-  std::vector<GenerateRequest> asked;
-  for (std::uint32_t i = 0; i < 4; ++i) {
-    Ids ids = some_ids(64, 1);
-    ids.push_back(static_cast<std::int32_t>(10 + i));
-    asked.push_back(request(std::move(ids), 15));
-  }
+  const std::vector<GenerateRequest> asked = four_alike(448);
   const Demand shared = demand(options, asked);
   options.memory_limit_bytes = shared.bytes();
   ASSERT_TRUE(admitted(options, asked));
