@@ -7,6 +7,8 @@ build=${RUNTIME_BUILD_DIR:-$root/build}
 
 packages=(g++ cmake ninja-build pkg-config libboost-dev libyaml-cpp-dev libspdlog-dev libpcre2-dev
           nlohmann-json3-dev libcli11-dev libgtest-dev)
+# Where the CUDA plugins are built, the tests read the PTX in them.
+command -v nvcc >/dev/null && packages+=(libzstd-dev)
 
 say() { echo "$*" >&2; }
 

@@ -9,11 +9,13 @@
 
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iostream>
 #include <iterator>
 
+#include "core/base/json.h"
 #include "core/engine/model.h"
 #include "core/memory/stored_weight.h"
 #include "core/plugin/manifest.h"

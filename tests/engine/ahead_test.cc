@@ -1,6 +1,10 @@
 // A step begun before the host has seen the token of the one in front
 // (core/engine/session_ahead.cc), on the emulated GPU: the same tokens whatever the caller does
 // next, memory as planned, and a GPU that does not wait for the host.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
 #include "core/memory/kv_forecast.h"
 #include "tests/support/cuda_models.h"
 

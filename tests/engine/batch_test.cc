@@ -1,8 +1,11 @@
 // Batches: admitted as a whole and run to their end, and prefixes shared without changing an
 // answer.
+#include <gtest/gtest.h>
+
 #include "core/engine/batch.h"
 
 #include <algorithm>
+#include <optional>
 #include <random>
 
 #include "core/base/bytes.h"

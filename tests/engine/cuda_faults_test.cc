@@ -1,6 +1,10 @@
 // Every way that a GPU fails comes out as a sentence and loses nothing: what the machine lacks, too
 // little memory, any allocation, a kernel. On the emulated GPU.
+#include <gtest/gtest.h>
+
 #include <chrono>
+#include <cstring>
+#include <filesystem>
 #include <thread>
 
 #include "core/engine/chat.h"

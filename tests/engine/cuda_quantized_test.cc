@@ -1,12 +1,16 @@
 // Quantized weights on an emulated GPU (tests/cuda_emulation), through the engine: the demo model
 // against what bitsandbytes and transformers make of it (tools/make_quantized_fixtures.py) and
 // against the CPU; what is placed on the device, and plans for a GPU that is not here.
+#include <gtest/gtest.h>
+
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 
 #include "core/base/json.h"
 #include "core/sdk/weight_format.hpp"
 #include "tests/cuda_emulation/control.h"
-#include "tests/support/cuda_registry.h"
+#include "tests/support/cuda_models.h"
 #include "tests/support/models.h"
 
 namespace rt::test {

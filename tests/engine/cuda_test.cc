@@ -1,8 +1,12 @@
 // The CUDA plugins on an emulated GPU (tests/cuda_emulation): the same sources that nvcc compiles,
 // run through the engine. Tokens of exact mode are those of transformers, as on the CPU, and growth
 // neither copies nor records again.
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <fstream>
 #include <thread>
 
 #include "core/base/json.h"

@@ -1,6 +1,11 @@
 // A checkpoint whose numbers are none is the checkpoint's fault, whatever the device.
-#include <cstring>
+#include <gtest/gtest.h>
 
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "core/base/json.h"
 #include "tests/memory/scratch_folder.h"
 #include "tests/support/cuda_models.h"
 
@@ -39,7 +44,7 @@ Error refusal_on(const std::string& device, Registry& plugins, const std::string
 TEST_F(CudaGpu, DamagedWeightsAreRefusedAlikeOnEveryDevice) {
   const rt_test::ScratchFolder folder;
   copy_damaged(folder, "tinyllama", "model.norm.weight");
-  auto toy = bundled_registry({RT_BINARY_DIR "/tests/plugins/toy.rtp.so"});
+  auto toy = bundled_registry({built_path("tests/plugins/toy.rtp.so")});
   for (const auto& [device, plugins] : std::vector<std::pair<std::string, Registry*>>{
            {"cpu", &registry()}, {"toy", toy.get()}, {"cuda", &cuda_registry()}}) {
     SCOPED_TRACE(device);

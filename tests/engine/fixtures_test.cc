@@ -1,5 +1,10 @@
 // Tiny models of all five families against transformers (eager, float32): every logit of every
 // prompt position, and 64 greedy tokens with margins of at least ten times the tolerance.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+
 #include "core/base/json.h"
 #include "tests/support/models.h"
 

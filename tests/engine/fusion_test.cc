@@ -1,11 +1,14 @@
 // Fused operators in a session: what runs, that it changes no bit, and what is said where it does
 // not. The GPU is the emulated one.
+#include <gtest/gtest.h>
+
 #include <algorithm>
+#include <cstring>
 
 #include "core/base/json.h"
 #include "core/engine/step_work.h"
 #include "tests/cuda_emulation/control.h"
-#include "tests/support/cuda_registry.h"
+#include "tests/support/cuda_models.h"
 #include "tests/support/models.h"
 
 namespace rt::test {
@@ -243,7 +246,7 @@ TEST_F(FusionPlan, AFusedNodeDoesTheWorkOfItsParts) {
 // A third party's fused operator, on the CPU: its tier is below our kernels', so it runs where the
 // config prefers it, in both step classes, and gives transformers' tokens.
 TEST_F(FusionPlan, AStrangersRunsWhereItIsPreferred) {
-  auto plugins = bundled_registry({RT_BINARY_DIR "/tests/strangers/acme_fused.rtp.so"});
+  auto plugins = bundled_registry({built_path("tests/strangers/acme_fused.rtp.so")});
   const Json golden = read_golden(source_path("tests/fixtures/tinyllama/golden.json"));
   EngineOptions options = exact_options("tinyllama.yaml", source_path("tests/fixtures/tinyllama"));
   auto blueprint = draw(*plugins, options);
@@ -274,7 +277,7 @@ TEST_F(FusionPlan, AStrangersRunsWhereItIsPreferred) {
 }
 
 TEST_F(FusionPlan, ACrookedPatternIsANoteAndNothingElse) {
-  auto plugins = bundled_registry({RT_BINARY_DIR "/tests/strangers/acme_crooked.rtp.so"});
+  auto plugins = bundled_registry({built_path("tests/strangers/acme_crooked.rtp.so")});
   auto blueprint =
       draw(*plugins, exact_options("tinyllama.yaml", source_path("tests/fixtures/tinyllama")));
   ASSERT_TRUE(blueprint.ok()) << blueprint.error().message;

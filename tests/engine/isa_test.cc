@@ -1,11 +1,16 @@
 // Each level of instruction sets on its own: what is above it is hidden from the selection, so that
 // a processor with AVX-512 also runs what one without it would. Tokens and logits are those of
 // transformers at every level (tests/fixtures/README.md).
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <optional>
 #include <set>
 #include <tuple>
 
+#include "core/base/json.h"
 #include "core/engine/device_file.h"
 #include "tests/support/models.h"
 

@@ -1,5 +1,10 @@
 // KV element types as an axis of every planner: what is planned is what stands, rows are charged
 // with their scales, and one type gives one sequence of bits whoever laid the cache out.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
 #include "core/sdk/kv_row.hpp"
 #include "tests/support/models.h"
 

@@ -1,5 +1,7 @@
 // Plan, ledger and what the operating system says are the same number; growth costs no copy; a
 // decode step allocates nothing.
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <cstdlib>
 #include <new>

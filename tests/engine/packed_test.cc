@@ -1,9 +1,13 @@
 // Weights that an implementation packs, in a model that runs: tests/strangers/acme_packed.cc
 // computes TinyLlama's attention and the product behind it, whose weight it packs for caches in one
 // piece.
+#include <gtest/gtest.h>
+
 #include <algorithm>
+#include <fstream>
 #include <iterator>
 
+#include "core/base/json.h"
 #include "core/engine/blueprint.h"
 #include "tests/support/models.h"
 
@@ -11,7 +15,7 @@ namespace rt::test {
 namespace {
 
 Registry& plugins() {
-  static const auto one = bundled_registry({RT_BINARY_DIR "/tests/strangers/acme_packed.rtp.so"});
+  static const auto one = bundled_registry({built_path("tests/strangers/acme_packed.rtp.so")});
   return *one;
 }
 

@@ -1,10 +1,18 @@
 // Every planner under a real session: the same tokens, the cost that was forecast, and for the
 // default no cost at all.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/base/json.h"
 #include "core/engine/planner_choice.h"
 #include "core/memory/kv_forecast.h"
 #include "tests/support/kv_world.h"
@@ -329,7 +337,7 @@ int forks = 0;
 TEST(Auto, AStrangerIsTriedOnceAndLeftOutForGoodIfItCrashes) {
   static const int counting = pthread_atfork([] { ++forks; }, nullptr, nullptr);
   ASSERT_EQ(counting, 0);
-  auto plugins = bundled_registry({RT_BINARY_DIR "/tests/plugin/cases/crash_in_planner.rtp.so"});
+  auto plugins = bundled_registry({built_path("tests/plugin/cases/crash_in_planner.rtp.so")});
   KvProblem problem;
   problem.layers = {{"kv.0", 0, 0, 2, 8, 4, 0}};
   problem.context_tokens = 100;

@@ -1,10 +1,15 @@
 // Random conversations in which launches and allocations are refused at random, on the emulated
 // GPU: every token is the one that a session on the CPU draws which sees the same ids for the first
 // time, and no refusal costs more than itself.
+#include <gtest/gtest.h>
+
 #include <stdlib.h>
 
+#include <algorithm>
+#include <cstring>
 #include <random>
 
+#include "core/base/json.h"
 #include "tests/support/cuda_models.h"
 
 namespace rt::test {

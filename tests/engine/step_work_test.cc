@@ -1,5 +1,7 @@
 // What a step must do at least, against sums made by hand from the published sizes; and the
 // observer of nodes: every node once, in order, on a CPU and on a device that records.
+#include <gtest/gtest.h>
+
 #include "core/engine/step_work.h"
 
 #include <numeric>
@@ -121,7 +123,7 @@ TEST(NodeObserver, IsToldEveryNodeInOrder) {
 // Each node alone is what takes time: nothing is recorded while somebody listens.
 TEST(NodeObserver, RecordsNothingMeanwhile) {
   static const std::unique_ptr<Registry> plugins =
-      bundled_registry({RT_BINARY_DIR "/tests/plugins/toy.rtp.so"});
+      bundled_registry({built_path("tests/plugins/toy.rtp.so")});
   EngineOptions options = exact_options("tinyllama.yaml", source_path("tests/fixtures/tinyllama"));
   options.device = "toy";
   options.device_options = {};

@@ -1,4 +1,9 @@
 // A real trained model against golden ids and logits from an independent float64 forward pass.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+
 #include "core/base/json.h"
 #include "tests/support/models.h"
 

@@ -1,5 +1,8 @@
 // The same graphs on a device that is nothing like a CPU (tests/devices): memory the host cannot
 // read, asynchronous streams, 2 MiB granules, steps recorded once and replayed.
+#include <gtest/gtest.h>
+
+#include <filesystem>
 #include <random>
 
 #include "core/base/json.h"
@@ -9,8 +12,7 @@ namespace rt::test {
 namespace {
 
 Registry& toy_registry() {
-  static std::unique_ptr<Registry> one =
-      bundled_registry({RT_BINARY_DIR "/tests/plugins/toy.rtp.so"});
+  static std::unique_ptr<Registry> one = bundled_registry({built_path("tests/plugins/toy.rtp.so")});
   return *one;
 }
 

@@ -51,7 +51,8 @@ void ballot(Warp& warp, const Instruction& i) {
 }
 
 void warp_barrier(Warp& warp, const Instruction& i) {
-  (void)warp.together(get<std::uint32_t>(warp.at(i.from[0], __builtin_ctz(warp.mask))));
+  const auto members = get<std::uint32_t>(warp.at(i.from[0], __builtin_ctz(warp.mask)));
+  if (warp.together(members)) warp.pass_barrier();
 }
 
 void block_barrier(Warp& warp, const Instruction&) {
@@ -100,7 +101,7 @@ void load_matrices(Warp& warp, const Instruction& i) {
   std::uint16_t all[4][8][8];
   for (unsigned lane = 0; lane < kLanes; ++lane) {
     const unsigned char* const row = warp.address(i, i.from[0], lane, 16);
-    warp.loads(row, 16);
+    warp.loads(lane, row, 16);
     std::memcpy(all[lane / 8][lane % 8], row, 16);
   }
   for (unsigned lane = 0; lane < kLanes; ++lane) {

@@ -1,6 +1,5 @@
 // What objects that nvcc has compiled ask of the CUDA runtime, for kernels that this machine runs:
-// their code is found in the fat binaries that come with them, as PTX for compute_90, uncompressed
-// (CMakeLists.txt).
+// their code is found in the fat binaries that come with them, as PTX for compute_90.
 //
 // What a launch on a GPU refuses is refused: more threads than the kernel was compiled for, and
 // shared memory that was not asked for.
@@ -14,6 +13,7 @@
 
 #include "tests/cuda_emulation/block.h"
 #include "tests/cuda_emulation/driver.h"
+#include "tests/ptx/fat_binary.h"
 #include "tests/ptx/kernel.h"
 
 namespace ptx {
@@ -37,32 +37,6 @@ struct Machine {
 Machine& machine() {
   static Machine* const one = new Machine();  // plugins are unloaded after everything else
   return *one;
-}
-
-template <class T>
-T read(const unsigned char* at) {
-  T value;
-  std::memcpy(&value, at, sizeof value);
-  return value;
-}
-
-// A fat binary is a header of 16 bytes, then entries: kind, header size, size, header, payload. The
-// first of kind 1 is text.
-std::string find_text(const unsigned char* fat) {
-  if (read<std::uint32_t>(fat) != 0xba55ed50) die("not a fat binary");
-  const unsigned char* at = fat + read<std::uint16_t>(fat + 6);
-  const unsigned char* const end = at + read<std::uint64_t>(fat + 8);
-  while (at < end) {
-    const auto header = read<std::uint32_t>(at + 4);
-    const auto bytes = read<std::uint64_t>(at + 8);
-    const auto compressed = read<std::uint32_t>(at + 16);
-    if (read<std::uint16_t>(at) == 1 && compressed == 0) {
-      const auto* text = reinterpret_cast<const char*>(at + header);
-      return {text, strnlen(text, bytes)};
-    }
-    at += header + bytes;
-  }
-  die("a fat binary without PTX that is not compressed");
 }
 
 // The warps of a kernel's blocks, kept for its next launch: their registers are megabytes.
@@ -144,7 +118,7 @@ struct FatBinaryWrapper {
 
 void** __cudaRegisterFatBinary(void* wrapper) {
   auto module = std::make_unique<ptx::Module>(
-      ptx::find_text(static_cast<const FatBinaryWrapper*>(wrapper)->data));
+      ptx::text_in(static_cast<const FatBinaryWrapper*>(wrapper)->data));
   auto** const handle = reinterpret_cast<void**>(module.get());
   ptx::machine().modules.push_back(std::move(module));
   return handle;

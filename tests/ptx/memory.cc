@@ -14,7 +14,7 @@ template <class T, unsigned kCount>
 void load(Warp& warp, const Instruction& i) {
   for_each_lane(warp.mask, [&](unsigned lane) {
     const unsigned char* const from = warp.address(i, i.from[0], lane, sizeof(T) * kCount);
-    if (is_common(i)) warp.loads(from, sizeof(T) * kCount);
+    if (is_common(i)) warp.loads(lane, from, sizeof(T) * kCount);
     T values[kCount];
     std::memcpy(values, from, sizeof values);
     for (unsigned k = 0; k < kCount; ++k) {
@@ -37,7 +37,7 @@ template <class T, unsigned kCount>
 void store(Warp& warp, const Instruction& i) {
   for_each_lane(warp.mask, [&](unsigned lane) {
     unsigned char* const to = warp.address(i, i.from[0], lane, sizeof(T) * kCount);
-    if (is_common(i)) warp.stores(to, sizeof(T) * kCount);
+    if (is_common(i)) warp.stores(lane, to, sizeof(T) * kCount);
     for (unsigned k = 0; k < kCount; ++k) {
       std::memcpy(to + k * sizeof(T), warp.at(i.from[1 + k], lane), sizeof(T));
     }
@@ -46,7 +46,7 @@ void store(Warp& warp, const Instruction& i) {
 void atomic_add(Warp& warp, const Instruction& i) {
   for_each_lane(warp.mask, [&](unsigned lane) {
     unsigned char* const at = warp.address(i, i.from[0], lane, 4);
-    if (i.space != Space::kShared) warp.stores(at, 4);  // there warps may meet
+    if (i.space != Space::kShared) warp.stores(lane, at, 4);  // there warps may meet
     const auto before = get<std::uint32_t>(at);
     put<std::uint32_t>(at, before + get<std::uint32_t>(warp.at(i.from[1], lane)), 4);
     put<std::uint32_t>(warp.at(i.to[0], lane), before, 4);
@@ -62,7 +62,7 @@ void copy_async(Warp& warp, const Instruction& i) {
     const auto bytes = get<std::uint32_t>(warp.at(i.from[2], lane));
     if (bytes != 0 && bytes != 16) warp.die("cp.async of neither 0 nor 16 bytes");
     const unsigned char* const from = warp.address(source, i.from[1], lane, 16);
-    if (bytes != 0) warp.loads(from, 16);
+    if (bytes != 0) warp.loads(lane, from, 16);
     warp.begin_copy(lane, to, from, bytes != 0);
   });
 }

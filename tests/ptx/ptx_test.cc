@@ -228,10 +228,33 @@ TEST(PtxDeathTest, WarpsThatDoNotWaitForEachOther) {
       "xor.b32 %r5, %r2, 128; add.s32 %r6, %r3, %r5; ld.shared.u32 %r7, [%r6];";
   run_body(write + "bar.sync 0;\n" + read, 64);
   EXPECT_DEATH(run_body(write + read, 64), "that another warp has");
-  EXPECT_DEATH(run_body("mov.u32 %r3, all; st.shared.u32 [%r3], %r0;", 64),
+  const std::string first_lane = "and.b32 %r1, %r0, 31; setp.eq.u32 %p1, %r1, 0;\n@%p1 ";
+  EXPECT_DEATH(run_body("mov.u32 %r3, all;\n" + first_lane + "st.shared.u32 [%r3], %r0;", 64),
                "that another warp has");
   EXPECT_DEATH(run_body("setp.lt.u32 %p1, %r0, 32; @%p1 bra $end; bar.sync 0; $end:", 64),
                "a barrier that some warps of the block never reach");
+}
+
+TEST(PtxDeathTest, LanesThatDoNotWaitForEachOther) {
+  const std::string write =
+      "shl.b32 %r2, %r0, 2; mov.u32 %r3, all; add.s32 %r4, %r3, %r2; st.shared.u32 [%r4], %r0;\n";
+  const std::string read =
+      "xor.b32 %r5, %r2, 4; add.s32 %r6, %r3, %r5; ld.shared.u32 %r7, [%r6];\n";
+  const std::string again = "st.shared.u32 [%r4], %r7;\n";
+  const std::string barrier = "bar.warp.sync -1;\n";
+  run_body(write + barrier + read + barrier + again);
+  run_body(write + again);
+  EXPECT_DEATH(run_body(write + read), "read that another lane has written");
+  EXPECT_DEATH(run_body(write + barrier + read + again), "written that another lane has used");
+  EXPECT_DEATH(run_body(write + "shfl.sync.bfly.b32 %r8|%p1, %r0, 1, 31, -1;\n" + read),
+               "read that another lane has written");
+  EXPECT_DEATH(run_body("mov.u32 %r3, all; st.shared.u32 [%r3], %r0;"), "another lane has used");
+  // Two halves of a word are two lanes' own, all of it is not.
+  const std::string halves =
+      "shl.b32 %r2, %r0, 1; mov.u32 %r3, all; add.s32 %r4, %r3, %r2; st.shared.u16 [%r4], %rs1;\n";
+  run_body(halves);
+  EXPECT_DEATH(run_body(halves + "and.b32 %r4, %r4, -4; ld.shared.u32 %r7, [%r4];"),
+               "read that another lane has written");
 }
 
 TEST(PtxDeathTest, LanesThatDoNotComeTogether) {

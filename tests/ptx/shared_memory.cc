@@ -35,45 +35,54 @@ const char* SharedMemory::for_words(const unsigned char* at, unsigned bytes, F f
   return nullptr;
 }
 
-const char* SharedMemory::read(unsigned warp, const unsigned char* from, unsigned bytes) {
-  const std::uint32_t others = ~(1u << warp);
+Users& SharedMemory::lanes_of(Word& word, std::uint64_t turn) {
+  if (word.turn != turn) {
+    word.turn = turn;
+    word.lanes = {};
+  }
+  return word.lanes;
+}
+
+const char* SharedMemory::read(User user, const unsigned char* from, unsigned bytes) {
   return for_words(from, bytes, [=, this](Word& word, bool whole) -> const char* {
     if (word.copied_in == block_) return kCopied;
-    (whole ? word.readers : word.part_readers) |= 1u << warp;
-    const std::uint32_t writers = word.writers | (whole ? word.part_writers : 0);
-    return (writers & others) == 0
-               ? nullptr
-               : "shared memory read that another warp has written since the last barrier";
+    if (!word.warps.read(1u << user.warp, whole)) {
+      return "shared memory read that another warp has written since the last barrier";
+    }
+    if (!lanes_of(word, user.turn).read(1u << user.lane, whole)) {
+      return "shared memory read that another lane has written since the warp's last barrier";
+    }
+    return nullptr;
   });
 }
 
-const char* SharedMemory::write(unsigned warp, const unsigned char* to, unsigned bytes) {
-  const std::uint32_t others = ~(1u << warp);
+const char* SharedMemory::write(User user, const unsigned char* to, unsigned bytes) {
   return for_words(to, bytes, [=, this](Word& word, bool whole) -> const char* {
     if (word.copied_in == block_) return kCopied;
-    (whole ? word.writers : word.part_writers) |= 1u << warp;
-    const std::uint32_t users =
-        word.readers | word.writers | (whole ? word.part_readers | word.part_writers : 0);
-    return (users & others) == 0
-               ? nullptr
-               : "shared memory written that another warp has used since the last barrier";
+    if (!word.warps.write(1u << user.warp, whole)) {
+      return "shared memory written that another warp has used since the last barrier";
+    }
+    if (!lanes_of(word, user.turn).write(1u << user.lane, whole)) {
+      return "shared memory written that another lane has used since the warp's last barrier";
+    }
+    return nullptr;
   });
 }
 
-const char* SharedMemory::begin_copy(unsigned warp, const unsigned char* to, unsigned bytes) {
-  if (const char* complaint = write(warp, to, bytes); complaint != nullptr) return complaint;
+const char* SharedMemory::begin_copy(User user, const unsigned char* to, unsigned bytes) {
+  if (const char* complaint = write(user, to, bytes); complaint != nullptr) return complaint;
   return for_words(to, bytes, [this](Word& word, bool) -> const char* {
     word.copied_in = block_;
     return nullptr;
   });
 }
 
-const char* SharedMemory::end_copy(unsigned warp, const unsigned char* to, unsigned bytes) {
+const char* SharedMemory::end_copy(User user, const unsigned char* to, unsigned bytes) {
   for_words(to, bytes, [](Word& word, bool) -> const char* {
     word.copied_in = 0;
     return nullptr;
   });
-  return write(warp, to, bytes);
+  return write(user, to, bytes);
 }
 
 }  // namespace ptx

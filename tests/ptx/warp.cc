@@ -44,7 +44,10 @@ void Warp::begin(Block& block) {
   groups_.assign(1, {0, kAll, false});
   current_ = {};
   ended_ = waited_ = 0;
-  for (Copies& copies : copies_) copies = {};
+  for (Copies& copies : copies_) {
+    copies.open.clear();
+    copies.groups.clear();
+  }
 }
 
 void Warp::die(const std::string& what) const {
@@ -71,18 +74,15 @@ void Warp::misaligned(unsigned bytes) const {
   die("an address that is not a multiple of " + std::to_string(bytes));
 }
 
-void Warp::loads(const unsigned char* from, unsigned bytes) {
-  if (block_->shared.holds(from)) {
-    check(block_->shared.read(number_, from, bytes));
-  } else if (block_->starts_early && (waited_ & mask) != mask &&
-             block_->written.holds(from, bytes)) {
+void Warp::loads_early(const unsigned char* from, unsigned bytes) const {
+  if (block_->written.holds(from, bytes)) {
     die("a load of what a kernel in front may still be writing, before griddepcontrol.wait");
   }
 }
 
-void Warp::stores(unsigned char* to, unsigned bytes) {
+void Warp::stores(unsigned lane, unsigned char* to, unsigned bytes) {
   if (block_->shared.holds(to)) {
-    check(block_->shared.write(number_, to, bytes));
+    check(block_->shared.write(user(lane), to, bytes));
   } else {
     if (block_->starts_early && (waited_ & mask) != mask) die("a store before griddepcontrol.wait");
     block_->written.add(to, bytes);
@@ -90,7 +90,7 @@ void Warp::stores(unsigned char* to, unsigned bytes) {
 }
 
 void Warp::begin_copy(unsigned lane, unsigned char* to, const unsigned char* from, bool present) {
-  check(block_->shared.begin_copy(number_, to, 16));
+  check(block_->shared.begin_copy(user(lane), to, 16));
   copies_[lane].open.push_back({to, from, present});
 }
 
@@ -102,12 +102,15 @@ void Warp::begin_group(unsigned lane) {
 // What is copied is there now, and was not before.
 void Warp::wait_for_groups(unsigned lane, std::size_t most) {
   Copies& copies = copies_[lane];
-  for (; copies.groups.size() > most; copies.groups.pop_front()) {
-    for (const Copy& copy : copies.groups.front()) {
-      check(block_->shared.end_copy(number_, copy.to, 16));
+  if (copies.groups.size() <= most) return;
+  const auto behind = copies.groups.end() - static_cast<std::ptrdiff_t>(most);
+  for (auto group = copies.groups.begin(); group != behind; ++group) {
+    for (const Copy& copy : *group) {
+      check(block_->shared.end_copy(user(lane), copy.to, 16));
       copy.present ? std::memcpy(copy.to, copy.from, 16) : std::memset(copy.to, 0, 16);
     }
   }
+  copies.groups.erase(copies.groups.begin(), behind);
 }
 
 void Warp::jump(std::uint32_t target) {
@@ -152,16 +155,16 @@ void Warp::schedule() {
   current_ = {};
   std::sort(groups_.begin(), groups_.end(),
             [](const Group& a, const Group& b) { return a.pc < b.pc; });
-  std::vector<Group> met;
+  std::size_t met = 0;  // so many are left
   for (const Group& group : groups_) {
-    if (!met.empty() && met.back().pc == group.pc) {
-      met.back().lanes |= group.lanes;
-      met.back().waits = false;
+    if (met > 0 && groups_[met - 1].pc == group.pc) {
+      groups_[met - 1].lanes |= group.lanes;
+      groups_[met - 1].waits = false;
     } else {
-      met.push_back(group);
+      groups_[met++] = group;
     }
   }
-  groups_ = std::move(met);
+  groups_.resize(met);
   const auto next =
       std::find_if(groups_.begin(), groups_.end(), [](const Group& group) { return !group.waits; });
   if (next == groups_.end()) {
@@ -193,6 +196,7 @@ void Warp::run_group() {
 
 Warp::State Warp::run() {
   at_barrier_ = false;
+  pass_barrier();
   for (;;) {
     schedule();
     if (current_.lanes == 0) return State::kEnded;

@@ -8,7 +8,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <deque>
 #include <vector>
 
 #include "tests/cuda_emulation/include/cuda_runtime.h"
@@ -72,8 +71,14 @@ class Warp {
   }
   // For loads and stores, by the space that the address lies in: what a kernel may not do before
   // the kernels in front have ended, and what warps may not do beside each other.
-  void loads(const unsigned char* from, unsigned bytes);
-  void stores(unsigned char* to, unsigned bytes);
+  void loads(unsigned lane, const unsigned char* from, unsigned bytes) {
+    if (block_->shared.holds(from)) {
+      check(block_->shared.read(user(lane), from, bytes));
+    } else if (block_->starts_early && (waited_ & mask) != mask) {
+      loads_early(from, bytes);
+    }
+  }
+  void stores(unsigned lane, unsigned char* to, unsigned bytes);
   // cp.async of 16 bytes, zeros where not present.
   void begin_copy(unsigned lane, unsigned char* to, const unsigned char* from, bool present);
   void begin_group(unsigned lane);
@@ -85,6 +90,7 @@ class Warp {
   // True: all lanes of `members` run this instruction; else they are waited for.
   bool together(std::uint32_t members);
   void wait_at_barrier();
+  void pass_barrier() { turn_ = block_->shared.new_turn(); }  // of the warp
   [[noreturn]] void die(const std::string& what) const;
 
  private:
@@ -101,9 +107,11 @@ class Warp {
   // Of a lane: begun, and in groups.
   struct Copies {
     std::vector<Copy> open;
-    std::deque<std::vector<Copy>> groups;
+    std::vector<std::vector<Copy>> groups;
   };
+  void loads_early(const unsigned char* from, unsigned bytes) const;
   void check_shared(std::uint64_t at, unsigned bytes) const;
+  SharedMemory::User user(unsigned lane) const { return {number_, lane, turn_}; }
   void check(const char* complaint) const {
     if (complaint != nullptr) die(complaint);
   }
@@ -114,7 +122,8 @@ class Warp {
   const Function& function_;
   Block* block_ = nullptr;
   unsigned first_thread_;
-  unsigned number_;  // among the warps of the block
+  unsigned number_;         // among the warps of the block
+  std::uint64_t turn_ = 0;  // as SharedMemory counts them
   std::vector<unsigned char> registers_;
   std::vector<std::uint32_t> predicates_;
   std::vector<unsigned char> local_;

@@ -2,7 +2,11 @@
 // they are: what a property test drives, and compares after every call.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <algorithm>
 #include <concepts>
+#include <cstring>
 #include <map>
 #include <random>
 

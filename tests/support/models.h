@@ -1,133 +1,46 @@
 // What engine tests share: the bundled plugins, model folders, golden files.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "core/base/json.h"
+#include "core/base/json_fwd.h"
 #include "core/engine/session.h"
 #include "core/plugin/registry.h"
 
 namespace rt::test {
 
-inline std::string source_path(const std::string& path) {
-  return RT_SOURCE_DIR "/" + path;
-}
+std::string source_path(const std::string& path);
+// A file of this build.
+std::string built_path(const std::string& path);
 // The data beside the checkout; tests skip where it is absent.
-inline std::string shared_path(const std::string& path) {
-  return RT_SOURCE_DIR "/../shared/data/" + path;
-}
+std::string shared_path(const std::string& path);
 
 // The plugins of this build, plus `extra` files.
-inline std::unique_ptr<Registry> bundled_registry(std::vector<std::string> extra = {}) {
-  RegistryOptions options;
-  options.sources.files = std::move(extra);
-  options.sources.executable = RT_BINARY_DIR "/bin/runtime";
-  return Registry::scan(options);
-}
-
-inline Registry& registry() {
-  static std::unique_ptr<Registry> one = bundled_registry();
-  return *one;
-}
+std::unique_ptr<Registry> bundled_registry(std::vector<std::string> extra = {});
+Registry& registry();
 
 // A session for exact comparisons: f32 KV cache, exact products.
-inline EngineOptions exact_options(const std::string& graph, const std::string& weights) {
-  EngineOptions options;
-  options.graph = source_path("graphs/" + graph);
-  options.weights = weights;
-  options.exact = true;
-  options.kv_dtype = RT_F32;
-  options.step_tokens = 64;
-  options.memory_limit_bytes = std::uint64_t{1} << 30;
-  options.device_options = {{"threads", std::int64_t{2}}};
-  return options;
-}
-
-inline std::unique_ptr<Session> open_session(const EngineOptions& options,
-                                             Registry& plugins = registry()) {
-  auto blueprint = draw(plugins, options);
-  if (!blueprint.ok()) {
-    ADD_FAILURE() << blueprint.error().message;
-    return nullptr;
-  }
-  auto session = Session::open(std::move(blueprint).value());
-  if (!session.ok()) {
-    ADD_FAILURE() << session.error().message;
-    return nullptr;
-  }
-  return std::move(session).value();
-}
-
-inline Sampling greedy() {
-  Sampling sampling;
-  sampling.temperature = 0;
-  return sampling;
-}
-
-inline std::unique_ptr<Sequence> start(Session& session, std::uint64_t budget = 0) {
-  auto sequence = session.start(budget);
-  EXPECT_TRUE(sequence.ok());
-  (*sequence)->sampling = greedy();
-  return std::move(sequence).value();
-}
+EngineOptions exact_options(const std::string& graph, const std::string& weights);
+// NULL, and a failure: it could not be opened.
+std::unique_ptr<Session> open_session(const EngineOptions& options, Registry& plugins = registry());
+Sampling greedy();
+std::unique_ptr<Sequence> start(Session& session, std::uint64_t budget = 0);
 
 // Greedy continuation of `prompt` by `count` tokens, on a sequence that may already hold some.
-inline std::vector<std::int32_t> continue_greedy(Session& session, Sequence& sequence,
-                                                 const std::vector<std::int32_t>& prompt,
-                                                 std::size_t count) {
-  std::vector<std::int32_t> ids;
-  sequence.push(prompt);
-  while (ids.size() < count) {
-    auto row = session.run(sequence, ids.size() + 1 < count);
-    if (!row.ok()) {
-      ADD_FAILURE() << row.error().message;
-      return ids;
-    }
-    ids.push_back(row->sampled);
-    sequence.push(row->sampled);
-  }
-  return ids;
-}
+std::vector<std::int32_t> continue_greedy(Session& session, Sequence& sequence,
+                                          const std::vector<std::int32_t>& prompt,
+                                          std::size_t count);
+std::vector<std::int32_t> generate_greedy(const EngineOptions& options,
+                                          const std::vector<std::int32_t>& prompt,
+                                          std::size_t count);
 
-inline std::vector<std::int32_t> generate_greedy(const EngineOptions& options,
-                                                 const std::vector<std::int32_t>& prompt,
-                                                 std::size_t count) {
-  auto session = open_session(options);
-  if (!session) return {};
-  auto sequence = start(*session, prompt.size() + count);
-  return continue_greedy(*session, *sequence, prompt, count);
-}
-
-inline std::vector<float> read_floats(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  EXPECT_TRUE(file.good()) << path;
-  std::vector<float> values(std::filesystem::file_size(path) / sizeof(float));
-  file.read(reinterpret_cast<char*>(values.data()),
-            static_cast<std::streamsize>(values.size() * sizeof(float)));
-  return values;
-}
-
-inline Json read_golden(const std::string& path) {
-  auto json = read_json(path, 64 << 20);
-  if (!json.ok()) {
-    ADD_FAILURE() << json.error().message;
-    return Json::object();
-  }
-  return std::move(json).value();
-}
+std::vector<float> read_floats(const std::string& path);
+Json read_golden(const std::string& path);
 
 // Largest |a - b| over two runs of floats.
-inline float max_difference(const float* a, const float* b, std::size_t count) {
-  float most = 0;
-  for (std::size_t i = 0; i < count; ++i) most = std::max(most, std::abs(a[i] - b[i]));
-  return most;
-}
+float max_difference(const float* a, const float* b, std::size_t count);
 
 }  // namespace rt::test
