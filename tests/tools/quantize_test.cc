@@ -202,6 +202,8 @@ TEST(WeightsFormat, RefusesWithAReason) {
       {{"--weights-format", "lm_haed=int8"}, "'lm_haed' is no operator and no node"},
       {{"--weights-format", "rms_norm=nf4"}, "is no operator and no node that reads a matrix"},
       {{"--weights-format", "=nf4"}, "expected FORMAT or NAME=FORMAT"},
+      {{"--weights-format", "nf4,int8"}, "'int8' is a second format of all products"},
+      {{"--weights-format", "lm_head=nf4,lm_head=int8"}, "is a second format of lm_head"},
   };
   for (const Refusal& refusal : refusals) {
     std::vector<std::string> words = refusal.words;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <random>
+#include <set>
 
 #include "core/base/json.h"
 #include "core/base/log.h"
@@ -157,13 +158,20 @@ namespace {
 constexpr std::string_view kProducts = "linear";  // all of them: torch's nn.Linear but the head
 
 // "nf4" and "linear=nf4" are every matrix product but the head; other names are nodes or operators.
-WeightFormats weight_formats(const std::vector<std::string>& values) {
+Result<WeightFormats> weight_formats(const Settings& settings) {
   WeightFormats formats;
-  for (const std::string& value : values) {
+  std::set<std::string> named;
+  for (const std::string& value : settings.list("weights_format")) {
     const std::size_t equals = value.find('=');
-    const std::string target = equals == std::string::npos ? "" : value.substr(0, equals);
+    const std::string target =
+        equals == std::string::npos ? std::string(kProducts) : value.substr(0, equals);
+    if (!named.insert(target).second) {
+      return bad_input(settings.origin("weights_format") + ": " + quote(value) +
+                       " is a second format of " + (target == kProducts ? "all products" : target) +
+                       "; expected one, and NAME=FORMAT for others, e.g. lm_head=int8");
+    }
     const rt_dtype dtype = parse_weight_dtype(value.substr(equals + 1));  // npos + 1 is 0
-    if (target.empty() || target == kProducts) {
+    if (target == kProducts) {
       formats.all = dtype;
     } else {
       formats.rules.push_back({target, dtype});
@@ -215,7 +223,7 @@ Result<EngineOptions> engine_options(const Settings& settings, const std::string
   options.exact = settings.flag("operators.exact");
   options.fuse = settings.flag("operators.fuse");
   options.blocking = settings.flag("operators.blocking");
-  options.weight_formats = weight_formats(settings.list("weights_format"));
+  RT_TRY(options.weight_formats, weight_formats(settings));
   options.planner = settings.text("planner.name");
   options.planner_options = options_of(settings.pairs("planner.options"));
   const std::string kv_dtype = settings.text("kv.dtype");
