@@ -314,8 +314,8 @@ TEST(Yaml, BombsEndQuickly) {
     const std::string message = refusal(text);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     EXPECT_NE(message, "accepted") << name;
-    // One second is the promise; a sanitizer and a busy machine get ten.
-    EXPECT_LT(took.count(), 10.0) << name;
+    // One second is the promise; a sanitizer and a busy machine get a minute.
+    EXPECT_LT(took.count(), 60.0) << name;
     std::printf("%-20s %6.3f s  %.80s\n", name.c_str(), took.count(), message.c_str());
   }
 }

@@ -408,7 +408,7 @@ TEST(Models, TenThousandLayersAreQuick) {
   const Graph graph = build("gemma2", &config);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   EXPECT_EQ(graph.kv_layers.size(), static_cast<std::size_t>(kMaxLayers));
-  EXPECT_LT(took.count(), 30.0);
+  EXPECT_LT(took.count(), 120.0);
   std::printf("10,000 layers: %.3f s\n", took.count());
 }
 

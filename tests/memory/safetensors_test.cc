@@ -283,7 +283,9 @@ double seconds_of(const std::function<void()>& work) {
   return now() - start;
 }
 
-// The bounds are loose (5 s) for the sanitizers' sake; the slowest takes 0.5 s on a 3 GHz core.
+// The slowest takes 0.5 s on a 3 GHz core, twenty under a sanitizer on a busy one; what looks at
+// all for each of them would take hours.
+constexpr double kMostSeconds = 120;
 TEST(Safetensors, BoundsTheTimeOfHugeHeaders) {
   std::string tiny = "{";
   while (tiny.size() < 90'000'000) {
@@ -295,20 +297,20 @@ TEST(Safetensors, BoundsTheTimeOfHugeHeaders) {
   EXPECT_LT(seconds_of([&] {
               EXPECT_REFUSED(parse(many), Fault::kBadInput, "1000000 tensors", "[TooManyTensors]");
             }),
-            5);
+            kMostSeconds);
   const std::string ones =
       safetensors("{" + entry("a", "U8", "[" + repeat("1,", 10'000'000) + "1]", 0, 1) + "}", "x");
   EXPECT_LT(seconds_of([&] { EXPECT_REFUSED(parse(ones), Fault::kBadInput, "[RankTooLarge]"); }),
-            5);
+            kMostSeconds);
   const std::string text =
       safetensors("{\"__metadata__\":{\"k\":\"" + std::string(99'000'000, 'v') + "\"}}");
-  EXPECT_LT(seconds_of([&] { EXPECT_TRUE(parse(text).ok()); }), 5);
+  EXPECT_LT(seconds_of([&] { EXPECT_TRUE(parse(text).ok()); }), kMostSeconds);
   std::string keys = "{\"__metadata__\":{";
   while (keys.size() < 90'000'000) keys += "\"" + std::to_string(keys.size()) + "\":\"\",";
   EXPECT_LT(seconds_of([&] {
               EXPECT_REFUSED(parse(safetensors(keys)), Fault::kBadInput, "[TooManyTensors]");
             }),
-            5);
+            kMostSeconds);
 }
 
 TEST(Safetensors, NamesEveryDtypeWithItsSize) {
