@@ -1,7 +1,7 @@
 // What fits: refused before a byte is taken, the largest budget exact, and offers that are true.
-#include <gtest/gtest.h>
-
 #include "core/engine/admission.h"
+
+#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <filesystem>

@@ -1,8 +1,8 @@
 // Batches: admitted as a whole and run to their end, and prefixes shared without changing an
 // answer.
-#include <gtest/gtest.h>
-
 #include "core/engine/batch.h"
+
+#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <optional>
@@ -85,17 +85,7 @@ Answers run_all(Session& session, const std::vector<GenerateRequest>& asked) {
 
 std::unique_ptr<Session> admitted(const EngineOptions& options,
                                   const std::vector<GenerateRequest>& asked) {
-  auto blueprint = admit_batch(registry(), options, asked);
-  if (!blueprint.ok()) {
-    ADD_FAILURE() << blueprint.error().message;
-    return nullptr;
-  }
-  auto session = Session::open(std::move(blueprint).value());
-  if (!session.ok()) {
-    ADD_FAILURE() << session.error().message;
-    return nullptr;
-  }
-  return std::move(session).value();
+  return opened(admit_batch(registry(), options, asked));
 }
 
 Demand demand(const EngineOptions& options, const std::vector<GenerateRequest>& asked) {

@@ -1,12 +1,12 @@
 // Generation and conversation on top of the step: stop conditions, streaming, cache reuse.
+#include "core/engine/chat.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <optional>
-
-#include "core/engine/chat.h"
 
 #include "core/engine/generate.h"
 #include "core/engine/model.h"

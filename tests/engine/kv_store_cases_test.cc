@@ -1,10 +1,10 @@
 // One conversation each: what a growth, a rewind, a fork or a refusal does to what stands, in
 // numbers. Random ones are in kv_store_test.cc.
+#include "core/memory/kv_store.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
-
-#include "core/memory/kv_store.h"
 
 #include "core/base/bytes.h"
 #include "core/memory/kv_forecast.h"

@@ -1,12 +1,12 @@
 // Random models and conversations under every planner: what was planned, what the ledger holds and
 // what the system calls resident are one number after every call, and every row that a query could
 // look at holds what was written.
+#include "core/memory/kv_store.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <random>
-
-#include "core/memory/kv_store.h"
 
 #include "core/memory/kv_forecast.h"
 #include "tests/support/kv_world.h"

@@ -1,16 +1,15 @@
 // Every planner under a real session: the same tokens, the cost that was forecast, and for the
 // default no cost at all.
 #include <gtest/gtest.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <functional>
-
-#include <pthread.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "core/base/json.h"
 #include "core/engine/planner_choice.h"

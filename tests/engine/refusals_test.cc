@@ -2,7 +2,6 @@
 // GPU: every token is the one that a session on the CPU draws which sees the same ids for the first
 // time, and no refusal costs more than itself.
 #include <gtest/gtest.h>
-
 #include <stdlib.h>
 
 #include <algorithm>

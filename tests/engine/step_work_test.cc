@@ -1,8 +1,8 @@
 // What a step must do at least, against sums made by hand from the published sizes; and the
 // observer of nodes: every node once, in order, on a CPU and on a device that records.
-#include <gtest/gtest.h>
-
 #include "core/engine/step_work.h"
+
+#include <gtest/gtest.h>
 
 #include <numeric>
 

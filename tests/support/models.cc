@@ -47,7 +47,10 @@ EngineOptions exact_options(const std::string& graph, const std::string& weights
 }
 
 std::unique_ptr<Session> open_session(const EngineOptions& options, Registry& plugins) {
-  auto blueprint = draw(plugins, options);
+  return opened(draw(plugins, options));
+}
+
+std::unique_ptr<Session> opened(Result<std::unique_ptr<Blueprint>> blueprint) {
   if (!blueprint.ok()) {
     ADD_FAILURE() << blueprint.error().message;
     return nullptr;

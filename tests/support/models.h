@@ -24,7 +24,8 @@ Registry& registry();
 
 // A session for exact comparisons: f32 KV cache, exact products.
 EngineOptions exact_options(const std::string& graph, const std::string& weights);
-// NULL, and a failure: it could not be opened.
+// NULL, and a failure: it could not be drawn or opened.
+std::unique_ptr<Session> opened(Result<std::unique_ptr<Blueprint>> blueprint);
 std::unique_ptr<Session> open_session(const EngineOptions& options, Registry& plugins = registry());
 Sampling greedy();
 std::unique_ptr<Sequence> start(Session& session, std::uint64_t budget = 0);
